@@ -1,0 +1,170 @@
+/**
+ * What a database must provide so that the rest of the library can use it.
+ *
+ * **Details**
+ *
+ * The adapter is the only thing that the pool, the transactions and the client know of a database. It knows how to
+ * connect, and every `Connection` that it opens knows how to run statements, to begin and end transactions, to answer
+ * a ping, to get rid of what a borrower left behind, and to end. It knows nothing of pools or retries.
+ *
+ * **Gotchas**
+ *
+ * No effect of a `Connection` may wait for ever: each one that talks to the server has a deadline of its own, after
+ * which the connection destroys itself and the effect fails with a `SqlError`.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+import type * as SqlConnection from "effect/sql/SqlConnection"
+import type { SqlError } from "effect/sql/SqlError"
+import type * as Statement from "effect/sql/Statement"
+
+/**
+ * The runtime type identifier of `Adapter`.
+ *
+ * @category type IDs
+ * @since 0.1.0
+ */
+export const TypeId: TypeId = "~watertight/Adapter"
+
+/**
+ * The type-level identifier of `Adapter`.
+ *
+ * @category type IDs
+ * @since 0.1.0
+ */
+export type TypeId = "~watertight/Adapter"
+
+/**
+ * A database that connections can be opened to.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Adapter {
+  readonly [TypeId]: TypeId
+
+  /** The driver, as `SqlClient.driver` reports it, such as `"pg"` or `"pglite"`. */
+  readonly driver: string
+
+  /** The database as people should read it in an error or a metric: `"postgresql://db:5432/bank"`. Never a secret. */
+  readonly name: string
+
+  /** Compiles the statements of `SqlClient` into the dialect. */
+  readonly compiler: Statement.Compiler
+
+  /** Renames result columns, where the user asked for it. */
+  readonly transformRows: (<A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>) | undefined
+
+  /** The attributes of every span, under their OpenTelemetry names. */
+  readonly spanAttributes: ReadonlyArray<readonly [string, unknown]>
+
+  /**
+   * The most connections that this database can serve at once, or `undefined` if only the server limits them. An
+   * embedded database has one.
+   */
+  readonly maxConnections: number | undefined
+
+  /**
+   * Opens one connection.
+   *
+   * **Details**
+   *
+   * Fails with a `SqlError` when the database cannot be reached or refuses, at the latest at the adapter's own
+   * connect timeout. It may be interrupted at any moment and leaves nothing behind then. The caller owns the
+   * connection and must end it with `close` or `destroy`.
+   */
+  readonly connect: Effect.Effect<Connection, SqlError>
+
+  /**
+   * Whether a failed `connect` will fail again until a person changes something: a wrong password, an unknown
+   * database, a refused certificate. A pool waits for the others to pass.
+   */
+  readonly isPermanent: (error: SqlError) => boolean
+}
+
+/**
+ * One session with a database.
+ *
+ * **Details**
+ *
+ * The methods inherited from Effect's `Connection` run statements. An interrupted statement is cancelled on the server
+ * when it is the only one on the connection, and left to finish otherwise; the interrupted fiber goes on at once in
+ * both cases. Until the server is done with it, `isReady` is `false`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Connection extends SqlConnection.Connection {
+  /** What the server calls this session, such as the process id of PostgreSQL's backend. */
+  readonly id: string
+
+  /** Whether statements may be written before the ones ahead of them were answered. */
+  readonly canPipeline: boolean
+
+  /** Whether the session has ended, for whatever reason. */
+  readonly isClosed: boolean
+
+  /**
+   * Whether the next borrower may use the session as it is: alive, no statement in flight, no transaction open, and
+   * nothing changed that outlives a borrower.
+   */
+  readonly isReady: boolean
+
+  /** Whether a transaction is open, also one that the server has already given up. */
+  readonly inTransaction: boolean
+
+  /**
+   * Calls `listener` once when the session ends other than by `close` or `destroy`: the socket was cut, the server
+   * ended it, the protocol was violated. Called at once if that has already happened.
+   */
+  readonly onLost: (listener: (error: SqlError) => void) => void
+
+  /** Asks the server for a sign of life. */
+  readonly ping: Effect.Effect<void, SqlError>
+
+  /**
+   * Makes the session ready for the next borrower: waits for abandoned statements, rolls an open transaction back and
+   * undoes what the borrower changed. When it fails, the session must be destroyed.
+   */
+  readonly reset: Effect.Effect<void, SqlError>
+
+  /** Begins a transaction, with `statement` instead of the dialect's plain `BEGIN` if one is given. */
+  readonly begin: (statement: string | undefined) => Effect.Effect<void, SqlError>
+
+  /**
+   * Commits. Fails if the server answered that it rolled back instead. When no answer arrives, the session destroys
+   * itself and the error says that the outcome is unknown: it is not retryable.
+   */
+  readonly commit: Effect.Effect<void, SqlError>
+
+  /** Rolls the transaction back. */
+  readonly rollback: Effect.Effect<void, SqlError>
+
+  /** Sets a savepoint. `name` is an identifier that needs no quoting. */
+  readonly savepoint: (name: string) => Effect.Effect<void, SqlError>
+
+  /** Releases a savepoint. */
+  readonly releaseSavepoint: (name: string) => Effect.Effect<void, SqlError>
+
+  /** Rolls back to a savepoint, which stays set. */
+  readonly rollbackSavepoint: (name: string) => Effect.Effect<void, SqlError>
+
+  /** Says goodbye to the server and closes the socket, without waiting for statements in flight. */
+  readonly close: () => void
+
+  /** Destroys the socket at once. Statements in flight fail. */
+  readonly destroy: (reason: string) => void
+
+  /** Asks the server to give up whatever runs on this session. Never fails; bounded by the connect timeout. */
+  readonly cancel: Effect.Effect<void>
+}
+
+/**
+ * The service of `Adapter`.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export const Adapter = Context.Service<Adapter>("watertight/Adapter")

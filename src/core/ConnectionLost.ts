@@ -1,0 +1,33 @@
+/**
+ * The evidence that a lost connection leaves behind.
+ *
+ * @since 0.1.0
+ */
+import * as Data from "effect/Data"
+
+/**
+ * A connection ended while a statement was under way.
+ *
+ * **Details**
+ *
+ * It is the `cause` of the `ConnectionError` that the statement fails with. Whether the statement may be repeated
+ * depends on `sent` alone: an error code cannot tell a request that the server never saw from one whose answer was
+ * lost.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class ConnectionLost extends Data.TaggedError("ConnectionLost")<{
+  /** Whether any byte of the statement was handed to the socket. If not, the server cannot have seen it. */
+  readonly sent: boolean
+  /** The last thing that the server said before the connection ended, such as `57P01` of an administrator. */
+  readonly serverError?: unknown
+  /** What ended the connection. */
+  readonly cause?: unknown
+}> {
+  override get message(): string {
+    return this.sent
+      ? "The connection was lost after the statement was sent: the server may or may not have run it"
+      : "The connection was lost before the statement was sent: the server has not seen it"
+  }
+}
