@@ -151,8 +151,11 @@ export interface Connection extends SqlConnection.Connection {
   /** Rolls back to a savepoint, which stays set. */
   readonly rollbackSavepoint: (name: string) => Effect.Effect<void, SqlError>
 
-  /** Says goodbye to the server and closes the socket, without waiting for statements in flight. */
-  readonly close: () => void
+  /**
+   * Says goodbye to the server and ends when the socket is closed, at the latest after a second. Statements in flight
+   * fail.
+   */
+  readonly close: Effect.Effect<void>
 
   /** Destroys the socket at once. Statements in flight fail. */
   readonly destroy: (reason: string) => void
