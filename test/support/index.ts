@@ -1,0 +1,65 @@
+/** The front door of the test support: tests import from here and nowhere deeper. */
+import * as PgConnection from "@effect/sql-pg/PgConnection"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
+import * as mariadb from "mariadb"
+import { randomBytes } from "node:crypto"
+import { inject } from "vitest"
+import type {} from "./globalSetup.ts"
+import { live, ServerError } from "./servers/ServerError.ts"
+
+export * from "./seed.ts"
+export * from "./servers/index.ts"
+export { live } from "./servers/ServerError.ts"
+
+/** The URL of the PostgreSQL server that all tests share, as a superuser. What a test changes there, others see. */
+export const postgresUrl = (): string => inject("postgresUrl")
+
+/** The URL of the MariaDB server that all tests share, as a user with all privileges. */
+export const mariadbUrl = (): string => inject("mariadbUrl")
+
+/**
+ * The URL of a new, empty database on a shared server. It is dropped with the scope, also when connections to it are
+ * still open.
+ */
+export const freshDatabase = (
+  server: "postgres" | "mariadb" = "postgres"
+): Effect.Effect<string, ServerError, Scope.Scope> => {
+  const name = `test_${randomBytes(6).toString("hex")}`
+  const url = new URL(server === "postgres" ? postgresUrl() : mariadbUrl())
+  const execute = server === "postgres" ? executePostgres : executeMariadb
+  const drop = server === "postgres" ? `drop database ${name} with (force)` : `drop database ${name}`
+  const fresh = new URL(url)
+  fresh.pathname = `/${name}`
+  return Effect.as(
+    Effect.acquireRelease(execute(url, `create database ${name}`), () => Effect.orDie(execute(url, drop))),
+    fresh.href
+  )
+}
+
+const executePostgres = (url: URL, statement: string): Effect.Effect<void, ServerError> =>
+  PgConnection.make({ url: Redacted.make(url.href) }).pipe(
+    Effect.flatMap((connection) => connection.query(statement)),
+    Effect.scoped,
+    Effect.asVoid,
+    Effect.mapError((cause) => new ServerError({ message: `${statement}: ${cause.message}`, cause })),
+    live
+  )
+
+const executeMariadb = (url: URL, statement: string): Effect.Effect<void, ServerError> =>
+  Effect.acquireUseRelease(
+    Effect.tryPromise(() =>
+      mariadb.createConnection({
+        host: url.hostname,
+        port: Number(url.port || 3306),
+        user: decodeURIComponent(url.username),
+        password: decodeURIComponent(url.password)
+      })
+    ),
+    (connection) => Effect.tryPromise(() => connection.query(statement)),
+    (connection) => Effect.sync(() => connection.destroy())
+  ).pipe(
+    Effect.mapError(({ cause }) => new ServerError({ message: `${statement}: ${(cause as Error).message}`, cause })),
+    Effect.asVoid
+  )

@@ -1,0 +1,29 @@
+import * as Clock from "effect/Clock"
+import * as Data from "effect/Data"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+
+/**
+ * A throwaway server could not do what it was asked to. The message says what was tried and, where the server left
+ * one, ends with the tail of its log.
+ */
+export class ServerError extends Data.TaggedError("ServerError")<{
+  readonly message: string
+  readonly cause?: unknown
+}> {}
+
+/**
+ * Runs an effect on the real clock. Servers live in real time, also inside `it.effect`, where a `TestClock` that
+ * nobody moves would make every deadline of ours wait forever.
+ */
+export const live: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> = Effect.provideService(
+  Clock.Clock,
+  Clock.Clock.defaultValue()
+)
+
+/** Fails with a `ServerError` that says `what` did not happen when the effect takes longer than `duration`. */
+export const within = (duration: Duration.Input, what: () => string) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
+  live(Effect.timeoutOrElse(self, {
+    duration,
+    orElse: () => Effect.fail(new ServerError({ message: what() }))
+  }))

@@ -1,0 +1,5 @@
+/** Throwaway database servers. */
+export * as MariadbServer from "./MariadbServer.ts"
+export * as PostgresServer from "./PostgresServer.ts"
+export { ServerError } from "./ServerError.ts"
+export { freePort, shareTemplates } from "./ServerProcess.ts"

@@ -1,0 +1,21 @@
+import { defaultServerConditions } from "vite"
+import { defineConfig } from "vitest/config"
+
+// Tests import `watertight` and `watertight/postgres` by name and get the sources.
+const conditions = ["watertight-source", ...defaultServerConditions]
+
+export default defineConfig({
+  resolve: { conditions },
+  ssr: { resolve: { conditions } },
+  test: {
+    include: ["test/**/*.test.ts"],
+    globalSetup: "test/support/globalSetup.ts",
+    // A process per file: what one test does to its process, no other test sees.
+    pool: "forks",
+    // The servers want a share of the machine too.
+    maxWorkers: 2,
+    testTimeout: 20_000,
+    hookTimeout: 60_000,
+    teardownTimeout: 20_000
+  }
+})
