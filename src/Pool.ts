@@ -1,0 +1,735 @@
+/**
+ * The pool: lends the connections that an adapter opens, for as long as an effect runs and never longer.
+ *
+ * **Details**
+ *
+ * All decisions are taken by the pure `PoolState`; this module performs them. A caller waits for the pool, never for a
+ * connection of its own: whichever becomes free first is for whoever has waited longest, and an interrupted caller
+ * interrupts no attempt to connect.
+ *
+ * There are three ways to a connection. `use` lends one for one effect. `reserve` lends one until a scope closes. Both
+ * lend it as a whole. `share` lends one for a single statement, which others may share.
+ *
+ * **Gotchas**
+ *
+ * A connection that is used after it was given back, for example by a forked fiber, fails with a `LeaseEnded`: it
+ * never reaches what the next borrower does.
+ *
+ * **Example** (Choosing a size)
+ *
+ * ```ts
+ * import { Pool } from "watertight"
+ * import { Postgres } from "watertight/postgres"
+ *
+ * const DatabaseLive = Postgres.layer({
+ *   host: "db",
+ *   database: "shop",
+ *   pool: { ...Pool.webApplication, max: 40 }
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Random from "effect/Random"
+import * as Scope from "effect/Scope"
+import type { SqlError } from "effect/sql/SqlError"
+import * as Tracer from "effect/Tracer"
+import { Adapter, type Connection } from "./Adapter.ts"
+import * as State from "./core/PoolState.ts"
+import { InvalidOptions } from "./InvalidOptions.ts"
+import { LentConnection } from "./internal/LentConnection.ts"
+import * as PoolError from "./PoolError.ts"
+
+/**
+ * The runtime type identifier of `Pool`.
+ *
+ * @category type IDs
+ * @since 0.1.0
+ */
+export const TypeId: TypeId = "~watertight/Pool"
+
+/**
+ * The type-level identifier of `Pool`.
+ *
+ * @category type IDs
+ * @since 0.1.0
+ */
+export type TypeId = "~watertight/Pool"
+
+/**
+ * The options of a pool. Each has a default that a production team can accept unread.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options {
+  /**
+   * How many connections are kept open without demand. Default: 0, because a connection that nobody needs costs the
+   * server memory, and one more is opened within milliseconds.
+   */
+  readonly min?: number | undefined
+  /**
+   * The most connections, counting those being opened and closed. Default: 10, which keeps some four server cores
+   * busy; more connections than that make a database slower, not faster.
+   */
+  readonly max?: number | undefined
+  /**
+   * How long a caller waits for a connection, whatever happens meanwhile. Default: 10 seconds: longer than a restart
+   * of the database, shorter than most clients of an HTTP server wait.
+   */
+  readonly acquireTimeout?: Duration.Input | undefined
+  /** How many callers may wait. The next one fails at once with `QueueFull`. Default: no limit. */
+  readonly maxWaiting?: number | undefined
+  /**
+   * How many connections are opened at a time. Default: 4. Callers are served by whichever connection is free first,
+   * so more only cost the server.
+   */
+  readonly maxConnecting?: number | undefined
+  /** How long a connection above `min` may be idle before it is closed. Default: 10 minutes. */
+  readonly idleTimeout?: Duration.Input | undefined
+  /**
+   * How old a connection gets. Default: 30 minutes, so that servers, balancers and credentials can be changed. A
+   * connection that is lent is closed when it comes back.
+   */
+  readonly lifetime?: Duration.Input | undefined
+  /**
+   * The part of `lifetime` by which a connection ends early, chosen at random for each, so that connections opened
+   * together do not end together. Default: 0.25.
+   */
+  readonly lifetimeJitter?: number | undefined
+  /**
+   * How long a connection may be idle and still be lent without a ping. Default: 1 second: a busy pool never pings,
+   * and a connection that a firewall has dropped overnight never reaches a caller.
+   */
+  readonly validateAfter?: Duration.Input | undefined
+  /**
+   * How long a connection may be idle before it is pinged, so that nothing on the way forgets it. Default: 1 minute,
+   * which is below the idle limits of the usual firewalls and balancers.
+   */
+  readonly keepAlive?: Duration.Input | undefined
+  /**
+   * How many statements outside transactions may be under way on one connection when no connection is free. Default:
+   * 64; 1 switches sharing off. Only databases that can pipeline share at all.
+   */
+  readonly pipelineDepth?: number | undefined
+  /**
+   * How long a statement may run and still count as quick. Nobody is sent to wait behind a slower one. Default: 10
+   * milliseconds.
+   */
+  readonly slowStatement?: Duration.Input | undefined
+  /**
+   * The least ceiling of the random delay between attempts to connect while the database cannot be reached. The
+   * ceiling is a tenth of the time that the outage has lasted, between `backoffBase` and `backoffCap`. Default: 250
+   * milliseconds.
+   */
+  readonly backoffBase?: Duration.Input | undefined
+  /** The greatest ceiling of that delay. Default: 5 seconds. */
+  readonly backoffCap?: Duration.Input | undefined
+  /**
+   * What construction does. `"verify"` (the default) opens the first connection: a wrong password or an unknown
+   * database fails the layer, a database that cannot be reached just now does not. `"lazy"` opens none.
+   */
+  readonly startup?: "verify" | "lazy" | undefined
+  /** How long shutting down waits for borrowers before their connections are cut. Default: 10 seconds. */
+  readonly shutdownTimeout?: Duration.Input | undefined
+}
+
+/**
+ * For a server that answers people: many short requests, and none of them may wait for long.
+ *
+ * @category presets
+ * @since 0.1.0
+ */
+export const webApplication: Options = { min: 20, max: 100, acquireTimeout: "5 seconds" }
+
+/**
+ * For a process that works off a queue: few connections, and patience.
+ *
+ * @category presets
+ * @since 0.1.0
+ */
+export const backgroundWorker: Options = { min: 2, max: 10, acquireTimeout: "60 seconds", lifetime: "30 minutes" }
+
+/**
+ * For a process that moves much data in long statements.
+ *
+ * @category presets
+ * @since 0.1.0
+ */
+export const dataPipeline: Options = { min: 5, max: 20, idleTimeout: "10 minutes", lifetime: "30 minutes" }
+
+/**
+ * How a pool is doing, at one moment.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Stats extends State.Counts {
+  readonly min: number
+  readonly max: number
+  /** How often a connection was lent, or shared by a statement, since the pool was made. */
+  readonly checkouts: number
+  /** How many of them had to wait. */
+  readonly waited: number
+  /** How many callers got no connection, by reason. */
+  readonly failed: Readonly<Record<State.FailReason, number>>
+  /** How many connections were opened. */
+  readonly created: number
+  /** How many attempts to open one failed. */
+  readonly connectFailures: number
+  /** How many connections were closed, by reason. */
+  readonly closed: Readonly<Record<State.CloseReason, number>>
+}
+
+/**
+ * What became of the borrowers when a pool was shut down.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ShutdownReport {
+  readonly database: string
+  /** Who had not given its connection back in time, and was cut off. */
+  readonly cut: ReadonlyArray<PoolError.Holder>
+}
+
+/**
+ * A pool of connections to one database.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Pool {
+  readonly [TypeId]: TypeId
+  /** The database, as people should read it. */
+  readonly name: string
+  /**
+   * Lends a connection for one effect and takes it back on every exit.
+   *
+   * **Details**
+   *
+   * Fails with a `SqlError` whose cause is a `PoolError` when there is no connection in time, and with the error of
+   * the attempt to connect when nobody can connect until a person changes something.
+   */
+  readonly use: <A, E, R>(
+    f: (connection: Connection) => Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E | SqlError, R>
+  /** Lends a connection until the scope closes. Fails as `use` does. */
+  readonly reserve: Effect.Effect<Connection, SqlError, Scope.Scope>
+  /**
+   * Lends a connection for one statement outside a transaction, which others may share where the database can
+   * pipeline. Fails as `use` does.
+   *
+   * **Gotchas**
+   *
+   * The effect must be one statement that leaves the session as it was: neither a `BEGIN` nor a `SET`. The connection
+   * is not guarded against use after the effect ended. `profile` says whether others may wait behind the statement.
+   */
+  readonly share: <A, E, R>(
+    profile: State.StatementProfile | undefined,
+    f: (connection: Connection) => Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E | SqlError, R>
+  /** How the pool is doing. */
+  readonly stats: Effect.Effect<Stats>
+  /**
+   * Shuts the pool down: nobody gets a connection any more, whoever waits fails at once, and borrowers may finish
+   * until `shutdownTimeout`; then what they run is cancelled on the server and their connections are cut.
+   *
+   * **Details**
+   *
+   * The scope of the layer does this when it closes. Calling it more often is harmless.
+   */
+  readonly shutdown: Effect.Effect<ShutdownReport>
+}
+
+/**
+ * The service of `Pool`.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export const Pool = Context.Service<Pool>("watertight/Pool")
+
+/** Somebody who wants, has, or had a connection, and the fiber that it is. */
+class Borrower extends State.Lease<Connection> {
+  readonly fiber: Fiber.Fiber<unknown, unknown>
+  /** What it waits with. */
+  resume: ((effect: Effect.Effect<void, SqlError>) => void) | undefined = undefined
+  error: SqlError | undefined = undefined
+
+  constructor(fiber: Fiber.Fiber<unknown, unknown>, shared: boolean, profile?: State.StatementProfile) {
+    super(shared, profile)
+    this.fiber = fiber
+  }
+}
+
+/**
+ * Makes a pool over an adapter. It is shut down when the scope closes.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = Effect.fnUntraced(function*(
+  adapter: Adapter,
+  options: Options = {}
+): Effect.fn.Return<Pool, InvalidOptions | SqlError, Scope.Scope> {
+  const resolved = yield* resolve(options, adapter.maxConnections)
+  const clock = yield* Clock.Clock
+  const random = yield* Random.Random
+  const context = yield* Effect.context<never>()
+  const runFork = Effect.runForkWith(context)
+  const state = new State.PoolState<Connection>(resolved.state, () => random.nextDoubleUnsafe())
+  const drained = Deferred.makeUnsafe<void>()
+  const opening = new Map<State.Slot<Connection>, Fiber.Fiber<Connection, SqlError>>()
+
+  let checkouts = 0
+  let waited = 0
+  let created = 0
+  let connectFailures = 0
+  let connectError: SqlError | undefined
+  const failed: Record<State.FailReason, number> = { AcquireTimeout: 0, QueueFull: 0, PoolClosed: 0, ConnectFailed: 0 }
+  const closed: Record<State.CloseReason, number> = {
+    Lifetime: 0,
+    IdleTimeout: 0,
+    PingFailed: 0,
+    ResetFailed: 0,
+    Lost: 0,
+    Shutdown: 0
+  }
+
+  // `performance.now` is what the live clock's monotonic time is made of, without a bigint for every statement.
+  const now = clock === Clock.Clock.defaultValue()
+    ? () => performance.now()
+    : () => Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Performing what the state decides
+  // -------------------------------------------------------------------------------------------------------------------
+
+  const actions = state.actions
+  let performing = false
+
+  /** Performs all actions, also those that performing them brings about. */
+  const perform = (): void => {
+    if (performing) return
+    performing = true
+    for (let i = 0; i < actions.length; i++) performOne(actions[i]!)
+    actions.length = 0
+    performing = false
+  }
+
+  const performOne = (action: State.Action<Connection>): void => {
+    switch (action._tag) {
+      case "Lease": {
+        const borrower = action.lease as Borrower
+        // An earlier action of the same batch may have ended it.
+        if (borrower.state === "Held") borrower.resume?.(Effect.void)
+        return
+      }
+      case "Fail": {
+        const borrower = action.lease as Borrower
+        failed[action.reason]++
+        borrower.error = failure(borrower, action.reason)
+        borrower.resume?.(Effect.fail(borrower.error))
+        return
+      }
+      case "Connect":
+        return connect(action.slot)
+      case "Ping": {
+        const { slot } = action
+        observe(slot.connection!.ping, (exit) => state.validated(slot, now(), Exit.isSuccess(exit)))
+        return
+      }
+      case "Reset": {
+        const { slot } = action
+        const connection = slot.connection!
+        observe(connection.reset, (exit) => state.wasReset(slot, now(), Exit.isSuccess(exit) && connection.isReady))
+        return
+      }
+      case "Close": {
+        const { reason, slot } = action
+        closed[reason]++
+        const connection = slot.connection!
+        if (reason === "PingFailed" || reason === "ResetFailed") {
+          connection.destroy(`closed by the pool: ${reason}`)
+          return state.closed(slot, now())
+        }
+        observe(connection.close, () => state.closed(slot, now()))
+        return
+      }
+      case "Wake":
+        return wake(action.at)
+      case "Drained":
+        Deferred.doneUnsafe(drained, Effect.void)
+        return
+    }
+  }
+
+  /** Runs an effect of a connection apart from all borrowers, and tells the state what became of it. */
+  const observe = <A, E>(effect: Effect.Effect<A, E>, f: (exit: Exit.Exit<A, E>) => void): Fiber.Fiber<A, E> => {
+    const fiber = runFork(effect)
+    fiber.addObserver((exit) => {
+      f(exit)
+      perform()
+    })
+    return fiber
+  }
+
+  const connect = (slot: State.Slot<Connection>): void => {
+    const fiber = observe(adapter.connect, (exit) => {
+      opening.delete(slot)
+      if (Exit.isSuccess(exit)) return opened(exit.value, () => state.connected(slot, exit.value, now()), slot)
+      const error = Option.getOrUndefined(Exit.findErrorOption(exit))
+      if (error !== undefined) {
+        connectFailures++
+        connectError = error
+      }
+      state.connectFailed(slot, now(), error !== undefined && adapter.isPermanent(error))
+    })
+    if (fiber.pollUnsafe() === undefined) opening.set(slot, fiber)
+  }
+
+  const opened = (connection: Connection, admit: () => unknown, slot: State.Slot<Connection>): void => {
+    created++
+    connectError = undefined
+    admit()
+    connection.onLost(() => {
+      if (slot.phase === "Closing" || slot.phase === "Gone") return
+      closed.Lost++
+      state.lost(slot, now())
+      perform()
+    })
+  }
+
+  let timer: Fiber.Fiber<void> | undefined
+
+  /** One timer for everything. An earlier time replaces a later one. */
+  const wake = (at: number): void => {
+    timer?.interruptUnsafe()
+    timer = runFork(
+      Effect.andThen(
+        clock.sleep(Duration.millis(Math.max(0, at - now()))),
+        Effect.sync(() => {
+          timer = undefined
+          state.tick(now())
+          perform()
+        })
+      )
+    )
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Telling what is wrong
+  // -------------------------------------------------------------------------------------------------------------------
+
+  const holders = (): ReadonlyArray<PoolError.Holder> => {
+    const at = now()
+    const result: Array<PoolError.Holder> = []
+    for (const slot of state.slots) {
+      const borrower = slot.lease as Borrower | undefined
+      if (borrower === undefined) continue
+      const span = Context.getOrUndefined(borrower.fiber.context, Tracer.ParentSpan)
+      result.push({
+        fiberId: borrower.fiber.id,
+        span: span?._tag === "Span" ? span.name : undefined,
+        heldMillis: at - borrower.heldAt,
+        connectionId: slot.connection!.id
+      })
+    }
+    return result.sort((a, b) => b.heldMillis - a.heldMillis)
+  }
+
+  const failure = (borrower: Borrower, reason: State.FailReason): SqlError => {
+    if (reason === "ConnectFailed" && connectError !== undefined) return connectError
+    if (reason === "PoolClosed") return PoolError.toSqlError(new PoolError.PoolClosed({ database: adapter.name }))
+    const situation: PoolError.Situation = {
+      database: adapter.name,
+      max: resolved.state.max,
+      ...state.counts,
+      holders: holders(),
+      connectError
+    }
+    return PoolError.toSqlError(
+      reason === "QueueFull"
+        ? new PoolError.QueueFull(situation)
+        : new PoolError.AcquireTimeout({ ...situation, waitedMillis: now() - borrower.askedAt })
+    )
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Lending
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /** Waits until the borrower has a connection. Only for one that `acquire` did not serve at once. */
+  const wait = (borrower: Borrower): Effect.Effect<void, SqlError> =>
+    Effect.callback((resume) => {
+      if (borrower.state === "Held") return resume(Effect.void)
+      if (borrower.error !== undefined) return resume(Effect.fail(borrower.error))
+      borrower.resume = resume
+      perform()
+    })
+
+  /**
+   * Gives back what the borrower has, or takes it out of the queue.
+   *
+   * It is registered before anything is asked for, so there is no moment at which an interruption could lose a
+   * connection.
+   */
+  const end = (borrower: Borrower): void => {
+    const connection = borrower.slot?.connection
+    state.end(borrower, now(), connection === undefined || connection.isReady)
+    if (actions.length > 0) perform()
+  }
+
+  const lend = <A, E, R>(
+    borrower: Borrower,
+    f: (connection: Connection) => Effect.Effect<A, E, R>
+  ): Effect.Effect<A, E | SqlError, R> =>
+    Effect.suspend(() => {
+      if (state.acquire(borrower, now())) {
+        checkouts++
+        if (actions.length > 0) perform()
+        return f(borrower.slot!.connection!)
+      }
+      if (actions.length > 0) perform()
+      return Effect.flatMap(wait(borrower), () => {
+        checkouts++
+        waited++
+        return f(borrower.slot!.connection!)
+      })
+    })
+
+  const share: Pool["share"] = (profile, f) =>
+    Effect.withFiber((fiber) => {
+      const borrower = new Borrower(fiber, true, profile)
+      return Effect.onExitPrimitive(lend(borrower, f), () => {
+        end(borrower)
+        return undefined
+      })
+    })
+
+  const use: Pool["use"] = (f) =>
+    Effect.withFiber((fiber) => {
+      const borrower = new Borrower(fiber, false)
+      let lent: LentConnection | undefined
+      return Effect.onExitPrimitive(
+        lend(borrower, (connection) => f(lent = new LentConnection(connection, adapter.name))),
+        () => {
+          lent?.end()
+          end(borrower)
+          return undefined
+        }
+      )
+    })
+
+  const reserve: Pool["reserve"] = Effect.withFiber((fiber) => {
+    const scope = Context.get(fiber.context as Context.Context<Scope.Scope>, Scope.Scope)
+    const borrower = new Borrower(fiber, false)
+    let lent: LentConnection | undefined
+    const release = Effect.sync(() => {
+      lent?.end()
+      end(borrower)
+    })
+    return Effect.andThen(
+      Scope.addFinalizer(scope, release),
+      // Whoever is interrupted while it waits leaves the queue at once, not when its scope closes.
+      Effect.onInterrupt(
+        lend(borrower, (connection) => Effect.succeed(lent = new LentConnection(connection, adapter.name))),
+        () => release
+      )
+    )
+  })
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Shutting down
+  // -------------------------------------------------------------------------------------------------------------------
+
+  const cutOff = Effect.suspend(() => {
+    const cut = holders()
+    const connections = Array.from(state.slots).flatMap((slot) => slot.connection === undefined ? [] : [slot])
+    return Effect.forEach(
+      connections,
+      (slot) =>
+        Effect.andThen(
+          slot.phase === "Closing" ? Effect.void : slot.connection!.cancel,
+          Effect.sync(() => {
+            slot.connection!.destroy("cut off at the shutdown of the pool")
+            state.closed(slot, now())
+          })
+        ),
+      { concurrency: "unbounded", discard: true }
+    ).pipe(
+      Effect.andThen(Effect.sync(perform)),
+      Effect.as(cut)
+    )
+  })
+
+  const shutdown = yield* Effect.cached(Effect.uninterruptible(Effect.gen(function*() {
+    state.shutdown(now())
+    perform()
+    for (const fiber of opening.values()) fiber.interruptUnsafe()
+    const cut = yield* Deferred.await(drained).pipe(
+      Effect.as<ReadonlyArray<PoolError.Holder>>([]),
+      Effect.timeoutOrElse({ duration: resolved.shutdownTimeout, orElse: () => cutOff })
+    )
+    timer?.interruptUnsafe()
+    return { database: adapter.name, cut }
+  })))
+
+  yield* Effect.addFinalizer(() =>
+    Effect.flatMap(shutdown, ({ cut }) =>
+      cut.length === 0 ? Effect.void : Effect.logWarning(
+        `The pool of ${adapter.name} was shut down, and ${cut.length} of its borrowers were cut off`,
+        cut
+      ))
+  )
+
+  if (resolved.startup === "verify") {
+    yield* Effect.uninterruptibleMask(Effect.fnUntraced(function*(restore) {
+      const first = yield* Effect.exit(restore(adapter.connect))
+      if (Exit.isSuccess(first)) {
+        const slot: State.Slot<Connection> = state.adopt(first.value, now())
+        return opened(first.value, () => {}, slot)
+      }
+      const error = Option.getOrUndefined(Exit.findErrorOption(first))
+      if (error === undefined || adapter.isPermanent(error)) return yield* Effect.failCause(first.cause)
+      connectFailures++
+      connectError = error
+      yield* Effect.logWarning(`${adapter.name} cannot be reached yet: ${error.message}`)
+    }))
+  }
+  state.start(now())
+  perform()
+
+  return {
+    [TypeId]: TypeId,
+    name: adapter.name,
+    use,
+    reserve,
+    share: adapter.maxConnections === 1 || resolved.state.pipelineDepth === 1 ? (_, f) => use(f) : share,
+    stats: Effect.sync(() => ({
+      ...state.counts,
+      min: resolved.state.min,
+      max: resolved.state.max,
+      checkouts,
+      waited,
+      failed: { ...failed },
+      created,
+      connectFailures,
+      closed: { ...closed }
+    })),
+    shutdown
+  }
+})
+
+/**
+ * Provides a pool over the adapter in the context.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options: Options = {}): Layer.Layer<Pool, InvalidOptions | SqlError, Adapter> =>
+  Layer.effect(Pool, Effect.flatMap(Adapter, (adapter) => make(adapter, options)))
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Options
+// ---------------------------------------------------------------------------------------------------------------------
+
+interface Resolved {
+  readonly state: State.Options
+  readonly startup: "verify" | "lazy"
+  readonly shutdownTimeout: Duration.Duration
+}
+
+const counts = {
+  min: { fallback: 0, least: 0 },
+  max: { fallback: 10, least: 1 },
+  maxConnecting: { fallback: 4, least: 1 },
+  maxWaiting: { fallback: Infinity, least: 0 },
+  pipelineDepth: { fallback: 64, least: 1 }
+} as const
+
+const durations = {
+  acquireTimeout: Duration.seconds(10),
+  idleTimeout: Duration.minutes(10),
+  lifetime: Duration.minutes(30),
+  validateAfter: Duration.seconds(1),
+  keepAlive: Duration.minutes(1),
+  slowStatement: Duration.millis(10),
+  backoffBase: Duration.millis(250),
+  backoffCap: Duration.seconds(5),
+  shutdownTimeout: Duration.seconds(10)
+} as const
+
+const optionNames: ReadonlySet<string> = new Set([
+  ...Object.keys(counts),
+  ...Object.keys(durations),
+  "lifetimeJitter",
+  "startup"
+])
+
+const invalid = (option: string, problem: string): InvalidOptions =>
+  new InvalidOptions({ module: "Pool", option, problem })
+
+const resolve = Effect.fnUntraced(function*(
+  options: Options,
+  maxConnections: number | undefined
+): Effect.fn.Return<Resolved, InvalidOptions> {
+  for (const name of Object.keys(options)) {
+    if (!optionNames.has(name)) {
+      return yield* invalid(name, `does not exist. There are: ${Array.from(optionNames).join(", ")}`)
+    }
+  }
+  const number = {} as Record<keyof typeof counts, number>
+  for (const name of Object.keys(counts) as Array<keyof typeof counts>) {
+    const { fallback, least } = counts[name]
+    const value = options[name] ?? fallback
+    if (!(value >= least) || !(Number.isInteger(value) || (value === Infinity && name === "maxWaiting"))) {
+      return yield* invalid(name, `must be a whole number of at least ${least}, it is ${value}`)
+    }
+    number[name] = value
+  }
+  if (maxConnections !== undefined) {
+    number.max = Math.min(number.max, maxConnections)
+    number.min = Math.min(number.min, maxConnections)
+  }
+  if (number.min > number.max) {
+    return yield* invalid("min", `is ${number.min} and so above \`max\`, which is ${number.max}`)
+  }
+  const millis = {} as Record<keyof typeof durations, number>
+  for (const name of Object.keys(durations) as Array<keyof typeof durations>) {
+    const value = Duration.fromInput(options[name] ?? durations[name])
+    if (Option.isNone(value)) return yield* invalid(name, `is not a duration: ${String(options[name])}`)
+    millis[name] = Duration.toMillis(value.value)
+    if (!(millis[name] >= 0)) return yield* invalid(name, "must not be negative")
+  }
+  for (const name of ["acquireTimeout", "lifetime", "keepAlive", "slowStatement"] as const) {
+    if (millis[name] === 0) return yield* invalid(name, "must be longer than zero")
+  }
+  if (millis.backoffBase > millis.backoffCap) {
+    return yield* invalid("backoffBase", `is longer than \`backoffCap\``)
+  }
+  const lifetimeJitter = options.lifetimeJitter ?? 0.25
+  if (!(lifetimeJitter >= 0 && lifetimeJitter <= 1)) {
+    return yield* invalid("lifetimeJitter", `must be between 0 and 1, it is ${lifetimeJitter}`)
+  }
+  const startup = options.startup ?? "verify"
+  if (startup !== "verify" && startup !== "lazy") {
+    return yield* invalid("startup", `must be "verify" or "lazy"`)
+  }
+  const { shutdownTimeout, ...times } = millis
+  return {
+    state: { ...number, ...times, lifetimeJitter, slowConnect: 1000 },
+    startup,
+    shutdownTimeout: Duration.millis(shutdownTimeout)
+  }
+})

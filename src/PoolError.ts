@@ -1,0 +1,191 @@
+/**
+ * Why a pool could not lend a connection.
+ *
+ * **Details**
+ *
+ * A `PoolError` is the `cause` of the `SqlError` that a statement or a transaction fails with. It carries what a
+ * person asks for first during an incident: how many connections there are, who has them and for how long, how many
+ * wait, and what the last attempt to connect said.
+ *
+ * @since 0.1.0
+ */
+import * as Data from "effect/Data"
+import * as Predicate from "effect/Predicate"
+import { ConnectionError, SqlError } from "effect/sql/SqlError"
+
+/**
+ * Somebody who has a connection.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Holder {
+  /** The id of its fiber. */
+  readonly fiberId: number
+  /** The name of the span that it was in, if any. */
+  readonly span: string | undefined
+  /** For how long it has had the connection, in milliseconds. */
+  readonly heldMillis: number
+  /** What the server calls the session. */
+  readonly connectionId: string
+}
+
+/**
+ * What the pool looked like when it failed.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Situation {
+  /** The database. */
+  readonly database: string
+  /** The most connections that the pool may open. */
+  readonly max: number
+  /** All connections, also those being opened and closed. */
+  readonly total: number
+  /** Those that nobody has. */
+  readonly idle: number
+  /** Those that somebody has. */
+  readonly used: number
+  /** Those being opened. */
+  readonly connecting: number
+  /** How many others wait. */
+  readonly waiting: number
+  /** Who has a connection for itself, those who have had it longest first. */
+  readonly holders: ReadonlyArray<Holder>
+  /** Why the last attempt to connect failed, if it did. */
+  readonly connectError: SqlError | undefined
+}
+
+/**
+ * No connection became free in time.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class AcquireTimeout extends Data.TaggedClass("AcquireTimeout")<
+  Situation & {
+    /** How long it was waited for, in milliseconds. */
+    readonly waitedMillis: number
+  }
+> {
+  get message(): string {
+    return `No connection to ${this.database} became free within ${Math.round(this.waitedMillis)} ms: ${
+      describe(this)
+    }. ${advice(this)}`
+  }
+}
+
+/**
+ * As many wait already as the option `maxWaiting` allows.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class QueueFull extends Data.TaggedClass("QueueFull")<Situation> {
+  get message(): string {
+    return `The queue for a connection to ${this.database} is full: ${describe(this)}. ${advice(this)}`
+  }
+}
+
+/**
+ * The pool is shut down, or about to be.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class PoolClosed extends Data.TaggedClass("PoolClosed")<{ readonly database: string }> {
+  get message(): string {
+    return `The pool of ${this.database} is shut down: the scope of its layer has been closed`
+  }
+}
+
+/**
+ * A connection was used after it had been given back.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class LeaseEnded extends Data.TaggedClass("LeaseEnded")<{ readonly database: string }> {
+  get message(): string {
+    return `A connection to ${this.database} was used after it had been given back. Probably a fiber that was forked ` +
+      "inside a transaction or a scope goes on after it: wait for it before the end, or let it use the client itself"
+  }
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type PoolErrorReason = AcquireTimeout | QueueFull | PoolClosed | LeaseEnded
+
+const TypeId = "~watertight/PoolError"
+
+/**
+ * The pool could not lend a connection, so nothing was sent to the database.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class PoolError extends Data.TaggedError("PoolError")<{ readonly reason: PoolErrorReason }> {
+  readonly [TypeId] = TypeId
+
+  override get message(): string {
+    return this.reason.message
+  }
+}
+
+/**
+ * Whether a value is a `PoolError`.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isPoolError = (u: unknown): u is PoolError => Predicate.hasProperty(u, TypeId)
+
+/**
+ * The `SqlError` that carries the reason. It is retryable, because nothing was sent.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const toSqlError = (reason: PoolErrorReason): SqlError => {
+  const cause = new PoolError({ reason })
+  return new SqlError({ reason: new ConnectionError({ cause, message: cause.message, operation: "acquire" }) })
+}
+
+/**
+ * The `PoolError` inside a `SqlError`, if there is one.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const fromSqlError = (error: SqlError): PoolError | undefined =>
+  isPoolError(error.reason.cause) ? error.reason.cause : undefined
+
+const count = (n: number, what: string): string => `${n} ${what}${n === 1 ? "" : "s"}`
+
+const describe = (situation: Situation): string => {
+  const parts = [
+    `${situation.used} of at most ${count(situation.max, "connection")} in use`,
+    `${situation.idle} idle`,
+    `${situation.connecting} being opened`,
+    `${situation.waiting} more waiting`
+  ]
+  const longest = situation.holders[0]
+  if (longest !== undefined) {
+    parts.push(
+      `the longest held for ${Math.round(longest.heldMillis)} ms by fiber #${longest.fiberId}` +
+        (longest.span === undefined ? "" : ` in "${longest.span}"`)
+    )
+  }
+  if (situation.connectError !== undefined) {
+    parts.push(`the last attempt to connect failed: ${situation.connectError.message}`)
+  }
+  return parts.join(", ")
+}
+
+const advice = (situation: Situation): string =>
+  situation.connectError !== undefined && situation.used < situation.max
+    ? "See whether the database is up and reachable"
+    : "Hold connections for a shorter time, or raise `max` if the database has room for more"

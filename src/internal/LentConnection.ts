@@ -1,0 +1,110 @@
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import type { SqlError } from "effect/sql/SqlError"
+import type { Connection } from "../Adapter.ts"
+import { LeaseEnded, toSqlError } from "../PoolError.ts"
+
+type Transform = (<A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>) | undefined
+
+/**
+ * A connection as a borrower sees it: it works until it is given back, and never afterwards.
+ *
+ * Without this, a fiber that outlives its transaction would run its statements inside the transaction of the next
+ * borrower.
+ */
+export class LentConnection implements Connection {
+  readonly base: Connection
+  private readonly database: string
+  private ended = false
+
+  constructor(base: Connection, database: string) {
+    this.base = base
+    this.database = database
+  }
+
+  end(): void {
+    this.ended = true
+  }
+
+  private error(): SqlError {
+    return toSqlError(new LeaseEnded({ database: this.database }))
+  }
+
+  private guard<A>(f: (base: Connection) => Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> {
+    return Effect.suspend(() => this.ended ? Effect.fail(this.error()) : f(this.base))
+  }
+
+  get id() {
+    return this.base.id
+  }
+  get canPipeline() {
+    return this.base.canPipeline
+  }
+  get isClosed() {
+    return this.ended || this.base.isClosed
+  }
+  get isReady() {
+    return !this.ended && this.base.isReady
+  }
+  get inTransaction() {
+    return !this.ended && this.base.inTransaction
+  }
+
+  execute(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
+    return this.guard((base) => base.execute(sql, params, transformRows))
+  }
+  executeRaw(sql: string, params: ReadonlyArray<unknown>) {
+    return this.guard((base) => base.executeRaw(sql, params))
+  }
+  executeValues(sql: string, params: ReadonlyArray<unknown>) {
+    return this.guard((base) => base.executeValues(sql, params))
+  }
+  executeValuesUnprepared(sql: string, params: ReadonlyArray<unknown>) {
+    return this.guard((base) => base.executeValuesUnprepared(sql, params))
+  }
+  executeUnprepared(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
+    return this.guard((base) => base.executeUnprepared(sql, params, transformRows))
+  }
+  executeStream(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
+    return Stream.suspend(() =>
+      this.ended ? Stream.fail(this.error()) : this.base.executeStream(sql, params, transformRows)
+    )
+  }
+
+  onLost(listener: (error: SqlError) => void) {
+    this.base.onLost(listener)
+  }
+  get ping() {
+    return this.guard((base) => base.ping)
+  }
+  get reset() {
+    return this.guard((base) => base.reset)
+  }
+  begin(statement: string | undefined) {
+    return this.guard((base) => base.begin(statement))
+  }
+  get commit() {
+    return this.guard((base) => base.commit)
+  }
+  get rollback() {
+    return this.guard((base) => base.rollback)
+  }
+  savepoint(name: string) {
+    return this.guard((base) => base.savepoint(name))
+  }
+  releaseSavepoint(name: string) {
+    return this.guard((base) => base.releaseSavepoint(name))
+  }
+  rollbackSavepoint(name: string) {
+    return this.guard((base) => base.rollbackSavepoint(name))
+  }
+  get close() {
+    return Effect.suspend(() => this.ended ? Effect.void : this.base.close)
+  }
+  destroy(reason: string) {
+    if (!this.ended) this.base.destroy(reason)
+  }
+  get cancel() {
+    return Effect.suspend(() => this.ended ? Effect.void : this.base.cancel)
+  }
+}
