@@ -19,6 +19,8 @@ import type * as Effect from "effect/Effect"
 import type * as SqlConnection from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
 import type * as Statement from "effect/sql/Statement"
+import type { Begin } from "./core/TransactionSpec.ts"
+import type { Rule } from "./Outcome.ts"
 
 /**
  * The runtime type identifier of `Adapter`.
@@ -82,6 +84,12 @@ export interface Adapter {
    * database, a refused certificate. A pool waits for the others to pass.
    */
   readonly isPermanent: (error: SqlError) => boolean
+
+  /**
+   * What the database's table of error codes says about an error, if it knows the code. Errors of the server carry
+   * theirs in `error.reason.cause`; a lost connection has a `ConnectionLost` there.
+   */
+  readonly ruleOf: (error: SqlError) => Rule | undefined
 }
 
 /**
@@ -130,8 +138,11 @@ export interface Connection extends SqlConnection.Connection {
    */
   readonly reset: Effect.Effect<void, SqlError>
 
-  /** Begins a transaction, with `statement` instead of the dialect's plain `BEGIN` if one is given. */
-  readonly begin: (statement: string | undefined) => Effect.Effect<void, SqlError>
+  /**
+   * Begins a transaction. What `how` asks for holds for this transaction only, also if it fails or is interrupted half
+   * way. Without an answer in time the session destroys itself.
+   */
+  readonly begin: (how: Begin) => Effect.Effect<void, SqlError>
 
   /**
    * Commits. Fails if the server answered that it rolled back instead. When no answer arrives, the session destroys

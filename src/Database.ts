@@ -139,7 +139,7 @@ const makeWithTransaction = (
           Effect.as(
             Effect.andThen(
               Effect.addFinalizer((exit) => rollBack(connection, exit)),
-              connection.begin(fiber.getRef(SqlClient.BeginTransaction))
+              connection.begin({ statement: fiber.getRef(SqlClient.BeginTransaction) })
             ),
             connection
           ))

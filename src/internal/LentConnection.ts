@@ -2,6 +2,7 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Connection } from "../Adapter.ts"
+import type { Begin } from "../core/TransactionSpec.ts"
 import { LeaseEnded, toSqlError } from "../PoolError.ts"
 
 type Transform = (<A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>) | undefined
@@ -80,8 +81,8 @@ export class LentConnection implements Connection {
   get reset() {
     return this.guard((base) => base.reset)
   }
-  begin(statement: string | undefined) {
-    return this.guard((base) => base.begin(statement))
+  begin(how: Begin) {
+    return this.guard((base) => base.begin(how))
   }
   get commit() {
     return this.guard((base) => base.commit)
