@@ -9,6 +9,7 @@ import { inject } from "vitest"
 import type {} from "./globalSetup.ts"
 import { live, ServerError } from "./servers/ServerError.ts"
 
+export * as FaultProxy from "./faultProxy.ts"
 export * from "./seed.ts"
 export * from "./servers/index.ts"
 export { live } from "./servers/ServerError.ts"

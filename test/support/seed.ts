@@ -19,9 +19,10 @@ export interface Seed {
  * The generator of a test. `WATERTIGHT_TEST_SEED` replaces the seed, to look for failures elsewhere than the fixed seed
  * does; name `value` in the message of a failing assertion.
  */
-export const seed = (value: number): Seed => make(Number(process.env["WATERTIGHT_TEST_SEED"] ?? value))
+export const seed = (value: number): Seed => exactSeed(Number(process.env["WATERTIGHT_TEST_SEED"] ?? value))
 
-const make = (value: number): Seed => {
+/** A generator whose seed the environment does not replace. */
+export const exactSeed = (value: number): Seed => {
   let state = value >>> 0
   // mulberry32
   const next = () => {
@@ -46,6 +47,6 @@ const make = (value: number): Seed => {
       }
       return shuffled
     },
-    fork: () => make(Math.floor(next() * 0x1_0000_0000))
+    fork: () => exactSeed(Math.floor(next() * 0x1_0000_0000))
   }
 }
