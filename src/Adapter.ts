@@ -145,8 +145,8 @@ export interface Connection extends SqlConnection.Connection {
   readonly begin: (how: Begin) => Effect.Effect<void, SqlError>
 
   /**
-   * Commits. Fails if the server answered that it rolled back instead. When no answer arrives, the session destroys
-   * itself and the error says that the outcome is unknown: it is not retryable.
+   * Commits. Fails with a `RolledBack` as cause if the server answered that it rolled back instead. When no answer
+   * arrives in time, the session destroys itself and the cause is a `ConnectionLost`.
    */
   readonly commit: Effect.Effect<void, SqlError>
 

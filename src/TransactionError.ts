@@ -1,0 +1,185 @@
+/**
+ * Why a transaction did not do what was asked for.
+ *
+ * **Details**
+ *
+ * A `TransactionError` is the `cause` of the `SqlError` that a transaction fails with.
+ *
+ * @since 0.1.0
+ */
+import * as Data from "effect/Data"
+import * as Predicate from "effect/Predicate"
+import type { SqlError } from "effect/sql/SqlError"
+
+/**
+ * COMMIT was sent, and nobody knows whether it was applied.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class CommitUnknown extends Data.TaggedClass("CommitUnknown")<{
+  readonly database: string
+  /** Why there was no answer. */
+  readonly cause: SqlError
+}> {
+  get message(): string {
+    return `COMMIT was sent to ${this.database}, and its answer was lost: the transaction may have been applied or not. ` +
+      "Look before you repeat it, or give the transaction an `idempotencyKey`"
+  }
+}
+
+/**
+ * A statement failed, the failure was swallowed, and so the server answered COMMIT by rolling back.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class Aborted extends Data.TaggedClass("Aborted")<{
+  readonly database: string
+  /** The failure that was swallowed. */
+  readonly cause: SqlError | undefined
+}> {
+  get message(): string {
+    return `${this.database} rolled the transaction back when it was to commit, because a statement in it had failed` +
+      (this.cause === undefined ? "" : ` (${this.cause.message})`) +
+      ". To go on after a failure, run what may fail in a nested transaction"
+  }
+}
+
+/**
+ * A statement was run in a transaction that had failed already. It did not do anything.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class Poisoned extends Data.TaggedClass("Poisoned")<{
+  readonly database: string
+  /** The failure that ended the transaction. */
+  readonly cause: SqlError | undefined
+}> {
+  get message(): string {
+    return `The transaction on ${this.database} had failed before this statement` +
+      (this.cause === undefined ? "" : ` (${this.cause.message})`) +
+      ". To go on after a failure, run what may fail in a nested transaction"
+  }
+}
+
+/**
+ * The work was to run inside a transaction, and there is none.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class NotInTransaction extends Data.TaggedClass("NotInTransaction")<{ readonly database: string }> {
+  get message(): string {
+    return `A transaction with nesting "mandatory" was run on ${this.database} outside any transaction`
+  }
+}
+
+/**
+ * The work was to run outside any transaction, and there is one.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class AlreadyInTransaction extends Data.TaggedClass("AlreadyInTransaction")<{ readonly database: string }> {
+  get message(): string {
+    return `A transaction with nesting "never" was run on ${this.database} inside another one`
+  }
+}
+
+/**
+ * A nested transaction asks for more than the one around it gives.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class Incompatible extends Data.TaggedClass("Incompatible")<{
+  readonly database: string
+  /** What it asks for, and what the outer one has. */
+  readonly problem: string
+}> {
+  get message(): string {
+    return `A nested transaction on ${this.database} ${this.problem}. ` +
+      "Ask for it at the outermost transaction, or nest with \"requiresNew\""
+  }
+}
+
+/**
+ * The transaction was not done when its deadline came, and was rolled back.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class DeadlineExceeded extends Data.TaggedClass("DeadlineExceeded")<{
+  readonly database: string
+  readonly deadlineMillis: number
+}> {
+  get message(): string {
+    return `The transaction on ${this.database} was not done within ${this.deadlineMillis} ms, and was rolled back`
+  }
+}
+
+/**
+ * A transaction with this idempotency key has been applied before. Nothing was done now.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class AlreadyApplied extends Data.TaggedClass("AlreadyApplied")<{
+  readonly database: string
+  readonly idempotencyKey: string
+}> {
+  get message(): string {
+    return `A transaction with the idempotency key "${this.idempotencyKey}" has been applied to ${this.database} before`
+  }
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type TransactionErrorReason =
+  | CommitUnknown
+  | Aborted
+  | Poisoned
+  | NotInTransaction
+  | AlreadyInTransaction
+  | Incompatible
+  | DeadlineExceeded
+  | AlreadyApplied
+
+const TypeId = "~watertight/TransactionError"
+
+/**
+ * A transaction did not do what was asked for.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class TransactionError extends Data.TaggedError("TransactionError")<{
+  readonly reason: TransactionErrorReason
+}> {
+  readonly [TypeId] = TypeId
+
+  override get message(): string {
+    return this.reason.message
+  }
+}
+
+/**
+ * Whether a value is a `TransactionError`.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isTransactionError = (u: unknown): u is TransactionError => Predicate.hasProperty(u, TypeId)
+
+/**
+ * The `TransactionError` inside a `SqlError`, if there is one.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const fromSqlError = (error: SqlError): TransactionError | undefined =>
+  isTransactionError(error.reason.cause) ? error.reason.cause : undefined
