@@ -90,6 +90,19 @@ export interface Adapter {
    * theirs in `error.reason.cause`; a lost connection has a `ConnectionLost` there.
    */
   readonly ruleOf: (error: SqlError) => Rule | undefined
+
+  /**
+   * Finds out, over another connection, what became of a COMMIT that was not answered. `undefined` if the database has
+   * no way to tell.
+   *
+   * **Details**
+   *
+   * `token` is what the lost connection had as its `commitToken`. Answers `"Unknown"` when the evidence is not good
+   * enough, for example because the server is another one by now, and never guesses.
+   */
+  readonly resolveCommit:
+    | ((token: unknown, connection: Connection) => Effect.Effect<"Applied" | "NotApplied" | "Unknown", SqlError>)
+    | undefined
 }
 
 /**
@@ -149,6 +162,11 @@ export interface Connection extends SqlConnection.Connection {
    * arrives in time, the session destroys itself and the cause is a `ConnectionLost`.
    */
   readonly commit: Effect.Effect<void, SqlError>
+
+  /**
+   * What identifies the transaction to `resolveCommit`, as far as it is known: it stays after a COMMIT without answer.
+   */
+  readonly commitToken: unknown
 
   /** Rolls the transaction back. */
   readonly rollback: Effect.Effect<void, SqlError>

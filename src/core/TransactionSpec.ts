@@ -31,6 +31,11 @@ export interface Begin {
   readonly access?: Access | undefined
   /** PostgreSQL only, with `serializable` and `read only`: wait for a snapshot that cannot fail. */
   readonly deferrable?: boolean | undefined
+  /**
+   * Whether a COMMIT without answer must be resolvable afterwards, even if that costs a round trip before it. Without
+   * it, it is so as far as it costs none.
+   */
+  readonly resolvable?: boolean | undefined
   /** The statement to begin with, instead of one made of the above: Effect's `BeginTransaction`. */
   readonly statement?: string | undefined
 }

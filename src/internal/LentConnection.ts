@@ -87,6 +87,9 @@ export class LentConnection implements Connection {
   get commit() {
     return this.guard((base) => base.commit)
   }
+  get commitToken() {
+    return this.base.commitToken
+  }
   get rollback() {
     return this.guard((base) => base.rollback)
   }
