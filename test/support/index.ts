@@ -7,12 +7,12 @@ import * as mariadb from "mariadb"
 import { randomBytes } from "node:crypto"
 import { inject } from "vitest"
 import type {} from "./globalSetup.ts"
-import { live, ServerError } from "./servers/ServerError.ts"
+import { explain, live, ServerError } from "./servers/ServerError.ts"
 
 export * as FaultProxy from "./faultProxy.ts"
 export * from "./seed.ts"
 export * from "./servers/index.ts"
-export { live } from "./servers/ServerError.ts"
+export { explain, live } from "./servers/ServerError.ts"
 
 /** The URL of the PostgreSQL server that all tests share, as a superuser. What a test changes there, others see. */
 export const postgresUrl = (): string => inject("postgresUrl")
@@ -44,7 +44,7 @@ const executePostgres = (url: URL, statement: string): Effect.Effect<void, Serve
     Effect.flatMap((connection) => connection.query(statement)),
     Effect.scoped,
     Effect.asVoid,
-    Effect.mapError((cause) => new ServerError({ message: `${statement}: ${cause.message}`, cause })),
+    Effect.mapError((cause) => new ServerError({ message: `${statement}: ${explain(cause)}`, cause })),
     live
   )
 
@@ -61,6 +61,6 @@ const executeMariadb = (url: URL, statement: string): Effect.Effect<void, Server
     (connection) => Effect.tryPromise(() => connection.query(statement)),
     (connection) => Effect.sync(() => connection.destroy())
   ).pipe(
-    Effect.mapError(({ cause }) => new ServerError({ message: `${statement}: ${(cause as Error).message}`, cause })),
+    Effect.mapError(({ cause }) => new ServerError({ message: `${statement}: ${explain(cause)}`, cause })),
     Effect.asVoid
   )

@@ -9,7 +9,7 @@ import * as fs from "node:fs"
 import * as path from "node:path"
 import * as Binaries from "./binaries.ts"
 import * as Certificates from "./certificates.ts"
-import { ServerError, within } from "./ServerError.ts"
+import { explain, ServerError, within } from "./ServerError.ts"
 import * as ServerProcess from "./ServerProcess.ts"
 
 /** What a throwaway server looks like. Everything has a default. */
@@ -163,9 +163,7 @@ export const make = Effect.fnUntraced(
         (connection) => Effect.tryPromise(() => connection.query(statement, [...parameters])),
         (connection) => Effect.sync(() => connection.destroy())
       ).pipe(
-        Effect.mapError(({ cause }) =>
-          new ServerError({ message: `${statement}: ${(cause as Error).message}`, cause })
-        ),
+        Effect.mapError(({ cause }) => new ServerError({ message: `${statement}: ${explain(cause)}`, cause })),
         Effect.map((rows): ReadonlyArray<Readonly<Record<string, unknown>>> => Array.isArray(rows) ? rows : []),
         within("30 seconds", () => `No answer in 30 s: ${statement}`)
       )

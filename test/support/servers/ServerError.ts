@@ -27,3 +27,12 @@ export const within = (duration: Duration.Input, what: () => string) => <A, E, R
     duration,
     orElse: () => Effect.fail(new ServerError({ message: what() }))
   }))
+
+/** An error's message with those of its causes: what the server said is often the innermost. */
+export const explain = (error: unknown): string => {
+  const messages: Array<string> = []
+  for (let each = error; each instanceof Error; each = each.cause) {
+    messages.push(each.message)
+  }
+  return messages.filter((message, index) => message !== "" && messages.indexOf(message) === index).join(": ")
+}
