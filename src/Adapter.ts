@@ -91,6 +91,9 @@ export interface Adapter {
    */
   readonly ruleOf: (error: SqlError) => Rule | undefined
 
+  /** The statements of idempotency keys, in the dialect. */
+  readonly idempotency: Idempotency
+
   /**
    * Finds out, over another connection, what became of a COMMIT that was not answered. `undefined` if the database has
    * no way to tell.
@@ -103,6 +106,23 @@ export interface Adapter {
   readonly resolveCommit:
     | ((token: unknown, connection: Connection) => Effect.Effect<"Applied" | "NotApplied" | "Unknown", SqlError>)
     | undefined
+}
+
+/**
+ * How the dialect keeps idempotency keys in a table.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Idempotency {
+  /** Makes the table with a unique column for the key and one for the time, unless it is there. */
+  readonly createTable: (table: string) => string
+  /** Writes a key, its only parameter, unless it is there. Waits for a transaction that is writing it. */
+  readonly insert: (table: string) => string
+  /** Whether the raw result of `insert` says that the key was written. */
+  readonly inserted: (result: unknown) => boolean
+  /** Deletes the keys older than a number of seconds, its only parameter. */
+  readonly prune: (table: string) => string
 }
 
 /**

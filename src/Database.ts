@@ -5,87 +5,186 @@
  *
  * A statement goes `sql` → `Database` → `Pool.share` → connection, and its rows come straight back. It may share its
  * connection with other statements. A stream, a transaction and `sql.reserve` have a connection for themselves, until
- * their scope closes.
+ * their scope closes. How a transaction goes is told in `Transaction`.
  *
- * A transaction is `Pool.reserve`, `BEGIN`, the body, and then one of these:
+ * A statement outside a transaction that failed is repeated only where that cannot do its work twice: the server has
+ * not seen it, or answered that it was undone. Inside `Retry.idempotent` it is repeated also when nobody knows.
  *
- * | the body    | what is sent                             | what the caller gets                | the connection           |
- * | ----------- | ---------------------------------------- | ----------------------------------- | ------------------------ |
- * | succeeds    | COMMIT; acknowledged                     | the value of the body               | goes back                |
- * | succeeds    | COMMIT; refused, or answered by ROLLBACK | the error: nothing was applied      | goes back when clean     |
- * | succeeds    | COMMIT; not answered in time             | an error that says so: not retryable| is destroyed             |
- * | fails, dies | ROLLBACK; waited for                     | the exit of the body, unchanged     | goes back, or destroyed  |
- * | interrupted | ROLLBACK; not waited for                 | the interruption                    | goes back after ROLLBACK |
- *
- * **Gotchas**
- *
- * A failed ROLLBACK changes nothing of what the caller gets: the server rolls back when the connection ends. Waiting
- * for a connection and BEGIN can be interrupted at once, COMMIT cannot, but has a deadline.
+ * Every failure can be asked what it means with `Outcome.of`.
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as PubSub from "effect/PubSub"
 import * as Reactivity from "effect/reactivity/Reactivity"
+import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import type * as SqlConnection from "effect/sql/SqlConnection"
-import type { SqlError } from "effect/sql/SqlError"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import { Adapter, type Connection } from "./Adapter.ts"
 import { StatementProfile } from "./core/PoolState.ts"
+import type { InvalidOptions } from "./InvalidOptions.ts"
+import { JudgedConnection } from "./internal/JudgedConnection.ts"
+import * as Outcome from "./Outcome.ts"
 import { Pool } from "./Pool.ts"
+import * as Retry from "./Retry.ts"
+import * as Transaction from "./Transaction.ts"
 
-type Transform = (<A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>) | undefined
+/**
+ * The options of a database.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options {
+  /** What of a statement outside a transaction is repeated, and when. Default: `Retry.defaults`. */
+  readonly retry?: Retry.Policy | undefined
+  /** How much may be repeated before the failures are final. */
+  readonly budget?: Retry.BudgetOptions | undefined
+}
+
+/**
+ * Something was repeated.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Repeated extends Retry.Attempt {
+  readonly _tag: "Repeated"
+  readonly database: string
+}
+
+/**
+ * A database.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Database {
+  /** The database, as people should read it. */
+  readonly name: string
+  readonly client: SqlClient.SqlClient
+  readonly transactions: Transaction.Manager
+  /** What is repeated, from now on. */
+  readonly events: Stream.Stream<Repeated>
+}
+
+/**
+ * The service of `Database`.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export const Database = Context.Service<Database>("watertight/Database")
 
 let nextId = 0
 
 /**
- * Makes the client of a database.
+ * Joins an adapter and a pool.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const make = Effect.fnUntraced(function*(
   adapter: Adapter,
-  pool: Pool
-): Effect.fn.Return<SqlClient.SqlClient, never, Reactivity.Reactivity> {
-  const pooled = new PooledConnection(pool)
+  pool: Pool,
+  options: Options = {}
+): Effect.fn.Return<Database, InvalidOptions, Reactivity.Reactivity | Scope.Scope> {
+  let failures = 0
+  const budget = yield* Retry.makeBudget(options.budget ?? {}, () => pool.checkoutsUnsafe() - failures)
+  const events = yield* Effect.acquireRelease(PubSub.sliding<Repeated>(256), PubSub.shutdown)
+  const onRepeat = (attempt: Retry.Attempt): void => {
+    PubSub.publishUnsafe(events, { _tag: "Repeated", database: adapter.name, ...attempt })
+  }
   const transactionService = Context.Service<SqlClient.TransactionConnection, SqlClient.TransactionConnection.Service>(
     `watertight/Database/Transaction/${nextId++}`
   )
+  const { withTransaction, ...transactions } = Transaction.make({
+    adapter,
+    pool,
+    budget,
+    onRepeat,
+    transactionService
+  })
+  const policy = options.retry ?? Retry.defaults
+  const pooled = new PooledConnection(pool, adapter, (cause, once) => {
+    failures++
+    return Retry.recover(cause, once, { name: adapter.name, policy, budget, onRepeat })
+  })
   const client = yield* SqlClient.make({
     acquirer: Effect.succeed(pooled),
     borrower: (f) => f(pooled),
-    transactionAcquirer: pool.reserve,
+    transactionAcquirer: Effect.map(pool.reserve, (connection) => new JudgedConnection(connection, adapter)),
     transactionService,
     compiler: adapter.compiler,
     transformRows: adapter.transformRows as never,
     driver: adapter.driver,
     spanAttributes: adapter.spanAttributes
   })
-  return Object.assign(client, { withTransaction: makeWithTransaction(adapter, pool, transactionService) })
+  return {
+    name: adapter.name,
+    client: Object.assign(client, { withTransaction }),
+    transactions,
+    events: Stream.fromPubSub(events)
+  }
 })
 
 /**
- * Provides the client of the adapter and the pool in the context.
+ * Provides the database of the adapter and the pool in the context, its client, and what runs its transactions.
  *
  * @category layers
  * @since 0.1.0
  */
-export const layer: Layer.Layer<SqlClient.SqlClient, never, Adapter | Pool> = Layer.effect(
-  SqlClient.SqlClient,
-  Effect.flatMap(Adapter, (adapter) => Effect.flatMap(Pool, (pool) => make(adapter, pool)))
-).pipe(Layer.provide(Reactivity.layer))
+export const layer = (
+  options: Options = {}
+): Layer.Layer<Database | SqlClient.SqlClient | Transaction.Manager, InvalidOptions, Adapter | Pool> =>
+  Layer.effectContext(
+    Effect.flatMap(Adapter, (adapter) =>
+      Effect.flatMap(Pool, (pool) =>
+        Effect.map(make(adapter, pool, options), (database) =>
+          Context.make(Database, database).pipe(
+            Context.add(SqlClient.SqlClient, database.client),
+            Context.add(Transaction.Manager, database.transactions)
+          ))))
+  ).pipe(Layer.provide(Reactivity.layer))
+
+type Transform = (<A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>) | undefined
+
+/** Takes up a failed statement. */
+type Recover = <A>(cause: Cause.Cause<SqlError>, again: Effect.Effect<A, SqlError>) => Effect.Effect<A, SqlError>
 
 /** What statements outside transactions are run on: the pool, in the shape of a connection. */
 class PooledConnection implements SqlConnection.Connection {
   private readonly pool: Pool
+  private readonly adapter: Adapter
+  private readonly recover: Recover
   private readonly profiles = new Map<string, StatementProfile>()
 
-  constructor(pool: Pool) {
+  constructor(pool: Pool, adapter: Adapter, recover: Recover) {
     this.pool = pool
+    this.adapter = adapter
+    this.recover = recover
+  }
+
+  private run<A>(sql: string, f: (connection: Connection) => Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> {
+    const once = this.pool.share(this.profile(sql), f)
+    return Effect.catchCause(once, (cause) => {
+      this.judge(cause)
+      return this.recover(
+        cause,
+        Effect.tapCause(once, (cause) => Effect.sync(() => this.judge(cause)))
+      )
+    })
+  }
+
+  private judge(cause: Cause.Cause<SqlError>): void {
+    const error = Option.getOrUndefined(Cause.findErrorOption(cause))
+    if (isSqlError(error)) Outcome.attach(error, "Statement", this.adapter.ruleOf)
   }
 
   private profile(sql: string): StatementProfile {
@@ -100,70 +199,27 @@ class PooledConnection implements SqlConnection.Connection {
   }
 
   execute(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
-    return this.pool.share(this.profile(sql), (connection) => connection.execute(sql, params, transformRows))
+    return this.run(sql, (connection) => connection.execute(sql, params, transformRows))
   }
   executeRaw(sql: string, params: ReadonlyArray<unknown>) {
-    return this.pool.share(this.profile(sql), (connection) => connection.executeRaw(sql, params))
+    return this.run(sql, (connection) => connection.executeRaw(sql, params))
   }
   executeValues(sql: string, params: ReadonlyArray<unknown>) {
-    return this.pool.share(this.profile(sql), (connection) => connection.executeValues(sql, params))
+    return this.run(sql, (connection) => connection.executeValues(sql, params))
   }
   executeValuesUnprepared(sql: string, params: ReadonlyArray<unknown>) {
-    return this.pool.share(this.profile(sql), (connection) => connection.executeValuesUnprepared(sql, params))
+    return this.run(sql, (connection) => connection.executeValuesUnprepared(sql, params))
   }
   executeUnprepared(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
-    return this.pool.share(this.profile(sql), (connection) => connection.executeUnprepared(sql, params, transformRows))
+    return this.run(sql, (connection) => connection.executeUnprepared(sql, params, transformRows))
   }
+  // Rows that were handed out cannot be taken back, so a stream is never repeated.
   executeStream(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
-    return Stream.unwrap(
-      Effect.map(this.pool.reserve, (connection) => connection.executeStream(sql, params, transformRows))
+    return Stream.mapError(
+      Stream.unwrap(Effect.map(this.pool.reserve, (connection) => connection.executeStream(sql, params, transformRows))),
+      (error) => Outcome.attach(error, "Statement", this.adapter.ruleOf)
     )
   }
 }
 
 const maxProfiles = 1000
-
-const makeWithTransaction = (
-  adapter: Adapter,
-  pool: Pool,
-  transactionService: Context.Service<SqlClient.TransactionConnection, SqlClient.TransactionConnection.Service>
-): SqlClient.SqlClient["withTransaction"] =>
-  SqlClient.makeWithTransaction<SqlClient.TransactionConnection, Connection>({
-    transactionService: transactionService as never,
-    spanAttributes: adapter.spanAttributes,
-    // BEGIN stands here because only here it can be interrupted: a connection on which it was is not ready for the
-    // next borrower, and the pool sees to that.
-    acquireConnection: (restore) =>
-      restore(Effect.withFiber((fiber) =>
-        Effect.flatMap(pool.reserve, (connection) =>
-          Effect.as(
-            Effect.andThen(
-              Effect.addFinalizer((exit) => rollBack(connection, exit)),
-              connection.begin({ statement: fiber.getRef(SqlClient.BeginTransaction) })
-            ),
-            connection
-          ))
-      )),
-    begin: () => Effect.void,
-    commit: (connection) => connection.commit,
-    // The finalizer does it: there the exit is known, and so whether anybody waits for the answer.
-    rollback: () => Effect.void,
-    savepoint: (connection, id) => connection.savepoint(savepointName(id)),
-    releaseSavepoint: (connection, id) => orDestroy(connection, connection.releaseSavepoint(savepointName(id))),
-    rollbackSavepoint: (connection, id) => orDestroy(connection, connection.rollbackSavepoint(savepointName(id)))
-  })
-
-const savepointName = (id: number): string => `watertight_${id}`
-
-/** Ends the transaction of a body that did not succeed. The pool does it for one that nobody waits for. */
-const rollBack = (connection: Connection, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> =>
-  Exit.isSuccess(exit) || Exit.hasInterrupts(exit) || !connection.inTransaction
-    ? Effect.void
-    : orDestroy(connection, connection.rollback)
-
-/**
- * A statement that ends something must not replace what the body failed with. If it fails, nobody can say what state
- * the session is in, and the server ends the transaction together with it.
- */
-const orDestroy = (connection: Connection, effect: Effect.Effect<void, SqlError>): Effect.Effect<void> =>
-  Effect.catchCause(effect, () => Effect.sync(() => connection.destroy("a statement that ends a transaction failed")))

@@ -147,45 +147,47 @@ export interface BudgetOptions {
  * @category models
  * @since 0.1.0
  */
-export class Budget {
-  readonly capacity: number
-  readonly earn: number
-  tokens: number
-
-  constructor(capacity: number, earn: number) {
-    this.capacity = capacity
-    this.earn = earn
-    this.tokens = capacity
-  }
-
-  succeeded(): void {
-    if (this.tokens < this.capacity) this.tokens = Math.min(this.capacity, this.tokens + this.earn)
-  }
-
+export interface Budget {
+  /** How many repetitions it has left. */
+  readonly tokens: () => number
   /** Whether there is a token for one more repetition, which is then spent. */
-  spend(): boolean {
-    if (this.tokens < 1) return false
-    this.tokens--
-    return true
-  }
+  readonly spend: () => boolean
 }
 
 /**
- * Makes a budget.
+ * Makes a budget. `successes` tells how many calls have succeeded so far; it is asked only when something failed.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const makeBudget = (options: BudgetOptions = {}): Effect.Effect<Budget, InvalidOptions> => {
+export const makeBudget = Effect.fnUntraced(function*(
+  options: BudgetOptions,
+  successes: () => number
+): Effect.fn.Return<Budget, InvalidOptions> {
   const { capacity = 100, earn = 0.1 } = options
   if (!(capacity >= 0)) {
-    return Effect.fail(new InvalidOptions({ module: "Retry", option: "capacity", problem: "must not be negative" }))
+    return yield* new InvalidOptions({ module: "Retry", option: "capacity", problem: "must not be negative" })
   }
   if (!(earn >= 0)) {
-    return Effect.fail(new InvalidOptions({ module: "Retry", option: "earn", problem: "must not be negative" }))
+    return yield* new InvalidOptions({ module: "Retry", option: "earn", problem: "must not be negative" })
   }
-  return Effect.sync(() => new Budget(capacity, earn))
-}
+  let tokens = capacity
+  let counted = successes()
+  const refill = (): number => {
+    const count = successes()
+    tokens = Math.min(capacity, tokens + Math.max(0, count - counted) * earn)
+    counted = count
+    return tokens
+  }
+  return {
+    tokens: refill,
+    spend() {
+      if (refill() < 1) return false
+      tokens--
+      return true
+    }
+  }
+})
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Attempts
@@ -292,10 +294,7 @@ export const recover = Effect.fnUntraced(function*<A, E, R>(
     )
     yield* Effect.sleep(pause)
     const exit = yield* Effect.exit(again)
-    if (Exit.isSuccess(exit)) {
-      budget.succeeded()
-      return exit.value
-    }
+    if (Exit.isSuccess(exit)) return exit.value
     cause = exit.cause
   }
 })
