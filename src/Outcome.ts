@@ -208,21 +208,25 @@ export const attach = (
   const cause = error.reason.cause
   if (isPoolError(cause)) return mark(error, judge("Acquire", { answered: false }))
   if (error.reason.operation === "connect") return mark(error, judge("Connect", { answered: false, rule: ruleOf(error) }))
+  const answered = isAnswer(cause)
   return mark(
     error,
     judge(phase, {
-      lost: cause instanceof ConnectionLost ? cause : undefined,
+      lost: cause instanceof ConnectionLost
+        ? cause
+        // A connection that failed without saying how: assume the worst.
+        : error.reason._tag === "ConnectionError" && !answered
+        ? { sent: true }
+        : undefined,
       rule: ruleOf(error),
-      answered: isAnswer(cause)
+      answered
     })
   )
 }
 
-/** An error of the server carries its code. */
+/** An error of the server carries more than a code, which those of sockets do as well. */
 const isAnswer = (cause: unknown): boolean =>
-  cause instanceof ConnectionLost
-    ? cause.serverError !== undefined
-    : typeof cause === "object" && cause !== null && ("code" in cause || "errno" in cause || "sqlState" in cause)
+  typeof cause === "object" && cause !== null && ("severity" in cause || "sqlState" in cause)
 
 /**
  * A transaction has ended without COMMIT because of this failure: what could not be repeated inside it may be
