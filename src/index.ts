@@ -33,6 +33,13 @@ export * as Database from "./Database.ts"
 export { InvalidOptions } from "./InvalidOptions.ts"
 
 /**
+ * What a failure means: whether the work was applied, and what may be repeated.
+ *
+ * @since 0.1.0
+ */
+export * as Outcome from "./Outcome.ts"
+
+/**
  * Lends the connections that an adapter opens, for as long as an effect runs and never longer.
  *
  * @since 0.1.0
@@ -45,3 +52,24 @@ export * as Pool from "./Pool.ts"
  * @since 0.1.0
  */
 export * as PoolError from "./PoolError.ts"
+
+/**
+ * Repeating what failed, where that can help and cannot do the work twice.
+ *
+ * @since 0.1.0
+ */
+export * as Retry from "./Retry.ts"
+
+/**
+ * Transactions: what they ask for, how they begin and end, and what is repeated.
+ *
+ * @since 0.1.0
+ */
+export * as Transaction from "./Transaction.ts"
+
+/**
+ * Why a transaction did not do what was asked for.
+ *
+ * @since 0.1.0
+ */
+export * as TransactionError from "./TransactionError.ts"
