@@ -256,8 +256,12 @@ const createData = (program: string, target: string, identity: ServerProcess.Ide
   return installer === undefined
     ? Effect.fail(new ServerError({ message: `Found ${program} but not mariadb-install-db, which belongs to it` }))
     : ServerProcess.run(installer, [
-      ...["--no-defaults", `--datadir=${target}`, "--auth-root-authentication-method=normal", "--skip-test-db"],
+      "--no-defaults",
+      `--datadir=${target}`,
+      "--auth-root-authentication-method=normal",
+      "--skip-test-db",
       // The template is copied for every server: small is fast.
-      ...["--innodb-flush-method=nosync", "--innodb-log-file-size=8M"]
+      "--innodb-flush-method=nosync",
+      "--innodb-log-file-size=8M"
     ], { identity })
 }

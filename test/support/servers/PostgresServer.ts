@@ -170,11 +170,10 @@ const createData = Effect.fnUntraced(function*(
   target: string,
   identity: ServerProcess.Identity
 ): Effect.fn.Return<void, ServerError> {
-  yield* ServerProcess.run(path.join(programs, "initdb"), [
-    ...["-D", target, "-U", user, "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"],
-    // Small WAL files: the template is copied for every server, and 15 of its 39 MB would be an empty one.
-    "--wal-segsize=1"
-  ], { identity })
+  const names = ["-U", user, "--auth=trust", "--encoding=UTF8", "--locale=C"]
+  // Small WAL files: the template is copied for every server, and 15 of its 39 MB would be an empty one.
+  const speed = ["--no-sync", "--wal-segsize=1"]
+  yield* ServerProcess.run(path.join(programs, "initdb"), ["-D", target, ...names, ...speed], { identity })
   fs.appendFileSync(path.join(target, "postgresql.conf"), `\ninclude '${settingsFile}'\n`)
 })
 
@@ -331,10 +330,11 @@ const standbyOf = Effect.fnUntraced(function*(
 ): Effect.fn.Return<PostgresServer, ServerError, Scope.Scope> {
   const folder = yield* ServerProcess.temporaryFolder(primary.identity)
   const dataFolder = path.join(folder, "data")
-  yield* ServerProcess.run(path.join(primary.programs, "pg_basebackup"), [
-    ...["-D", dataFolder, "-R", "-X", "stream", "-c", "fast", "--no-sync", "--no-manifest"],
-    ...["-h", primary.folder, "-p", String(primaryPort), "-U", user]
-  ], { identity: primary.identity })
+  const from = ["-h", primary.folder, "-p", String(primaryPort), "-U", user]
+  const how = ["-R", "-X", "stream", "-c", "fast", "--no-sync", "--no-manifest"]
+  yield* ServerProcess.run(path.join(primary.programs, "pg_basebackup"), ["-D", dataFolder, ...from, ...how], {
+    identity: primary.identity
+  })
   return yield* open({
     ...primary,
     folder,

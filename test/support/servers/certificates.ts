@@ -38,31 +38,19 @@ export const make = Effect.fnUntraced(function*(options: {
   const file = (name: string) => path.join(options.folder, name)
   const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30"]
 
-  const authority = (name: string, subject: string) =>
-    run(openssl, [
-      ...["req", "-x509", ...key, "-subj", `/CN=${subject}`, "-keyout", file(`${name}.key`), "-out"],
-      file(`${name}.crt`)
-    ])
-  const issue = (name: string, subject: string, extensions: ReadonlyArray<string>) => {
+  const request = (name: string, subject: string, ...more: ReadonlyArray<string>) =>
+    run(openssl, ["req", ...key, "-subj", `/CN=${subject}`, "-keyout", file(`${name}.key`), ...more])
+
+  const authority = (name: string, subject: string) => request(name, subject, "-x509", "-out", file(`${name}.crt`))
+
+  const issue = Effect.fnUntraced(function*(name: string, subject: string, extensions: ReadonlyArray<string>) {
     fs.writeFileSync(file(`${name}.ext`), extensions.join("\n") + "\n")
-    return Effect.andThen(
-      run(openssl, [
-        "req",
-        ...key,
-        "-subj",
-        `/CN=${subject}`,
-        "-keyout",
-        file(`${name}.key`),
-        "-out",
-        file(`${name}.csr`)
-      ]),
-      run(openssl, [
-        ...["x509", "-req", "-days", "30", "-in", file(`${name}.csr`), "-extfile", file(`${name}.ext`)],
-        ...["-CA", file("ca.crt"), "-CAkey", file("ca.key"), "-set_serial", "0x" + Buffer.from(name).toString("hex")],
-        ...["-out", file(`${name}.crt`)]
-      ])
-    )
-  }
+    yield* request(name, subject, "-out", file(`${name}.csr`))
+    const signer = ["-CA", file("ca.crt"), "-CAkey", file("ca.key")]
+    const serial = ["-set_serial", "0x" + Buffer.from(name).toString("hex")]
+    const output = ["-extfile", file(`${name}.ext`), "-days", "30", "-out", file(`${name}.crt`)]
+    yield* run(openssl, ["x509", "-req", "-in", file(`${name}.csr`), ...signer, ...serial, ...output])
+  })
 
   yield* authority("ca", "Watertight test authority")
   yield* authority("other-ca", "Somebody else's authority")
