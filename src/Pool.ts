@@ -30,23 +30,24 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
-import type { SqlError } from "effect/sql/SqlError"
+import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import * as Tracer from "effect/Tracer"
 import { Adapter, type Connection } from "./Adapter.ts"
 import * as State from "./core/PoolState.ts"
-import { InvalidOptions } from "./InvalidOptions.ts"
 import { LentConnection } from "./internal/LentConnection.ts"
+import { InvalidOptions } from "./InvalidOptions.ts"
 import * as PoolError from "./PoolError.ts"
 
 /**
@@ -87,7 +88,10 @@ export interface Options {
    * of the database, shorter than most clients of an HTTP server wait.
    */
   readonly acquireTimeout?: Duration.Input | undefined
-  /** How many callers may wait. The next one fails at once with `QueueFull`. Default: no limit. */
+  /**
+   * How many callers may wait while all connections are in use. The next one fails at once with `QueueFull`. Default:
+   * no limit.
+   */
   readonly maxWaiting?: number | undefined
   /**
    * How many connections are opened at a time. Default: 4. Callers are served by whichever connection is free first,
@@ -238,6 +242,8 @@ export interface Pool {
     profile: State.StatementProfile | undefined,
     f: (connection: Connection) => Effect.Effect<A, E, R>
   ) => Effect.Effect<A, E | SqlError, R>
+  /** How often a connection was lent so far. Cheap enough to be asked at any time. */
+  readonly checkoutsUnsafe: () => number
   /** How the pool is doing. */
   readonly stats: Effect.Effect<Stats>
   /**
@@ -272,6 +278,16 @@ class Borrower extends State.Lease<Connection> {
   }
 }
 
+/** An adapter may die instead of failing, but not without a trace. */
+const connectErrorOf = (cause: Cause.Cause<SqlError>): SqlError | undefined =>
+  Option.getOrUndefined(Cause.findErrorOption(cause)) ?? (Cause.hasInterruptsOnly(cause) ? undefined : new SqlError({
+    reason: new ConnectionError({
+      cause: Cause.squash(cause),
+      message: "The adapter died of a defect while it connected",
+      operation: "connect"
+    })
+  }))
+
 /**
  * Makes a pool over an adapter. It is shut down when the scope closes.
  *
@@ -289,13 +305,16 @@ export const make = Effect.fnUntraced(function*(
   const runFork = Effect.runForkWith(context)
   const state = new State.PoolState<Connection>(resolved.state, () => random.nextDoubleUnsafe())
   const drained = Deferred.makeUnsafe<void>()
-  const opening = new Map<State.Slot<Connection>, Fiber.Fiber<Connection, SqlError>>()
+  const opening = new Set<Fiber.Fiber<Connection, SqlError>>()
 
   let checkouts = 0
   let waited = 0
   let created = 0
   let connectFailures = 0
+  /** Why the last attempt to connect failed, unless one has succeeded since. */
   let connectError: SqlError | undefined
+  /** Why nobody can connect until a person changes something. */
+  let refusal: SqlError | undefined
   const failed: Record<State.FailReason, number> = { AcquireTimeout: 0, QueueFull: 0, PoolClosed: 0, ConnectFailed: 0 }
   const closed: Record<State.CloseReason, number> = {
     Lifetime: 0,
@@ -306,8 +325,8 @@ export const make = Effect.fnUntraced(function*(
     Shutdown: 0
   }
 
-  // `performance.now` is what the live clock's monotonic time is made of, without a bigint for every statement.
-  const now = clock === Clock.Clock.defaultValue()
+  // The live clock's monotonic time, without a bigint for every statement.
+  const now = clock === Context.get(Context.empty(), Clock.Clock)
     ? () => performance.now()
     : () => Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000
 
@@ -317,20 +336,33 @@ export const make = Effect.fnUntraced(function*(
 
   const actions = state.actions
   let performing = false
+  /** When to call `tick`, if that has changed. */
+  let wakeAt: number | undefined
+  /** Who has a connection. It does not change while actions are performed that fail everybody who waits. */
+  let holding: ReadonlyArray<PoolError.Holder> | undefined
 
   /** Performs all actions, also those that performing them brings about. */
   const perform = (): void => {
     if (performing) return
     performing = true
-    for (let i = 0; i < actions.length; i++) performOne(actions[i]!)
-    actions.length = 0
-    performing = false
+    let performed = 0
+    try {
+      while (performed < actions.length) performOne(actions[performed++]!)
+    } finally {
+      // Whatever an observer of a resumed fiber throws, the pool goes on.
+      if (performed === actions.length) actions.length = 0
+      else actions.splice(0, performed)
+      performing = false
+      holding = undefined
+    }
+    if (wakeAt !== undefined) arm(wakeAt)
   }
 
   const performOne = (action: State.Action<Connection>): void => {
     switch (action._tag) {
       case "Lease": {
         const borrower = action.lease as Borrower
+        holding = undefined
         // An earlier action of the same batch may have ended it.
         if (borrower.state === "Held") borrower.resume?.(Effect.void)
         return
@@ -367,7 +399,8 @@ export const make = Effect.fnUntraced(function*(
         return
       }
       case "Wake":
-        return wake(action.at)
+        wakeAt = action.at
+        return
       case "Drained":
         Deferred.doneUnsafe(drained, Effect.void)
         return
@@ -386,34 +419,47 @@ export const make = Effect.fnUntraced(function*(
 
   const connect = (slot: State.Slot<Connection>): void => {
     const fiber = observe(adapter.connect, (exit) => {
-      opening.delete(slot)
-      if (Exit.isSuccess(exit)) return opened(exit.value, () => state.connected(slot, exit.value, now()), slot)
-      const error = Option.getOrUndefined(Exit.findErrorOption(exit))
-      if (error !== undefined) {
-        connectFailures++
-        connectError = error
-      }
-      state.connectFailed(slot, now(), error !== undefined && adapter.isPermanent(error))
+      opening.delete(fiber)
+      connected(slot, exit)
     })
-    if (fiber.pollUnsafe() === undefined) opening.set(slot, fiber)
+    if (fiber.pollUnsafe() === undefined) opening.add(fiber)
   }
 
-  const opened = (connection: Connection, admit: () => unknown, slot: State.Slot<Connection>): void => {
-    created++
-    connectError = undefined
-    admit()
-    connection.onLost(() => {
-      if (slot.phase === "Closing" || slot.phase === "Gone") return
-      closed.Lost++
-      state.lost(slot, now())
-      perform()
-    })
+  /** What became of an attempt to connect. Returns whether it failed for good. */
+  const connected = (slot: State.Slot<Connection>, exit: Exit.Exit<Connection, SqlError>): boolean => {
+    if (Exit.isSuccess(exit)) {
+      const connection = exit.value
+      created++
+      connectError = undefined
+      state.connected(slot, connection, now())
+      connection.onLost(() => {
+        lost(slot)
+        perform()
+      })
+      return false
+    }
+    const error = connectErrorOf(exit.cause)
+    if (error !== undefined) {
+      connectFailures++
+      connectError = error
+    }
+    const permanent = error !== undefined && adapter.isPermanent(error)
+    if (permanent) refusal = error
+    state.connectFailed(slot, now(), permanent)
+    return permanent
+  }
+
+  const lost = (slot: State.Slot<Connection>): void => {
+    if (slot.phase === "Closing" || slot.phase === "Gone") return
+    closed.Lost++
+    state.lost(slot, now())
   }
 
   let timer: Fiber.Fiber<void> | undefined
 
-  /** One timer for everything. An earlier time replaces a later one. */
-  const wake = (at: number): void => {
+  /** One timer for everything. */
+  const arm = (at: number): void => {
+    wakeAt = undefined
     timer?.interruptUnsafe()
     timer = runFork(
       Effect.andThen(
@@ -431,31 +477,33 @@ export const make = Effect.fnUntraced(function*(
   // Telling what is wrong
   // -------------------------------------------------------------------------------------------------------------------
 
-  const holders = (): ReadonlyArray<PoolError.Holder> => {
+  /** Who has a connection; of those that share one, who is first in line, or all. */
+  const holders = (all: boolean): ReadonlyArray<PoolError.Holder> => {
     const at = now()
     const result: Array<PoolError.Holder> = []
     for (const slot of state.slots) {
-      const borrower = slot.lease as Borrower | undefined
-      if (borrower === undefined) continue
-      const span = Context.getOrUndefined(borrower.fiber.context, Tracer.ParentSpan)
-      result.push({
-        fiberId: borrower.fiber.id,
-        span: span?._tag === "Span" ? span.name : undefined,
-        heldMillis: at - borrower.heldAt,
-        connectionId: slot.connection!.id
-      })
+      for (let lease = slot.lease; lease !== undefined; lease = all ? lease.next : undefined) {
+        const { fiber } = lease as Borrower
+        const span = Context.getOrUndefined(fiber.context, Tracer.ParentSpan)
+        result.push({
+          fiberId: fiber.id,
+          span: span?._tag === "Span" ? span.name : undefined,
+          heldMillis: at - lease.heldAt,
+          connectionId: slot.connection!.id
+        })
+      }
     }
     return result.sort((a, b) => b.heldMillis - a.heldMillis)
   }
 
   const failure = (borrower: Borrower, reason: State.FailReason): SqlError => {
-    if (reason === "ConnectFailed" && connectError !== undefined) return connectError
+    if (reason === "ConnectFailed") return refusal!
     if (reason === "PoolClosed") return PoolError.toSqlError(new PoolError.PoolClosed({ database: adapter.name }))
     const situation: PoolError.Situation = {
       database: adapter.name,
       max: resolved.state.max,
       ...state.counts,
-      holders: holders(),
+      holders: holding ??= holders(false),
       connectError
     }
     return PoolError.toSqlError(
@@ -469,13 +517,17 @@ export const make = Effect.fnUntraced(function*(
   // Lending
   // -------------------------------------------------------------------------------------------------------------------
 
+  const leaseEnded = Effect.suspend(() =>
+    Effect.fail(PoolError.toSqlError(new PoolError.LeaseEnded({ database: adapter.name })))
+  )
+
   /** Waits until the borrower has a connection. Only for one that `acquire` did not serve at once. */
   const wait = (borrower: Borrower): Effect.Effect<void, SqlError> =>
     Effect.callback((resume) => {
       if (borrower.state === "Held") return resume(Effect.void)
+      if (borrower.state === "Ended") return resume(leaseEnded)
       if (borrower.error !== undefined) return resume(Effect.fail(borrower.error))
       borrower.resume = resume
-      perform()
     })
 
   /**
@@ -484,9 +536,19 @@ export const make = Effect.fnUntraced(function*(
    * It is registered before anything is asked for, so there is no moment at which an interruption could lose a
    * connection.
    */
-  const end = (borrower: Borrower): void => {
-    const connection = borrower.slot?.connection
-    state.end(borrower, now(), connection === undefined || connection.isReady)
+  const end = (borrower: Borrower, answered: boolean): void => {
+    if (borrower.state === "Held") {
+      const slot = borrower.slot!
+      const connection = slot.connection!
+      const ready = connection.isReady
+      if (!ready && connection.isClosed) lost(slot)
+      state.end(borrower, now(), ready, answered)
+    } else {
+      const waiting = borrower.state === "Waiting"
+      state.end(borrower, now(), true)
+      // Somebody else may have closed the scope in which its fiber waits.
+      if (waiting) borrower.resume?.(leaseEnded)
+    }
     if (actions.length > 0) perform()
   }
 
@@ -511,8 +573,8 @@ export const make = Effect.fnUntraced(function*(
   const share: Pool["share"] = (profile, f) =>
     Effect.withFiber((fiber) => {
       const borrower = new Borrower(fiber, true, profile)
-      return Effect.onExitPrimitive(lend(borrower, f), () => {
-        end(borrower)
+      return Effect.onExitPrimitive(lend(borrower, f), (exit) => {
+        end(borrower, Exit.isSuccess(exit) || !Exit.hasInterrupts(exit))
         return undefined
       })
     })
@@ -520,12 +582,10 @@ export const make = Effect.fnUntraced(function*(
   const use: Pool["use"] = (f) =>
     Effect.withFiber((fiber) => {
       const borrower = new Borrower(fiber, false)
-      let lent: LentConnection | undefined
       return Effect.onExitPrimitive(
-        lend(borrower, (connection) => f(lent = new LentConnection(connection, adapter.name))),
+        lend(borrower, (connection) => f(new LentConnection(connection, borrower, adapter.name))),
         () => {
-          lent?.end()
-          end(borrower)
+          end(borrower, true)
           return undefined
         }
       )
@@ -534,16 +594,12 @@ export const make = Effect.fnUntraced(function*(
   const reserve: Pool["reserve"] = Effect.withFiber((fiber) => {
     const scope = Context.get(fiber.context as Context.Context<Scope.Scope>, Scope.Scope)
     const borrower = new Borrower(fiber, false)
-    let lent: LentConnection | undefined
-    const release = Effect.sync(() => {
-      lent?.end()
-      end(borrower)
-    })
+    const release = Effect.sync(() => end(borrower, true))
     return Effect.andThen(
       Scope.addFinalizer(scope, release),
       // Whoever is interrupted while it waits leaves the queue at once, not when its scope closes.
       Effect.onInterrupt(
-        lend(borrower, (connection) => Effect.succeed(lent = new LentConnection(connection, adapter.name))),
+        lend(borrower, (connection) => Effect.succeed(new LentConnection(connection, borrower, adapter.name))),
         () => release
       )
     )
@@ -554,10 +610,10 @@ export const make = Effect.fnUntraced(function*(
   // -------------------------------------------------------------------------------------------------------------------
 
   const cutOff = Effect.suspend(() => {
-    const cut = holders()
-    const connections = Array.from(state.slots).flatMap((slot) => slot.connection === undefined ? [] : [slot])
+    const cut = holders(true)
+    const slots = Array.from(state.slots).filter((slot) => slot.connection !== undefined)
     return Effect.forEach(
-      connections,
+      slots,
       (slot) =>
         Effect.andThen(
           slot.phase === "Closing" ? Effect.void : slot.connection!.cancel,
@@ -573,17 +629,22 @@ export const make = Effect.fnUntraced(function*(
     )
   })
 
-  const shutdown = yield* Effect.cached(Effect.uninterruptible(Effect.gen(function*() {
-    state.shutdown(now())
+  const shuttingDown = Effect.gen(function*() {
+    state.shutdown()
     perform()
-    for (const fiber of opening.values()) fiber.interruptUnsafe()
+    for (const fiber of opening) fiber.interruptUnsafe()
     const cut = yield* Deferred.await(drained).pipe(
       Effect.as<ReadonlyArray<PoolError.Holder>>([]),
       Effect.timeoutOrElse({ duration: resolved.shutdownTimeout, orElse: () => cutOff })
     )
     timer?.interruptUnsafe()
     return { database: adapter.name, cut }
-  })))
+  })
+
+  let shutdownFiber: Fiber.Fiber<ShutdownReport> | undefined
+
+  // In a fiber of its own: whoever is interrupted while it waits for the end does not stop it.
+  const shutdown = Effect.suspend(() => Fiber.join(shutdownFiber ??= runFork(shuttingDown)))
 
   yield* Effect.addFinalizer(() =>
     Effect.flatMap(shutdown, ({ cut }) =>
@@ -595,16 +656,12 @@ export const make = Effect.fnUntraced(function*(
 
   if (resolved.startup === "verify") {
     yield* Effect.uninterruptibleMask(Effect.fnUntraced(function*(restore) {
-      const first = yield* Effect.exit(restore(adapter.connect))
-      if (Exit.isSuccess(first)) {
-        const slot: State.Slot<Connection> = state.adopt(first.value, now())
-        return opened(first.value, () => {}, slot)
-      }
-      const error = Option.getOrUndefined(Exit.findErrorOption(first))
-      if (error === undefined || adapter.isPermanent(error)) return yield* Effect.failCause(first.cause)
-      connectFailures++
-      connectError = error
-      yield* Effect.logWarning(`${adapter.name} cannot be reached yet: ${error.message}`)
+      const slot = state.begin(now())
+      const exit = yield* Effect.exit(restore(adapter.connect))
+      const permanent = connected(slot, exit)
+      if (Exit.isSuccess(exit)) return
+      if (permanent || Exit.hasInterrupts(exit) || Exit.hasDies(exit)) return yield* Effect.failCause(exit.cause)
+      yield* Effect.logWarning(`${adapter.name} cannot be reached yet: ${connectError!.message}`)
     }))
   }
   state.start(now())
@@ -616,6 +673,7 @@ export const make = Effect.fnUntraced(function*(
     use,
     reserve,
     share: adapter.maxConnections === 1 || resolved.state.pipelineDepth === 1 ? (_, f) => use(f) : share,
+    checkoutsUnsafe: () => checkouts,
     stats: Effect.sync(() => ({
       ...state.counts,
       min: resolved.state.min,
@@ -698,17 +756,21 @@ const resolve = Effect.fnUntraced(function*(
     }
     number[name] = value
   }
+  if (number.min > number.max) {
+    return yield* invalid("min", `is ${number.min} and so above \`max\`, which is ${number.max}`)
+  }
   if (maxConnections !== undefined) {
     number.max = Math.min(number.max, maxConnections)
     number.min = Math.min(number.min, maxConnections)
   }
-  if (number.min > number.max) {
-    return yield* invalid("min", `is ${number.min} and so above \`max\`, which is ${number.max}`)
-  }
   const millis = {} as Record<keyof typeof durations, number>
   for (const name of Object.keys(durations) as Array<keyof typeof durations>) {
-    const value = Duration.fromInput(options[name] ?? durations[name])
-    if (Option.isNone(value)) return yield* invalid(name, `is not a duration: ${String(options[name])}`)
+    const input = options[name] ?? durations[name]
+    const value = Duration.fromInput(input)
+    // `Duration` takes what is not a number for no time at all.
+    if (Option.isNone(value) || Number.isNaN(input)) {
+      return yield* invalid(name, `is not a duration: ${String(options[name])}`)
+    }
     millis[name] = Duration.toMillis(value.value)
     if (!(millis[name] >= 0)) return yield* invalid(name, "must not be negative")
   }
@@ -716,11 +778,14 @@ const resolve = Effect.fnUntraced(function*(
     if (millis[name] === 0) return yield* invalid(name, "must be longer than zero")
   }
   if (millis.backoffBase > millis.backoffCap) {
-    return yield* invalid("backoffBase", `is longer than \`backoffCap\``)
+    return yield* invalid(
+      "backoffBase",
+      `is ${millis.backoffBase} ms and so above \`backoffCap\`, which is ${millis.backoffCap} ms`
+    )
   }
   const lifetimeJitter = options.lifetimeJitter ?? 0.25
-  if (!(lifetimeJitter >= 0 && lifetimeJitter <= 1)) {
-    return yield* invalid("lifetimeJitter", `must be between 0 and 1, it is ${lifetimeJitter}`)
+  if (typeof lifetimeJitter !== "number" || !(lifetimeJitter >= 0 && lifetimeJitter <= 1)) {
+    return yield* invalid("lifetimeJitter", `must be a number between 0 and 1, it is ${String(lifetimeJitter)}`)
   }
   const startup = options.startup ?? "verify"
   if (startup !== "verify" && startup !== "lazy") {

@@ -29,12 +29,13 @@
  *    the demand is gone, no further connection is opened.
  * 4. At most `maxConnecting` connections are opened at a time. After a failure a single prober tries again with full
  *    jitter, below a ceiling of a tenth of the time that the outage has lasted, so that recovery is noticed within a
- *    tenth of the outage; the first success lets 1, 2, 4, … through again. An attempt that hangs counts as supply for
- *    nobody after `slowConnect`.
+ *    tenth of the outage; the first success lets 1, 2, 4, … through again. An attempt or a ping that hangs counts as
+ *    supply for nobody after `slowConnect`.
  * 5. A connection that was idle for longer than `validateAfter` is pinged before it is lent.
  * 6. Statements share a connection only when none is free: the least loaded one, never one that is `reserved` for
- *    somebody who waits for a whole connection, that carries a statement which is not known to be quick, or on which
- *    nothing has been answered for `slowStatement`.
+ *    somebody who waits for a whole connection, that is too old, that carries a statement which is not known to be
+ *    quick, or on which nothing has been answered for `slowStatement`. They may do so past those who wait for a whole
+ *    connection, because they take nothing away from them, but not past each other.
  *
  * @since 0.1.0
  */
@@ -62,6 +63,7 @@ export interface Options {
   /** How many statements may share one connection; 1 switches sharing off. */
   readonly pipelineDepth: number
   readonly slowStatement: number
+  /** How long an attempt to connect, or a ping, may take until nobody counts on it any more. */
   readonly slowConnect: number
 }
 
@@ -127,6 +129,8 @@ export class Slot<C> {
   readonly id: number
   /** When opening it began. */
   readonly createdAt: number
+  /** When the attempt to open it, or the ping, that is under way began. */
+  since: number
   phase: Phase = "Connecting"
   connection: C | undefined = undefined
   /** When it is too old to be lent again. */
@@ -135,11 +139,13 @@ export class Slot<C> {
   idleSince = 0
   /** When the server last gave a sign of life. */
   aliveAt = 0
-  /** The lease of whoever has it for itself. */
+  /** The lease of whoever has it for itself, or of the statement that is first in line; the others follow it. */
   lease: Lease<C> | undefined = undefined
+  /** The lease of the statement that is last in line. */
+  last: Lease<C> | undefined = undefined
   /** How many statements share it. */
   load = 0
-  /** How many of them are not known to be quick. */
+  /** How many statements on it are not known to be quick, or were abandoned and may still run on the server. */
   unproven = 0
   /** When the statement that is first in line on it began to be so. */
   headSince = 0
@@ -149,6 +155,7 @@ export class Slot<C> {
   constructor(id: number, createdAt: number) {
     this.id = id
     this.createdAt = createdAt
+    this.since = createdAt
   }
 }
 
@@ -192,11 +199,14 @@ export class Lease<C> {
   proven = false
   state: "New" | "Waiting" | "Held" | "Failed" | "Ended" = "New"
   slot: Slot<C> | undefined = undefined
-  /** When it began to wait. */
+  /** Its place among all who ever waited. */
+  ticket = 0
+  /** When it asked for a connection. */
   askedAt = 0
   /** When it got its connection. */
   heldAt = 0
   deadline = Infinity
+  /** Its neighbours in the queue, and later in the line on the connection that it shares. */
   previous: Lease<C> | undefined = undefined
   next: Lease<C> | undefined = undefined
 
@@ -235,16 +245,20 @@ export class PoolState<C> {
 
   private readonly random: () => number
   private nextId = 1
+  private nextTicket = 1
   /** Last in, first out: what is not needed gets old at the bottom. */
   private readonly idle: Array<Slot<C>> = []
   private readonly shared: Array<Slot<C>> = []
-  private connecting = 0
-  private validating = 0
+  /** Those being opened and those being pinged, in the order in which that began. */
+  private readonly opening: Array<Slot<C>> = []
+  private readonly pinging: Array<Slot<C>> = []
+  /** How many are open and stay so: neither being opened nor being closed. */
+  private open = 0
+  /** How many are lent. */
+  private used = 0
   private reserved = 0
-  private head: Lease<C> | undefined = undefined
-  private tail: Lease<C> | undefined = undefined
-  private waitingShared = 0
-  private waitingWhole = 0
+  private readonly whole = new Queue<C>()
+  private readonly sharing = new Queue<C>()
   /** When the `Wake` that is under way is due. */
   private wakeAt = Infinity
   /** Since when every attempt to connect has failed. */
@@ -260,19 +274,17 @@ export class PoolState<C> {
   }
 
   get counts(): Counts {
-    let used = 0
-    for (const slot of this.slots) if (slot.phase === "Leased" || slot.phase === "Shared") used++
     return {
       total: this.slots.size,
       idle: this.idle.length,
-      used,
-      connecting: this.connecting,
+      used: this.used,
+      connecting: this.opening.length,
       waiting: this.waiting
     }
   }
 
   get waiting(): number {
-    return this.waitingShared + this.waitingWhole
+    return this.whole.size + this.sharing.size
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -281,40 +293,45 @@ export class PoolState<C> {
 
   /**
    * Somebody wants a connection. Returns `true` if it has one now; otherwise the lease waits, or has failed, and an
-   * action will say so.
+   * action will say so. A lease that has ended before it asked gets nothing.
    */
   acquire(lease: Lease<C>, now: number): boolean {
+    if (lease.state !== "New") return false
     lease.askedAt = now
     if (this.closing) {
       this.fail(lease, "PoolClosed")
       return false
     }
-    // Statements may join a shared connection past those who wait for a whole one: they take nothing away from them,
-    // because connections are reserved for these. They may not overtake each other.
-    if (lease.shared ? this.waitingShared === 0 : this.head === undefined) {
-      if (this.serve(lease, now)) {
-        if (lease.shared && lease.slot!.load > 1) this.supply(now)
-        return true
-      }
+    if (this.sharing.size === 0 && (lease.shared || this.whole.size === 0) && this.serve(lease, now)) {
+      if (lease.slot!.load > 1 || this.open < this.options.min) this.supply(now)
+      return true
     }
-    if (this.waiting >= this.options.maxWaiting) {
+    // Whoever waits for a connection that the pool may still open stands in nobody's way.
+    if (this.waiting >= this.options.maxWaiting + this.options.max - this.used) {
       this.fail(lease, "QueueFull")
       return false
     }
-    this.enqueue(lease, now)
+    lease.state = "Waiting"
+    lease.ticket = this.nextTicket++
+    lease.deadline = now + this.options.acquireTimeout
+    if (lease.shared) this.sharing.push(lease)
+    else this.whole.push(lease)
     this.settle(now)
     return false
   }
 
   /**
    * Whoever the lease belongs to is done with it: it leaves the queue or gives its connection back. Harmless if that
-   * has already happened. `ready` tells whether the next borrower can use the connection as it is.
+   * has already happened.
+   *
+   * `ready` tells whether the next borrower can use the connection as it is. `answered` tells whether the server is
+   * done with the statement of a lease that shared: an interrupted one may still run, and the others wait behind it.
    */
-  end(lease: Lease<C>, now: number, ready: boolean): void {
+  end(lease: Lease<C>, now: number, ready: boolean, answered = true): void {
     const state = lease.state
     lease.state = "Ended"
     if (state === "Waiting") {
-      this.unlink(lease)
+      this.dequeue(lease)
       this.settle(now)
       return
     }
@@ -323,20 +340,18 @@ export class PoolState<C> {
     if (slot.phase === "Leased") {
       slot.lease = undefined
     } else if (slot.phase === "Shared") {
-      if (!lease.proven) slot.unproven--
-      // Answers come in order, so this one was first in line since the one before it.
-      lease.profile?.observe(now - slot.headSince, this.options.slowStatement)
-      slot.headSince = now
-      if (--slot.load > 0) {
-        if (this.head !== undefined) this.settle(now)
+      this.leave(slot, lease, now, answered)
+      if (slot.load > 0) {
+        if (this.waiting > 0) this.settle(now)
         return
       }
-      this.shared.splice(this.shared.indexOf(slot), 1)
-      this.unreserve(slot)
+      slot.unproven = 0
+      this.unshare(slot)
     } else {
       // The connection is gone already: there is nothing to give back.
       return
     }
+    this.used--
     if (ready || this.closing) {
       slot.aliveAt = now
       this.free(slot, now)
@@ -352,100 +367,111 @@ export class PoolState<C> {
 
   /** A connection was opened. */
   connected(slot: Slot<C>, connection: C, now: number): void {
+    if (slot.phase !== "Connecting") return
+    remove(this.opening, slot)
+    this.open++
     slot.connection = connection
-    this.connecting--
     this.outageSince = undefined
     this.retryAt = -Infinity
     this.window = Math.min(this.options.maxConnecting, this.window * 2)
     slot.aliveAt = now
     slot.expiresAt = now + this.options.lifetime * (1 - this.options.lifetimeJitter * this.random())
     this.free(slot, now)
+    // Those that `min` has kept so far may now be one too many.
+    if (this.open === this.options.min + 1) this.rearm()
   }
 
   /** A connection could not be opened. `permanent` if that will stay so until a person changes something. */
   connectFailed(slot: Slot<C>, now: number, permanent: boolean): void {
-    this.connecting--
+    if (slot.phase !== "Connecting") return
     this.remove(slot)
     if (this.closing) return this.drained()
     this.window = 1
     // Nobody has tried for a while: what happened before says nothing of how long the server has been away.
-    if (this.outageSince === undefined || this.retryAt + this.options.backoffCap < now) this.outageSince = now
+    if (this.outageSince === undefined || this.retryAt + this.options.backoffCap < slot.createdAt) {
+      this.outageSince = now
+    }
     // Attempts that were under way when the outage began fail together: they are one piece of evidence, not many.
     if (this.retryAt <= now) {
       const { backoffBase, backoffCap } = this.options
       const ceiling = Math.min(backoffCap, Math.max(backoffBase, (now - this.outageSince) / 10))
       this.retryAt = now + ceiling * this.random()
     }
-    if (permanent && this.slots.size === this.connecting) {
-      while (this.head !== undefined) this.refuse(this.head, "ConnectFailed")
-    }
+    if (permanent && this.open === 0) this.refuseAll("ConnectFailed")
     this.settle(now)
   }
 
   /** The server answered a ping, or did not. */
   validated(slot: Slot<C>, now: number, alive: boolean): void {
     if (slot.phase !== "Validating") return
-    this.validating--
-    if (!alive) return this.close(slot, "PingFailed", now)
-    slot.aliveAt = now
-    // A ping proves that the connection lives, not that anybody needs it: unless somebody does, the idle time goes on.
-    this.free(slot, now, this.head === undefined ? slot.idleSince : now)
+    remove(this.pinging, slot)
+    if (alive) {
+      slot.aliveAt = now
+      // A ping proves that the connection lives, not that anybody needs it: unless somebody does, it stays idle since
+      // it was.
+      this.free(slot, now, this.waiting === 0 ? slot.idleSince : now)
+    } else {
+      this.close(slot, "PingFailed")
+      this.settle(now)
+    }
   }
 
   /** A connection was cleaned up after a borrower, or could not be. */
   wasReset(slot: Slot<C>, now: number, ok: boolean): void {
     if (slot.phase !== "Resetting") return
-    if (!ok) return this.close(slot, "ResetFailed", now)
-    slot.aliveAt = now
-    this.free(slot, now)
+    if (ok) {
+      slot.aliveAt = now
+      this.free(slot, now)
+    } else {
+      this.close(slot, "ResetFailed")
+      this.settle(now)
+    }
   }
 
   /** A connection ended by itself, in whatever phase it was. Its borrowers still hold their leases and end them. */
   lost(slot: Slot<C>, now: number): void {
-    if (slot.phase === "Closing" || slot.phase === "Gone") return
-    this.detach(slot)
-    this.remove(slot)
-    if (this.closing) return this.drained()
-    this.settle(now)
+    if (slot.phase === "Closing" || slot.phase === "Connecting") return
+    this.closed(slot, now)
   }
 
   /** A connection that was to be closed is gone. */
   closed(slot: Slot<C>, now: number): void {
+    if (slot.phase === "Gone") return
     this.remove(slot)
-    if (this.closing) return this.drained()
-    this.settle(now)
+    if (this.closing) this.drained()
+    else this.settle(now)
   }
 
   /** The time that the last `Wake` named has come. */
   tick(now: number): void {
     this.wakeAt = Infinity
     if (this.closing) return
-    // All wait equally long, so the order of the queue is the order of the deadlines.
-    while (this.head !== undefined && this.head.deadline <= now) this.refuse(this.head, "AcquireTimeout")
+    let first: Lease<C> | undefined
+    while ((first = this.first()) !== undefined && first.deadline <= now) this.refuse(first, "AcquireTimeout")
     const { idleTimeout, keepAlive, min } = this.options
     // From the bottom: those that nobody has needed for longest.
     for (const slot of this.idle.slice()) {
       if (slot.expiresAt <= now) {
-        this.take(slot)
-        this.close(slot, "Lifetime", now)
-      } else if (slot.idleSince + idleTimeout <= now && this.slots.size > min) {
-        this.take(slot)
-        this.close(slot, "IdleTimeout", now)
+        remove(this.idle, slot)
+        this.close(slot, "Lifetime")
+      } else if (slot.idleSince + idleTimeout <= now && this.open > min) {
+        remove(this.idle, slot)
+        this.close(slot, "IdleTimeout")
       } else if (slot.aliveAt + keepAlive <= now) {
-        this.take(slot)
-        this.validate(slot)
+        remove(this.idle, slot)
+        this.validate(slot, now)
       }
     }
     this.settle(now)
-    this.rearm(now)
+    this.rearm()
   }
 
   /** No more leases: whoever waits fails, idle connections are closed, lent ones when they come back. */
-  shutdown(now: number): void {
+  shutdown(): void {
     if (this.closing) return
     this.closing = true
-    while (this.head !== undefined) this.refuse(this.head, "PoolClosed")
-    for (const slot of this.idle.splice(0)) this.close(slot, "Shutdown", now)
+    this.refuseAll("PoolClosed")
+    for (const slot of this.idle.splice(0)) this.close(slot, "Shutdown")
     this.drained()
   }
 
@@ -454,17 +480,16 @@ export class PoolState<C> {
     this.settle(now)
   }
 
-  /** Takes in a connection that was opened by somebody else. */
-  adopt(connection: C, now: number): Slot<C> {
+  /** Somebody else opens a connection, and will call `connected` or `connectFailed` for this slot. */
+  begin(now: number): Slot<C> {
     const slot = new Slot<C>(this.nextId++, now)
     this.slots.add(slot)
-    this.connecting++
-    this.connected(slot, connection, now)
+    this.opening.push(slot)
     return slot
   }
 
   // -------------------------------------------------------------------------------------------------------------------
-  // Supply and demand
+  // Lending
   // -------------------------------------------------------------------------------------------------------------------
 
   /** Gives the lease a connection if there is one for it now. */
@@ -473,12 +498,13 @@ export class PoolState<C> {
       const slot = this.idle[this.idle.length - 1]!
       if (slot.expiresAt <= now) {
         this.idle.pop()
-        this.close(slot, "Lifetime", now)
+        this.close(slot, "Lifetime")
       } else if (slot.aliveAt + this.options.validateAfter < now) {
         // It is the one that was used last: the ones below it are as a rule no fresher.
-        break
+        return false
       } else {
         this.idle.pop()
+        this.used++
         if (lease.shared) {
           slot.phase = "Shared"
           slot.headSince = now
@@ -492,21 +518,10 @@ export class PoolState<C> {
         return true
       }
     }
-    if (lease.shared && this.idle.length === 0) {
-      const slot = this.leastLoaded(now)
-      if (slot !== undefined) {
-        this.join(slot, lease, now)
-        return true
-      }
-    }
-    return false
-  }
-
-  private join(slot: Slot<C>, lease: Lease<C>, now: number): void {
-    slot.load++
-    lease.proven = lease.profile !== undefined && lease.profile.quick
-    if (!lease.proven) slot.unproven++
-    this.hold(slot, lease, now)
+    const slot = lease.shared ? this.leastLoaded(now) : undefined
+    if (slot === undefined) return false
+    this.join(slot, lease, now)
+    return true
   }
 
   private hold(slot: Slot<C>, lease: Lease<C>, now: number): void {
@@ -515,13 +530,47 @@ export class PoolState<C> {
     lease.state = "Held"
   }
 
+  /** The last in line on a connection. */
+  private join(slot: Slot<C>, lease: Lease<C>, now: number): void {
+    slot.load++
+    lease.proven = lease.profile !== undefined && lease.profile.quick
+    if (!lease.proven) slot.unproven++
+    lease.previous = slot.last
+    if (slot.last === undefined) slot.lease = lease
+    else slot.last.next = lease
+    slot.last = lease
+    this.hold(slot, lease, now)
+  }
+
+  private leave(slot: Slot<C>, lease: Lease<C>, now: number, answered: boolean): void {
+    slot.load--
+    if (answered) {
+      if (!lease.proven) slot.unproven--
+    } else if (lease.proven) slot.unproven++
+    if (slot.lease === lease) {
+      // Answers come in order, so it was first in line since the one before it was answered.
+      const millis = now - slot.headSince
+      if (answered || millis >= this.options.slowStatement) lease.profile?.observe(millis, this.options.slowStatement)
+      if (answered) slot.headSince = now
+    }
+    if (lease.previous === undefined) slot.lease = lease.next
+    else lease.previous.next = lease.next
+    if (lease.next === undefined) slot.last = lease.previous
+    else lease.next.previous = lease.previous
+    lease.previous = undefined
+    lease.next = undefined
+  }
+
   private leastLoaded(now: number): Slot<C> | undefined {
     const { pipelineDepth, slowStatement } = this.options
     let best: Slot<C> | undefined
     let load = pipelineDepth
     for (let i = 0; i < this.shared.length; i++) {
       const slot = this.shared[i]!
-      if (slot.load < load && slot.unproven === 0 && !slot.reserved && now - slot.headSince < slowStatement) {
+      if (
+        slot.load < load && slot.unproven === 0 && !slot.reserved && now - slot.headSince < slowStatement &&
+        slot.expiresAt > now
+      ) {
         best = slot
         load = slot.load
       }
@@ -529,115 +578,118 @@ export class PoolState<C> {
     return best
   }
 
+  /** Keeps as many shared connections from new statements as there are people waiting for a whole one. */
+  private reserve(): void {
+    while (this.reserved < this.whole.size && this.reserved < this.shared.length) {
+      let best: Slot<C> | undefined
+      for (const slot of this.shared) {
+        if (!slot.reserved && (best === undefined || slot.load < best.load)) best = slot
+      }
+      best!.reserved = true
+      this.reserved++
+    }
+  }
+
+  /** One person less waits for a whole connection: the one that would take longest to empty is for sharing again. */
+  private unreserve(): void {
+    let best: Slot<C> | undefined
+    for (const slot of this.shared) {
+      if (slot.reserved && (best === undefined || slot.load > best.load)) best = slot
+    }
+    best!.reserved = false
+    this.reserved--
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Supply and demand
+  // -------------------------------------------------------------------------------------------------------------------
+
   /** A connection has nobody on it: it is for the next in line, or idle, or too old. */
   private free(slot: Slot<C>, now: number, idleSince: number = now): void {
-    if (this.closing) return this.close(slot, "Shutdown", now)
-    if (slot.expiresAt <= now) return this.close(slot, "Lifetime", now)
+    if (this.closing) return this.close(slot, "Shutdown")
+    if (slot.expiresAt <= now) {
+      this.close(slot, "Lifetime")
+      return this.settle(now)
+    }
     slot.phase = "Idle"
     slot.idleSince = idleSince
     let index = this.idle.length
     while (index > 0 && this.idle[index - 1]!.idleSince > idleSince) index--
     if (index === this.idle.length) this.idle.push(slot)
     else this.idle.splice(index, 0, slot)
-    if (this.head === undefined) {
-      const at = this.dueAt(slot)
-      if (at < this.wakeAt) this.wake(at)
-    } else {
-      this.settle(now)
-    }
+    if (this.waiting > 0) this.settle(now)
+    else this.wake(this.dueAt(slot))
   }
 
-  /** Serves the queue, sees to supply, and names the time of the next tick. */
+  /** Serves the queues, sees to supply, and names the time of the next tick. */
   private settle(now: number): void {
     if (this.closing) return
-    while (this.head !== undefined) {
-      const lease = this.head
-      if (!this.serve(lease, now)) break
-      this.unlink(lease)
+    let lease = this.first()
+    while (lease !== undefined) {
+      if (!this.serve(lease, now)) {
+        // Nothing is free, but there may be room on a connection that is shared.
+        if (lease.shared || this.sharing.head === undefined) break
+        lease = this.sharing.head
+        if (!this.serve(lease, now)) break
+      }
+      this.dequeue(lease)
       this.actions.push({ _tag: "Lease", lease })
+      lease = this.first()
     }
     this.reserve()
     this.supply(now)
-    if (this.head !== undefined && this.head.deadline < this.wakeAt) this.wake(this.head.deadline)
-  }
-
-  /** Keeps as many shared connections from new statements as there are people waiting for a whole one. */
-  private reserve(): void {
-    while (this.reserved < this.waitingWhole) {
-      let best: Slot<C> | undefined
-      for (const slot of this.shared) {
-        if (!slot.reserved && (best === undefined || slot.load < best.load)) best = slot
-      }
-      if (best === undefined) return
-      best.reserved = true
-      this.reserved++
-    }
-    if (this.reserved > this.waitingWhole) {
-      for (const slot of this.shared) {
-        if (slot.reserved) this.unreserve(slot)
-        if (this.reserved === this.waitingWhole) return
-      }
-    }
-  }
-
-  private unreserve(slot: Slot<C>): void {
-    if (!slot.reserved) return
-    slot.reserved = false
-    this.reserved--
+    const first = this.first()
+    if (first !== undefined) this.wake(first.deadline)
   }
 
   /** Pings and opens connections as far as there is demand that no connection under way will meet. */
   private supply(now: number): void {
-    const { max, maxConnecting, min } = this.options
+    const { max, maxConnecting, min, slowConnect } = this.options
+    const waiting = this.waiting
+    const slowPings = this.hanging(this.pinging, now)
     // Idle connections while somebody waits are ones that must be pinged first.
-    while (this.idle.length > 0 && this.validating < this.waiting) this.validate(this.idle.pop()!)
-    if (this.slots.size >= max || this.connecting >= Math.min(this.window, maxConnecting)) return
-    const hanging = this.connecting === 0 ? 0 : this.hanging(now)
-    const underWay = this.connecting - hanging
-    // Statements that share say that one more connection would be used, not how many.
+    while (this.idle.length > 0 && this.pinging.length - slowPings < waiting) this.validate(this.idle.pop()!, now)
+    let room = max - this.slots.size
+    if (waiting > 0 && slowPings < this.pinging.length && room + this.idle.length > 0) {
+      this.wake(this.pinging[slowPings]!.since + slowConnect)
+    }
+    if (room <= 0) return
     const wanted = Math.max(
-      this.waiting - this.validating,
-      this.idle.length === 0 && this.shared.length > 0 && this.options.pipelineDepth > 1 && this.crowded() ? 1 : 0,
-      min - (this.slots.size - this.connecting)
+      // A ping that hangs says that the others may hang as well.
+      slowPings > 0 ? waiting : waiting - this.pinging.length,
+      // Statements that share say that one more connection would be used, not how many.
+      this.crowded() ? 1 : 0,
+      min - this.open
     )
-    let missing = Math.min(
-      wanted - underWay,
-      max - this.slots.size,
-      Math.min(this.window, maxConnecting) - this.connecting
-    )
-    if (missing <= 0) return
-    if (this.retryAt > now) {
-      if (this.retryAt < this.wakeAt) this.wake(this.retryAt)
-      return
-    }
-    for (; missing > 0; missing--) {
-      const slot = new Slot<C>(this.nextId++, now)
-      this.slots.add(slot)
-      this.connecting++
-      this.actions.push({ _tag: "Connect", slot })
-    }
-    if (this.options.slowConnect < Infinity) {
-      const at = now + this.options.slowConnect
-      if (at < this.wakeAt) this.wake(at)
+    if (wanted <= 0) return
+    const slow = this.hanging(this.opening, now)
+    const underWay = this.opening.length - slow
+    let missing = Math.min(wanted - underWay, this.window - underWay, maxConnecting - this.opening.length, room)
+    if (missing > 0 && this.retryAt > now) return this.wake(this.retryAt)
+    for (; missing > 0; missing--, room--) this.actions.push({ _tag: "Connect", slot: this.begin(now) })
+    if (slow < this.opening.length && this.opening.length < maxConnecting && room > 0) {
+      this.wake(this.opening[slow]!.since + slowConnect)
     }
   }
 
+  /** Whether statements share because there is no connection for each. */
   private crowded(): boolean {
+    if (this.idle.length > 0) return false
     for (const slot of this.shared) if (slot.load > 1) return true
     return false
   }
 
-  private hanging(now: number): number {
+  /** How many of those being opened or pinged have been so for too long. */
+  private hanging(list: ReadonlyArray<Slot<C>>, now: number): number {
     let count = 0
-    for (const slot of this.slots) {
-      if (slot.phase === "Connecting" && slot.createdAt + this.options.slowConnect <= now) count++
-    }
+    while (count < list.length && list[count]!.since + this.options.slowConnect <= now) count++
     return count
   }
 
-  private validate(slot: Slot<C>): void {
+  private validate(slot: Slot<C>, now: number): void {
     slot.phase = "Validating"
-    this.validating++
+    slot.since = now
+    this.pinging.push(slot)
     this.actions.push({ _tag: "Ping", slot })
   }
 
@@ -646,6 +698,7 @@ export class PoolState<C> {
   // -------------------------------------------------------------------------------------------------------------------
 
   private wake(at: number): void {
+    if (at >= this.wakeAt) return
     this.wakeAt = at
     this.actions.push({ _tag: "Wake", at })
   }
@@ -656,62 +709,51 @@ export class PoolState<C> {
     return Math.min(
       slot.expiresAt,
       slot.aliveAt + keepAlive,
-      this.slots.size > min ? slot.idleSince + idleTimeout : Infinity
+      this.open > min ? slot.idleSince + idleTimeout : Infinity
     )
   }
 
-  private rearm(now: number): void {
-    let at = this.head === undefined ? Infinity : this.head.deadline
-    for (const slot of this.slots) {
-      if (slot.phase === "Idle") at = Math.min(at, this.dueAt(slot))
-      else if (slot.phase === "Connecting" && this.waiting > 0 && slot.createdAt + this.options.slowConnect > now) {
-        at = Math.min(at, slot.createdAt + this.options.slowConnect)
-      }
-    }
-    if (at < this.wakeAt) this.wake(at)
+  /** Names the time when something must be done about any idle connection. */
+  private rearm(): void {
+    let at = Infinity
+    for (const slot of this.idle) at = Math.min(at, this.dueAt(slot))
+    this.wake(at)
   }
 
   // -------------------------------------------------------------------------------------------------------------------
   // The end of a connection
   // -------------------------------------------------------------------------------------------------------------------
 
-  private close(slot: Slot<C>, reason: CloseReason, now: number): void {
+  /** Closes a connection that nobody has and that stands in no list. */
+  private close(slot: Slot<C>, reason: CloseReason): void {
     slot.phase = "Closing"
+    this.open--
     this.actions.push({ _tag: "Close", slot, reason })
-    if (!this.closing) this.supply(now)
   }
 
-  /** Takes a slot out of whatever structure its phase put it into. */
-  private detach(slot: Slot<C>): void {
-    switch (slot.phase) {
-      case "Connecting": {
-        this.connecting--
-        break
-      }
-      case "Validating": {
-        this.validating--
-        break
-      }
-      case "Idle": {
-        this.take(slot)
-        break
-      }
-      case "Shared": {
-        this.shared.splice(this.shared.indexOf(slot), 1)
-        this.unreserve(slot)
-        break
-      }
-    }
-  }
-
-  private take(slot: Slot<C>): void {
-    this.idle.splice(this.idle.indexOf(slot), 1)
-  }
-
+  /** Takes a slot out of whatever its phase put it into, and forgets it. */
   private remove(slot: Slot<C>): void {
+    if (slot.phase === "Connecting") remove(this.opening, slot)
+    else if (slot.phase !== "Closing") {
+      this.open--
+      if (slot.phase === "Idle") remove(this.idle, slot)
+      else if (slot.phase === "Validating") remove(this.pinging, slot)
+      else if (slot.phase === "Shared") this.unshare(slot)
+      if (slot.phase === "Leased" || slot.phase === "Shared") this.used--
+    }
     slot.phase = "Gone"
     slot.lease = undefined
+    slot.last = undefined
     this.slots.delete(slot)
+  }
+
+  /** Nobody shares the connection any more. */
+  private unshare(slot: Slot<C>): void {
+    const last = this.shared.pop()!
+    if (last !== slot) this.shared[this.shared.indexOf(slot)] = last
+    if (!slot.reserved) return
+    slot.reserved = false
+    this.reserved--
   }
 
   private drained(): void {
@@ -719,38 +761,64 @@ export class PoolState<C> {
   }
 
   // -------------------------------------------------------------------------------------------------------------------
-  // The queue: a linked list, so that leaving it costs the same wherever one stands
+  // The queues
   // -------------------------------------------------------------------------------------------------------------------
 
-  private enqueue(lease: Lease<C>, now: number): void {
-    lease.state = "Waiting"
-    lease.deadline = now + this.options.acquireTimeout
-    lease.previous = this.tail
-    if (this.tail === undefined) this.head = lease
-    else this.tail.next = lease
-    this.tail = lease
-    if (lease.shared) this.waitingShared++
-    else this.waitingWhole++
+  /** Who has waited longest. All wait equally long, so nobody has an earlier deadline. */
+  private first(): Lease<C> | undefined {
+    const whole = this.whole.head
+    const sharing = this.sharing.head
+    if (whole === undefined) return sharing
+    return sharing === undefined || whole.ticket < sharing.ticket ? whole : sharing
   }
 
-  private unlink(lease: Lease<C>): void {
-    if (lease.previous === undefined) this.head = lease.next
-    else lease.previous.next = lease.next
-    if (lease.next === undefined) this.tail = lease.previous
-    else lease.next.previous = lease.previous
-    lease.previous = undefined
-    lease.next = undefined
-    if (lease.shared) this.waitingShared--
-    else this.waitingWhole--
+  private dequeue(lease: Lease<C>): void {
+    if (lease.shared) return this.sharing.remove(lease)
+    this.whole.remove(lease)
+    if (this.reserved > this.whole.size) this.unreserve()
   }
 
   private refuse(lease: Lease<C>, reason: FailReason): void {
-    this.unlink(lease)
+    this.dequeue(lease)
     this.fail(lease, reason)
+  }
+
+  private refuseAll(reason: FailReason): void {
+    let lease: Lease<C> | undefined
+    while ((lease = this.first()) !== undefined) this.refuse(lease, reason)
   }
 
   private fail(lease: Lease<C>, reason: FailReason): void {
     lease.state = "Failed"
     this.actions.push({ _tag: "Fail", lease, reason })
   }
+}
+
+/** A linked list, so that leaving it costs the same wherever one stands. */
+class Queue<C> {
+  head: Lease<C> | undefined = undefined
+  size = 0
+  private tail: Lease<C> | undefined = undefined
+
+  push(lease: Lease<C>): void {
+    lease.previous = this.tail
+    if (this.tail === undefined) this.head = lease
+    else this.tail.next = lease
+    this.tail = lease
+    this.size++
+  }
+
+  remove(lease: Lease<C>): void {
+    if (lease.previous === undefined) this.head = lease.next
+    else lease.previous.next = lease.next
+    if (lease.next === undefined) this.tail = lease.previous
+    else lease.next.previous = lease.previous
+    lease.previous = undefined
+    lease.next = undefined
+    this.size--
+  }
+}
+
+const remove = <A>(list: Array<A>, item: A): void => {
+  list.splice(list.indexOf(item), 1)
 }

@@ -1,7 +1,8 @@
 import * as Effect from "effect/Effect"
-import * as Stream from "effect/Stream"
 import type { SqlError } from "effect/sql/SqlError"
+import * as Stream from "effect/Stream"
 import type { Connection } from "../Adapter.ts"
+import type { Lease } from "../core/PoolState.ts"
 import type { Begin } from "../core/TransactionSpec.ts"
 import { LeaseEnded, toSqlError } from "../PoolError.ts"
 
@@ -15,16 +16,17 @@ type Transform = (<A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>
  */
 export class LentConnection implements Connection {
   readonly base: Connection
+  private readonly lease: Lease<Connection>
   private readonly database: string
-  private ended = false
 
-  constructor(base: Connection, database: string) {
+  constructor(base: Connection, lease: Lease<Connection>, database: string) {
     this.base = base
+    this.lease = lease
     this.database = database
   }
 
-  end(): void {
-    this.ended = true
+  private get ended(): boolean {
+    return this.lease.state !== "Held"
   }
 
   private error(): SqlError {
@@ -67,8 +69,11 @@ export class LentConnection implements Connection {
     return this.guard((base) => base.executeUnprepared(sql, params, transformRows))
   }
   executeStream(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
-    return Stream.suspend(() =>
-      this.ended ? Stream.fail(this.error()) : this.base.executeStream(sql, params, transformRows)
+    const stream = Stream.suspend(() => this.base.executeStream(sql, params, transformRows))
+    // Before every pull, because whoever pulls may be a fiber that outlives the lease.
+    return Stream.transformPull(
+      stream,
+      (pull) => Effect.succeed(Effect.suspend(() => this.ended ? Effect.fail(this.error()) : pull))
     )
   }
 
