@@ -1,0 +1,114 @@
+/** Runs the candidates, each in a process of its own, A B C A B C, so that whatever else the machine does hits all. */
+import * as Effect from "effect/Effect"
+import { fork } from "node:child_process"
+import type { Candidate, Case, Metrics, Pace, Scenario, Servers } from "./model.ts"
+import type { Progress } from "./progress.ts"
+import type { Answer, Order } from "./protocol.ts"
+import * as Results from "./results.ts"
+import type { Running } from "./servers.ts"
+
+/** How long a process takes before it can begin, and to end, in seconds: for the progress bar. */
+const processTime = 0.7
+
+/** How long one run of one candidate takes, in seconds. */
+export const secondsOf = (found: Case, pace: Pace): number =>
+  processTime + (found.overhead ?? 0) + (found.takes?.(pace) ?? pace.warmUp + pace.measure)
+
+export const secondsOfScenario = (scenario: Scenario, pace: Pace): number =>
+  scenario.cases.reduce(
+    (sum, found) =>
+      sum + secondsOf(found, pace) * (found.candidates.length + (found.beside?.length ?? 0)) * pace.rounds,
+    0
+  )
+
+/** Measures all candidates of a scenario. `onCase` is told each case when it is done. */
+export const measure = (
+  scenario: Scenario,
+  pace: Pace,
+  running: Running,
+  progress: Progress,
+  onCase: (result: Results.CaseResult) => void
+): Effect.Effect<ReadonlyArray<Results.CaseResult>> =>
+  Effect.gen(function*() {
+    const results = Results.empty(scenario)
+    for (const [index, found] of scenario.cases.entries()) {
+      const result = results[index]!
+      for (let round = 0; round < pace.rounds; round++) {
+        for (const outcome of result.outcomes) {
+          const seconds = secondsOf(found, pace)
+          progress.begin(`${scenario.name} ${found.name}, round ${round + 1} of ${pace.rounds}: ${outcome.label}`)
+          // Who has failed once will again, and its time is better spent on others.
+          if (outcome.failure === undefined) {
+            const measured = yield* Effect.result(measureOne(scenario, found, outcome.id, pace, round, running))
+            if (measured._tag === "Success") outcome.runs.push(measured.success)
+            else outcome.failure = measured.failure
+          }
+          progress.finish(seconds)
+        }
+      }
+      onCase(result)
+    }
+    return results
+  })
+
+const measureOne = Effect.fnUntraced(function*(
+  scenario: Scenario,
+  found: Case,
+  id: string,
+  pace: Pace,
+  round: number,
+  running: Running
+): Effect.fn.Return<Metrics, string> {
+  for (const server of found.servers) {
+    const statements = found.prepare?.[server]
+    if (statements !== undefined) yield* Effect.orDie(running.execute(server, statements))
+  }
+  const servers: Servers = Object.fromEntries(found.servers.map((name) => [name, running.servers[name]]))
+  const beside = found.beside?.find((one) => one.id === id)
+  return yield* Effect.tryPromise({
+    try: () =>
+      beside === undefined
+        ? inProcess(found, found.candidates.find((one) => one.id === id)!, {
+          scenario: scenario.name,
+          case: found.name,
+          candidate: id,
+          servers,
+          pace,
+          round
+        })
+        : beside.run(servers, pace),
+    catch: (error) => error instanceof Error ? error.message : String(error)
+  })
+})
+
+/** One run in a new process. */
+export const inProcess = (found: Case, candidate: Candidate, order: Order): Promise<Metrics> =>
+  new Promise((resolve, reject) => {
+    const child = fork(`${import.meta.dirname}/child.ts`, {
+      execArgv: ["--conditions=watertight-source", "--expose-gc", "--no-warnings", ...found.nodeOptions ?? []],
+      stdio: ["ignore", "ignore", "pipe", "ipc"],
+      // The libraries are measured as they run in production.
+      env: { ...process.env, NODE_ENV: "production" }
+    })
+    let errors = ""
+    let answered = false
+    child.stderr!.on("data", (chunk: Buffer) => {
+      errors = (errors + chunk.toString()).slice(-4000)
+    })
+    const limit = 60 + 3 * secondsOf(found, order.pace)
+    const timer = setTimeout(() => {
+      child.kill("SIGKILL")
+      reject(new Error(`no answer in ${Math.round(limit)} s`))
+    }, limit * 1000)
+    child.on("message", (answer: Answer) => {
+      answered = true
+      if ("metrics" in answer) resolve(answer.metrics)
+      else reject(new Error(answer.failure))
+    })
+    child.on("exit", (code, signal) => {
+      clearTimeout(timer)
+      if (process.env["BENCH_DEBUG"] && errors !== "") process.stderr.write(`[${candidate.id}] ${errors}\n`)
+      if (!answered) reject(new Error(errors.trim().split("\n").at(-1) || `ended with ${signal ?? code}`))
+    })
+    child.send(order)
+  })

@@ -1,0 +1,2 @@
+/** The scenarios, in the order in which they run. */
+export const names: ReadonlyArray<string> = ["point"]
