@@ -1,0 +1,857 @@
+/**
+ * One session with a PostgreSQL server.
+ *
+ * Exchanges wait in `pending`, are written together when the current tick is over, and are answered in order: the head
+ * of `inFlight` is the one that the server is talking about. Each statement is a cycle of the extended query protocol
+ * with a `Sync` of its own, so one that fails takes none of the others with it. `Planner` decides what is written.
+ *
+ * Nothing here is an effect except the public surface. An exchange is resumed straight from the parser, and there is
+ * one timer for all of them.
+ */
+import type { Notification, Result } from "@effect/sql-pg/PgConnection"
+import type * as PgProtocol from "@effect/sql-pg/PgProtocol"
+import * as Channel from "effect/Channel"
+import type * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import type * as Queue from "effect/Queue"
+import * as Scope from "effect/Scope"
+import type { SqlError } from "effect/sql/SqlError"
+import * as Stream from "effect/Stream"
+import { Buffer } from "node:buffer"
+import type { Connection } from "../../Adapter.ts"
+import { RolledBack } from "../../core/RolledBack.ts"
+import type { Begin } from "../../core/TransactionSpec.ts"
+import { beginStatement } from "./begin.ts"
+import { decodeFailure, noColumns, skipField } from "./Description.ts"
+import { Entry, EntryQueue, Mode, Stage } from "./Entry.ts"
+import { lostError, type PgError, pgError, statementError, unknownError } from "./errors.ts"
+import * as frames from "./frames.ts"
+import { channelError, Listeners } from "./Listeners.ts"
+import { isStale, Planner, type PlannerOptions } from "./Planner.ts"
+import { Portal, type PortalHost } from "./Portal.ts"
+import { toResult } from "./results.ts"
+import type { Transport } from "./Socket.ts"
+import type { Started } from "./Startup.ts"
+
+/** What all sessions of an adapter have in common. */
+export interface SessionOptions extends PlannerOptions {
+  /** What errors call the database. */
+  readonly database: string
+  /** How long a statement may take, in milliseconds: longer than the server allows it, if it does at all. */
+  readonly statementLimit: number
+  /** How long a control statement may take. */
+  readonly controlLimit: number
+  /** How many rows of a stream are fetched at a time. */
+  readonly fetchSize: number
+  /**
+   * Asks the server to cancel what the session runs, and calls `done` when the request cannot hit anything any more;
+   * `undefined` where statements cannot be cancelled.
+   */
+  readonly cancel: ((session: SessionKey, done: () => void) => void) | undefined
+}
+
+/** What a cancel request has to show. */
+export interface SessionKey {
+  readonly processId: number
+  readonly secretKey: number
+  readonly encrypted: boolean
+}
+
+/** How a session ended. */
+interface End {
+  readonly what: string
+  readonly serverError?: PgError | undefined
+  readonly cause?: unknown
+  /** The exchange that took too long. */
+  readonly expired?: Entry | undefined
+}
+
+type RowTransform = (<A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>) | undefined
+
+/** How long an abandoned statement may still end by itself before the server is asked to cancel it, in milliseconds. */
+const cancelGrace = 10
+
+/** How long the goodbye may take, in milliseconds. */
+const closeLimit = 1_000
+
+const noParams: ReadonlyArray<unknown> = []
+const noFields: ReadonlyArray<PgProtocol.FieldDescription> = []
+
+export class Session implements Connection, SessionKey, PortalHost {
+  readonly id: string
+  readonly processId: number
+  readonly secretKey: number
+  readonly encrypted: boolean
+  /** What the server reports of itself and the session: `server_version`, `in_hot_standby` and the like. */
+  readonly parameters: Map<string, string>
+
+  private readonly options: SessionOptions
+  private readonly clock: Clock.Clock
+  private readonly transport: Transport
+  private readonly parser: PgProtocol.Parser<unknown>
+  private readonly planner: Planner
+  private readonly listeners = new Listeners()
+
+  private readonly pending = new EntryQueue()
+  private readonly inFlight = new EntryQueue()
+  /** How many of those in flight somebody still waits for. */
+  private awaited = 0
+  private flushScheduled = false
+  private receiving = false
+  private receivedBytes = 0
+
+  /** The status that the server reported last. */
+  private status: PgProtocol.TransactionStatus = "I"
+
+  /** The session's clock in milliseconds, as of the last chunk or write. */
+  private now = 0
+  private timer: ReturnType<typeof setTimeout> | undefined = undefined
+  private timerAt = Infinity
+
+  /** Runs while an abandoned statement may still end by itself. */
+  private cancelTimer: ReturnType<typeof setTimeout> | undefined = undefined
+  /** Cancel requests that are under way. */
+  private cancels = 0
+  /** The exchange that they were meant for, until it has ended. */
+  private cancelled: Entry | undefined = undefined
+  private readonly cancelWaiters: Array<() => void> = []
+
+  private end: End | undefined = undefined
+  private lostBecause: SqlError | undefined = undefined
+  private readonly lostListeners: Array<(error: SqlError) => void> = []
+  private readonly noticeListeners: Array<(fields: PgProtocol.ErrorFields) => void> = []
+  private readonly parameterListeners: Array<(name: string, value: string) => void> = []
+
+  constructor(options: SessionOptions, clock: Clock.Clock, transport: Transport, started: Started) {
+    this.options = options
+    this.clock = clock
+    this.transport = transport
+    this.parser = started.parser
+    this.processId = started.processId
+    this.secretKey = started.secretKey
+    this.encrypted = transport.encrypted
+    this.parameters = started.parameters
+    this.id = String(started.processId)
+    this.planner = new Planner(options)
+    this.tick()
+    const { socket } = transport
+    socket.on("data", this.onData)
+    socket.on("error", this.onSocketError)
+    socket.on("end", this.onSocketClose)
+    socket.on("close", this.onSocketClose)
+    for (const message of started.trailing) this.onMessage(message)
+    if (socket.destroyed) this.onSocketClose()
+    else socket.resume()
+  }
+
+  // ---------------------------------------------------------------------------
+  // state
+  // ---------------------------------------------------------------------------
+
+  get canPipeline(): boolean {
+    return true
+  }
+
+  get isClosed(): boolean {
+    return this.end !== undefined
+  }
+
+  get isReady(): boolean {
+    return this.end === undefined && this.status === "I" && this.inFlight.size === 0 && this.pending.size === 0 &&
+      !this.isHeld && this.listeners.size === 0
+  }
+
+  get inTransaction(): boolean {
+    return this.status !== "I"
+  }
+
+  get received(): number {
+    return this.receivedBytes
+  }
+
+  onLost(listener: (error: SqlError) => void): void {
+    if (this.lostBecause !== undefined) listener(this.lostBecause)
+    else this.lostListeners.push(listener)
+  }
+
+  /** Calls `listener` with every notice and warning of the server. */
+  onNotice(listener: (fields: PgProtocol.ErrorFields) => void): void {
+    this.noticeListeners.push(listener)
+  }
+
+  /** Calls `listener` with every parameter that the server reports a change of. */
+  onParameter(listener: (name: string, value: string) => void): void {
+    this.parameterListeners.push(listener)
+  }
+
+  // ---------------------------------------------------------------------------
+  // statements
+  // ---------------------------------------------------------------------------
+
+  execute(sql: string, params: ReadonlyArray<unknown>, transformRows: RowTransform): Effect.Effect<any, SqlError> {
+    const run = this.query(Mode.Rows, sql, params, true)
+    return transformRows === undefined ? run : Effect.map(run, transformRows)
+  }
+
+  executeRaw(sql: string, params: ReadonlyArray<unknown>): Effect.Effect<Result, SqlError> {
+    return this.query(Mode.Raw, sql, params, true)
+  }
+
+  executeValues(
+    sql: string,
+    params: ReadonlyArray<unknown>
+  ): Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, SqlError> {
+    return this.query(Mode.Values, sql, params, true)
+  }
+
+  executeUnprepared(
+    sql: string,
+    params: ReadonlyArray<unknown>,
+    transformRows: RowTransform
+  ): Effect.Effect<any, SqlError> {
+    const run = this.query(Mode.Rows, sql, params, false)
+    return transformRows === undefined ? run : Effect.map(run, transformRows)
+  }
+
+  executeValuesUnprepared(
+    sql: string,
+    params: ReadonlyArray<unknown>
+  ): Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, SqlError> {
+    return this.query(Mode.Values, sql, params, false)
+  }
+
+  executeStream(
+    sql: string,
+    params: ReadonlyArray<unknown>,
+    transformRows: RowTransform
+  ): Stream.Stream<any, SqlError> {
+    const rows = Stream.fromChannel(Channel.fromTransform((_, scope) =>
+      Effect.suspend(() => {
+        const portal = new Portal(this, sql, params, this.options.fetchSize, this.options.statementLimit)
+        return Effect.as(Scope.addFinalizer(scope, portal.stop), portal.pull)
+      })
+    ))
+    return transformRows === undefined ? rows : Stream.mapArray(rows, (batch) => transformRows(batch) as any)
+  }
+
+  /**
+   * Runs a script: any number of statements in one message, without parameters, in one implicit transaction. The
+   * results come in text format, of which only the plain types are read; the rest stay strings.
+   */
+  script(sql: string): Effect.Effect<ReadonlyArray<Result>, SqlError> {
+    return Effect.callback((resume) => {
+      const entry = new Entry(Mode.Script, sql, noParams, false, this.options.statementLimit, "execute", resume)
+      if (sql.includes("\u0000")) return this.refuse(entry, new Error("the text contains a NUL"))
+      entry.exclusive = true
+      entry.head = frames.simpleQuery(sql)
+      return this.queue(entry)
+    })
+  }
+
+  /** Listens to a channel until the scope closes. */
+  listen(channel: string): Effect.Effect<Queue.Dequeue<Notification, SqlError>, SqlError, Scope.Scope> {
+    const error = channelError(this.options.database, channel, "listen")
+    return error !== undefined
+      ? Effect.fail(error)
+      : this.listeners.listen(channel, (sql) => this.command(sql, "listen"))
+  }
+
+  private query(
+    mode: Mode,
+    sql: string,
+    params: ReadonlyArray<unknown>,
+    prepare: boolean
+  ): Effect.Effect<any, SqlError> {
+    return Effect.callback((resume) => {
+      const entry = new Entry(mode, sql, params, prepare, this.options.statementLimit, "execute", resume)
+      this.open(entry)
+      return Effect.sync(() => this.abandon(entry))
+    })
+  }
+
+  /** Plans a statement and queues it. One that cannot be encoded fails, and nothing is written for it. */
+  open(entry: Entry): void {
+    if (this.end !== undefined) return this.submit(entry)
+    if (this.inFlight.size === 0) this.tick()
+    // The codec boundary: codecs throw what they cannot encode.
+    try {
+      this.planner.plan(entry, this.now)
+    } catch (cause) {
+      this.refuse(entry, cause)
+      return
+    }
+    this.submit(entry)
+  }
+
+  private refuse(entry: Entry, cause: unknown): void {
+    const what = `the statement was not sent: ${cause instanceof Error ? cause.message : String(cause)}`
+    entry.resume(Effect.fail(unknownError(this.options.database, what, cause, entry.operation)))
+  }
+
+  submit(entry: Entry): void {
+    if (this.end !== undefined) return entry.resume(Effect.fail(this.lostErrorOf(entry)))
+    if (entry.stage === Stage.Waiting) return
+    this.pending.push(entry)
+    this.scheduleFlush()
+  }
+
+  private queue(entry: Entry): Effect.Effect<void> {
+    this.submit(entry)
+    return Effect.sync(() => this.abandon(entry))
+  }
+
+  // ---------------------------------------------------------------------------
+  // control
+  // ---------------------------------------------------------------------------
+
+  /** A control statement has its time from the moment it is asked for, whatever is ahead of it. */
+  private control(
+    frame: Uint8Array,
+    operation: string,
+    onlyInTransaction = false
+  ): Effect.Effect<string | undefined, SqlError> {
+    return Effect.callback((resume) => {
+      // It is never planned, so a name that the server has lost cannot make it fail.
+      const entry = new Entry(Mode.Control, "", noParams, false, Infinity, operation, resume)
+      entry.head = frame
+      entry.onlyInTransaction = onlyInTransaction
+      entry.exclusive = onlyInTransaction
+      this.tick()
+      entry.deadline = this.now + this.options.controlLimit
+      if (entry.deadline < this.timerAt) this.armTimer(entry.deadline)
+      return this.queue(entry)
+    })
+  }
+
+  private command(sql: string, operation: string): Effect.Effect<void, SqlError> {
+    return Effect.suspend(() => Effect.asVoid(this.control(frames.simpleQuery(sql), operation)))
+  }
+
+  readonly ping: Effect.Effect<void, SqlError> = Effect.asVoid(this.control(frames.sync, "ping"))
+
+  begin(how: Begin): Effect.Effect<void, SqlError> {
+    return this.command(beginStatement(how), "begin")
+  }
+
+  readonly commit: Effect.Effect<void, SqlError> = Effect.uninterruptible(
+    Effect.flatMap(
+      Effect.suspend(() => this.control(commitFrame, "commit")),
+      (tag) =>
+        tag !== "ROLLBACK" ? Effect.void : Effect.suspend(() =>
+          Effect.fail(unknownError(
+            this.options.database,
+            "the transaction was rolled back, because a statement in it had failed",
+            new RolledBack(),
+            "commit"
+          ))
+        )
+    )
+  )
+
+  readonly commitToken: unknown = undefined
+
+  readonly rollback: Effect.Effect<void, SqlError> = Effect.asVoid(this.control(rollbackFrame, "rollback"))
+
+  savepoint(name: string): Effect.Effect<void, SqlError> {
+    return this.command(`SAVEPOINT ${name}`, "savepoint")
+  }
+
+  releaseSavepoint(name: string): Effect.Effect<void, SqlError> {
+    return this.command(`RELEASE SAVEPOINT ${name}`, "releaseSavepoint")
+  }
+
+  rollbackSavepoint(name: string): Effect.Effect<void, SqlError> {
+    return this.command(`ROLLBACK TO SAVEPOINT ${name}`, "rollbackSavepoint")
+  }
+
+  /** Waits until nothing is on the wire, and rolls back what is open then. */
+  readonly reset: Effect.Effect<void, SqlError> = Effect.suspend(() =>
+    this.isReady ? Effect.void : Effect.asVoid(this.control(rollbackFrame, "reset", true))
+  )
+
+  // ---------------------------------------------------------------------------
+  // writing
+  // ---------------------------------------------------------------------------
+
+  private tick(): void {
+    this.now = Number(this.clock.monotonicTimeNanosUnsafe()) / 1e6
+  }
+
+  private scheduleFlush(): void {
+    // What is submitted while a chunk is being received is written together when the chunk is done with.
+    if (this.flushScheduled || this.receiving) return
+    this.flushScheduled = true
+    queueMicrotask(this.flush)
+  }
+
+  /** Writes what waits, in one piece. */
+  private readonly flush = (): void => {
+    this.flushScheduled = false
+    if (this.end !== undefined || this.isHeld || this.pending.size === 0) return
+    const wasIdle = this.inFlight.size === 0
+    if (wasIdle) this.tick()
+    const parts: Array<Uint8Array> = []
+    let length = 0
+    for (let entry = this.pending.head; entry !== undefined; entry = this.pending.head) {
+      const ahead = this.inFlight.head
+      if (ahead !== undefined && (entry.exclusive || ahead.exclusive)) break
+      this.pending.shift()
+      if (entry.abandoned && entry.stage !== Stage.Describe) {
+        this.planner.release(entry)
+        continue
+      }
+      if (entry.onlyInTransaction && this.status === "I") {
+        entry.resume(Effect.void)
+        continue
+      }
+      const closes = this.planner.takeCloses()
+      if (closes !== undefined) { for (const close of closes) length += parts[parts.push(close) - 1]!.length }
+      if (entry.head !== undefined) length += parts[parts.push(entry.head) - 1]!.length
+      if (entry.bind !== undefined && entry.stage === Stage.Run) length += parts[parts.push(entry.bind) - 1]!.length
+      if (entry.tail !== undefined) length += parts[parts.push(entry.tail) - 1]!.length
+      entry.written = true
+      if (!entry.abandoned) this.awaited++
+      this.inFlight.push(entry)
+    }
+    if (length === 0) return
+    const frame = Buffer.allocUnsafe(length)
+    let offset = 0
+    for (let index = 0; index < parts.length; index++) {
+      const part = parts[index]!
+      frame.set(part, offset)
+      offset += part.length
+    }
+    if (wasIdle) this.promote()
+    this.transport.socket.write(frame)
+  }
+
+  /** Writes a message that belongs to a cycle which is already under way. */
+  writeNow(entry: Entry, frame: Uint8Array): void {
+    if (this.end !== undefined) return
+    this.tick()
+    entry.deadline = this.now + entry.limit
+    if (entry.deadline < this.timerAt) this.armTimer(entry.deadline)
+    this.transport.socket.write(frame)
+  }
+
+  /** It is the head's turn: its rows come next and its time starts. */
+  private promote(): void {
+    const entry = this.inFlight.head
+    if (entry === undefined) return
+    this.parser.readField = entry.abandoned ? skipField : entry.description?.readField
+    if (entry.limit === Infinity) return
+    entry.deadline = this.now + entry.limit
+    if (entry.deadline < this.timerAt) this.armTimer(entry.deadline)
+  }
+
+  // ---------------------------------------------------------------------------
+  // reading
+  // ---------------------------------------------------------------------------
+
+  private readonly onData = (chunk: Uint8Array): void => {
+    if (this.end !== undefined) return
+    this.tick()
+    this.receivedBytes += chunk.length
+    this.receiving = true
+    // The codec boundary: the parser throws what it cannot make sense of, and is of no use after that.
+    try {
+      this.parser.pushEach(chunk, this.onMessage)
+    } catch (cause) {
+      this.lose({ what: `the server's answer makes no sense: ${describeCause(cause)}`, cause })
+    }
+    this.receiving = false
+    if (this.pending.size > 0) this.flush()
+  }
+
+  private readonly onMessage = (message: PgProtocol.BackendMessage<unknown>): void => {
+    if (this.end !== undefined) return
+    const entry = this.inFlight.head
+    switch (message._tag) {
+      case "BindComplete":
+      case "ParseComplete":
+      case "CloseComplete":
+      case "ParameterDescription":
+      case "EmptyQueryResponse":
+        return
+      case "ReadyForQuery":
+        return this.onReady(entry, message.status)
+      case "NoticeResponse":
+        for (const listener of this.noticeListeners) listener(message.fields)
+        return
+      case "ParameterStatus":
+        this.parameters.set(message.name, message.value)
+        for (const listener of this.parameterListeners) listener(message.name, message.value)
+        return
+      case "NotificationResponse":
+        return this.listeners.onNotification(message)
+      case "ErrorResponse":
+        return this.onErrorResponse(entry, message.fields)
+    }
+    if (entry === undefined) return this.violation(message)
+    switch (message._tag) {
+      case "DataRow":
+        return this.onRow(entry, message.values)
+      case "CommandComplete":
+        return this.onCommand(entry, message.commandTag)
+      case "RowDescription":
+        return this.onColumns(entry, message.fields)
+      case "NoData":
+        return this.onColumns(entry, noFields)
+      case "PortalSuspended":
+        entry.deadline = Infinity
+        return entry.portal?.onSuspended(entry)
+      case "CopyInResponse":
+        // In a cycle the server took its `Sync` for a part of the data, so there has to be another one.
+        this.transport.socket.write(
+          entry.mode === Mode.Script ? frames.copyFail : frames.join(frames.copyFail, frames.sync)
+        )
+        return
+      case "CopyOutResponse":
+        entry.failure ??= { what: "COPY TO STDOUT is not possible here, its data was discarded", cause: undefined }
+        return
+      case "CopyData":
+      case "CopyDone":
+        return
+      default:
+        return this.violation(message)
+    }
+  }
+
+  private onRow(entry: Entry, values: ReadonlyArray<unknown>): void {
+    if (entry.abandoned || entry.failure !== undefined) return
+    const { description } = entry
+    if (description === undefined || values.length !== description.columns.length) {
+      return this.lose({ what: "the server's answer makes no sense: a row does not fit its description" })
+    }
+    if (decodeFailure.cause !== undefined) {
+      const { cause, column } = decodeFailure
+      decodeFailure.cause = undefined
+      entry.failure = {
+        what: `the statement ran, but column "${description.columns[column]?.name}" cannot be decoded`,
+        cause
+      }
+      this.parser.readField = skipField
+      return
+    }
+    entry.rows.push(entry.mode === Mode.Values ? values : description.row(values))
+  }
+
+  private onColumns(entry: Entry, columns: ReadonlyArray<PgProtocol.FieldDescription>): void {
+    const problem = this.planner.onColumns(entry, columns)
+    if (problem !== undefined) entry.failure = { what: `the statement ran, but ${problem}`, cause: undefined }
+    this.parser.readField = entry.abandoned || entry.failure !== undefined ? skipField : entry.description?.readField
+  }
+
+  private onCommand(entry: Entry, tag: string): void {
+    entry.tag = tag
+    this.planner.onCommand(tag)
+    if (entry.mode === Mode.Script) {
+      entry.results.push(toResult(tag, entry.rows, entry.description ?? noColumns))
+      entry.rows = []
+      entry.description = undefined
+    } else if (entry.portal !== undefined) {
+      entry.portal.onComplete(entry)
+    }
+  }
+
+  private onErrorResponse(entry: Entry | undefined, fields: PgProtocol.ErrorFields): void {
+    const severity = fields.severityUnlocalized ?? fields.severity
+    if (entry === undefined || severity === "FATAL" || severity === "PANIC") {
+      return this.lose({
+        what: `the server ended the session: ${fields.message ?? "unknown error"} (${fields.code ?? "?"})`,
+        serverError: pgError(fields)
+      })
+    }
+    entry.error = fields
+    entry.portal?.onError(entry)
+  }
+
+  private onReady(entry: Entry | undefined, status: PgProtocol.TransactionStatus): void {
+    if (entry === undefined) return this.lose({ what: "the server's answer makes no sense: there was no question" })
+    this.inFlight.shift()
+    if (!entry.abandoned) this.awaited--
+    if (entry === this.cancelled) this.cancelled = undefined
+    if (this.inFlight.size === 0 && this.cancelTimer !== undefined) this.releaseHold()
+    this.status = status
+    this.promote()
+    if (entry.stage === Stage.Describe) this.described(entry)
+    else if (entry.error !== undefined) this.failed(entry, entry.error)
+    else this.succeeded(entry)
+  }
+
+  /** The question for the columns was answered: now the statement can run, and those that waited for it. */
+  private described(entry: Entry): void {
+    const prepared = entry.prepared!
+    const exists = entry.error === undefined
+    const followers = this.planner.onDescribed(prepared, exists)
+    // In front of what waits, in their order. If there is no such statement, each of the others asks for itself.
+    for (let index = followers.length - 1; index >= 0; index--) {
+      const follower = followers[index]!
+      if (follower.abandoned) this.planner.release(follower)
+      else if (exists) this.planner.run(follower, prepared)
+      else this.replan(follower)
+      if (!follower.abandoned && follower.stage !== Stage.Waiting) this.pending.unshift(follower)
+    }
+    if (!exists) return this.fail(entry, entry.error!)
+    if (entry.abandoned) return this.planner.release(entry)
+    this.planner.run(entry, prepared)
+    this.again(entry)
+  }
+
+  private again(entry: Entry): void {
+    entry.written = false
+    this.pending.unshift(entry)
+  }
+
+  private replan(entry: Entry): void {
+    this.planner.release(entry)
+    entry.head = undefined
+    entry.parses = false
+    entry.error = undefined
+    this.planner.plan(entry, this.now)
+  }
+
+  private failed(entry: Entry, error: PgProtocol.ErrorFields): void {
+    const { prepared } = entry
+    if (prepared !== undefined) {
+      if (!isStale(error)) {
+        this.planner.onFailed(entry, prepared)
+      } else {
+        this.planner.onStale(prepared)
+        // Inside a transaction the error has aborted it, and a second try would only hide it.
+        if (this.status === "I" && !entry.repeated && !entry.abandoned) {
+          entry.repeated = true
+          entry.prepare = false
+          entry.portal?.onRepeat()
+          this.replan(entry)
+          return this.again(entry)
+        }
+      }
+    }
+    this.fail(entry, error)
+  }
+
+  private fail(entry: Entry, error: PgProtocol.ErrorFields): void {
+    this.planner.release(entry)
+    if (!entry.abandoned) {
+      entry.resume(
+        Effect.fail(statementError(this.options.database, error, this.status !== "I", entry.operation))
+      )
+    }
+    // Nobody can say what a transaction is that outlives its COMMIT.
+    if (entry.operation === "commit" && this.status !== "I") {
+      this.lose({ what: "COMMIT was refused and the transaction is still open" })
+    }
+  }
+
+  private succeeded(entry: Entry): void {
+    this.planner.release(entry)
+    if (entry.abandoned) return
+    if (entry.failure !== undefined) {
+      const { cause, what } = entry.failure
+      return entry.resume(Effect.fail(unknownError(this.options.database, what, cause, entry.operation)))
+    }
+    switch (entry.mode) {
+      case Mode.Rows:
+      case Mode.Values:
+        return entry.resume(Effect.succeed(entry.rows))
+      case Mode.Raw:
+        return entry.resume(Effect.succeed(toResult(entry.tag ?? "", entry.rows, entry.description ?? noColumns)))
+      case Mode.Script:
+        return entry.resume(Effect.succeed(entry.results))
+      case Mode.Control:
+        return entry.resume(Effect.succeed(entry.tag))
+      case Mode.Portal:
+        return entry.portal!.onReady(entry)
+    }
+  }
+
+  private violation(message: PgProtocol.BackendMessage<unknown>): void {
+    this.lose({ what: `the server's answer makes no sense: unexpected ${message._tag}` })
+  }
+
+  // ---------------------------------------------------------------------------
+  // interruption
+  // ---------------------------------------------------------------------------
+
+  /** Nobody waits for an exchange any more. The fiber has gone on already: this is about the server. */
+  abandon(entry: Entry): void {
+    if (entry.abandoned || this.end !== undefined) return
+    entry.abandoned = true
+    entry.rows = []
+    if (!entry.written) {
+      // Others may already be bound to the name that it was to establish, so that much is still done.
+      if (entry.parses && entry.stage === Stage.Run) this.planner.describeOnly(entry, entry.prepared!)
+      return
+    }
+    this.awaited--
+    if (entry === this.inFlight.head) this.parser.readField = skipField
+    this.considerCancel()
+  }
+
+  /**
+   * A cancel request hits whatever runs when it arrives, so it is sent only when nobody waits for anything on the
+   * session, and nothing is written while it is under way.
+   */
+  private considerCancel(): void {
+    if (this.isHeld || !this.isWasted || this.options.cancel === undefined) return
+    this.cancelTimer = setTimeout(() => {
+      this.cancelTimer = undefined
+      if (this.isWasted) this.sendCancel()
+      else this.flush()
+    }, cancelGrace)
+  }
+
+  /** Whether what the server does is of no use to anybody. Control statements are short and must not be cancelled. */
+  private get isWasted(): boolean {
+    const head = this.inFlight.head
+    return this.awaited === 0 && head !== undefined && head.stage === Stage.Run && head.mode !== Mode.Control
+  }
+
+  /** Whether nothing may be written for the moment. */
+  private get isHeld(): boolean {
+    return this.cancelTimer !== undefined || this.cancels > 0 || this.cancelled !== undefined
+  }
+
+  private releaseHold(): void {
+    clearTimeout(this.cancelTimer)
+    this.cancelTimer = undefined
+  }
+
+  private sendCancel(): void {
+    const head = this.inFlight.head
+    if (this.end !== undefined || head === undefined || this.options.cancel === undefined) return
+    this.cancelled = head
+    this.cancels++
+    // A server that does not stop when it is asked to has this long.
+    this.tick()
+    head.deadline = Math.min(head.deadline, this.now + this.options.controlLimit)
+    if (head.deadline < this.timerAt) this.armTimer(head.deadline)
+    this.options.cancel(this, () => {
+      this.cancels--
+      for (const waiter of this.cancelWaiters.splice(0)) waiter()
+      this.considerCancel()
+      this.flush()
+    })
+  }
+
+  readonly cancel: Effect.Effect<void> = Effect.callback((resume) => {
+    this.sendCancel()
+    if (this.cancels === 0) return resume(Effect.void)
+    this.cancelWaiters.push(() => resume(Effect.void))
+  })
+
+  // ---------------------------------------------------------------------------
+  // deadlines
+  // ---------------------------------------------------------------------------
+
+  private armTimer(at: number): void {
+    if (this.timer !== undefined) clearTimeout(this.timer)
+    this.timerAt = at
+    this.timer = setTimeout(this.onTimer, Math.max(0, Math.ceil(at - this.now)))
+  }
+
+  private readonly onTimer = (): void => {
+    this.timer = undefined
+    this.timerAt = Infinity
+    if (this.end !== undefined) return
+    this.tick()
+    const next = earliest(this.inFlight.soonest, this.pending.soonest)
+    if (next === undefined) return
+    if (next.deadline > this.now) return this.armTimer(next.deadline)
+    this.lose({ what: "the server did not answer in time", expired: next })
+  }
+
+  // ---------------------------------------------------------------------------
+  // the end
+  // ---------------------------------------------------------------------------
+
+  private readonly onSocketError = (cause: Error): void =>
+    this.lose({ what: `the connection failed: ${describeCause(cause)}`, cause })
+
+  private readonly onSocketClose = (): void => this.lose({ what: "the connection was closed by the other side" })
+
+  /** The session has come to an end that nobody asked for. */
+  private lose(end: End): void {
+    if (this.end !== undefined) return
+    const error = lostError({
+      database: this.options.database,
+      operation: "session",
+      sent: false,
+      what: end.what,
+      serverError: end.serverError,
+      cause: end.cause
+    })
+    this.transport.socket.destroy()
+    this.finish(end, error)
+  }
+
+  private finish(end: End, error: SqlError | undefined): void {
+    this.end = end
+    // Whoever lends connections hears it before those who might ask for another one.
+    if (error !== undefined) {
+      this.lostBecause = error
+      for (const listener of this.lostListeners.splice(0)) listener(error)
+    }
+    if (this.timer !== undefined) clearTimeout(this.timer)
+    if (this.cancelTimer !== undefined) this.releaseHold()
+    const entries = [...this.inFlight.drain(), ...this.pending.drain()]
+    // Those that wait for a description are in no queue.
+    for (const entry of entries.slice()) entries.push(...entry.prepared?.followers ?? [])
+    for (const entry of entries) if (!entry.abandoned) entry.resume(this.lastWord(entry))
+    this.listeners.end(error)
+  }
+
+  /** What somebody hears whose exchange the session did not live to complete. */
+  private lastWord(entry: Entry): Effect.Effect<any, SqlError> {
+    if (entry.error !== undefined) {
+      return Effect.fail(statementError(this.options.database, entry.error, this.status !== "I", entry.operation))
+    }
+    // A commit is answered after it was made. Other answers are only good once the server is ready for more.
+    if (entry.operation === "commit" && entry.tag !== undefined) return Effect.succeed(entry.tag)
+    return Effect.fail(this.lostErrorOf(entry))
+  }
+
+  private lostErrorOf(entry: Entry): SqlError {
+    const { cause, expired, serverError, what } = this.end!
+    return lostError({
+      database: this.options.database,
+      operation: entry.operation,
+      sent: entry.sent,
+      what: entry.operation === "commit" && entry.sent
+        ? `COMMIT was sent but not answered: it may or may not have been applied (${what})`
+        : what,
+      serverError,
+      cause,
+      timedOut: expired === entry && entry.mode !== Mode.Control
+    })
+  }
+
+  readonly close: Effect.Effect<void> = Effect.callback((resume) => {
+    const { socket } = this.transport
+    if (this.end === undefined) {
+      this.finish({ what: "the connection has been closed" }, undefined)
+      socket.end(frames.terminate)
+    }
+    if (socket.closed) return resume(Effect.void)
+    const timer = setTimeout(() => socket.destroy(), closeLimit)
+    socket.once("close", () => {
+      clearTimeout(timer)
+      resume(Effect.void)
+    })
+  })
+
+  destroy(reason: string): void {
+    if (this.end !== undefined) return void this.transport.socket.destroy()
+    this.transport.socket.destroy()
+    this.finish({ what: `the connection was destroyed: ${reason}` }, undefined)
+  }
+}
+
+const commitFrame = frames.simpleQuery("COMMIT")
+const rollbackFrame = frames.simpleQuery("ROLLBACK")
+
+const describeCause = (cause: unknown): string => cause instanceof Error ? cause.message : String(cause)
+
+const earliest = (left: Entry | undefined, right: Entry | undefined): Entry | undefined =>
+  left === undefined || right === undefined ? left ?? right : right.deadline < left.deadline ? right : left

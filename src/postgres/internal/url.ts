@@ -1,0 +1,143 @@
+/**
+ * Connection URIs as `libpq` reads them. The standard `URL` does not do: it knows neither several hosts nor a path to
+ * a socket in place of a host, and its errors would show the password.
+ */
+import * as Result from "effect/Result"
+import { invalid, type InvalidOption } from "./invalid.ts"
+
+/** What a URI says, by the names of the options. All values are still text. */
+export interface UrlOptions {
+  readonly host?: string
+  readonly port?: string
+  readonly username?: string
+  readonly password?: string
+  readonly database?: string
+  readonly applicationName?: string
+  readonly startupOptions?: string
+  readonly connectTimeout?: string
+  readonly sslmode?: string
+  readonly sslrootcert?: string
+  readonly sslcert?: string
+  readonly sslkey?: string
+  readonly keepAlive?: string
+}
+
+/** The parameters of a URI and the options that they set. */
+const names: Record<string, keyof UrlOptions> = {
+  host: "host",
+  port: "port",
+  user: "username",
+  password: "password",
+  dbname: "database",
+  application_name: "applicationName",
+  fallback_application_name: "applicationName",
+  options: "startupOptions",
+  connect_timeout: "connectTimeout",
+  sslmode: "sslmode",
+  sslrootcert: "sslrootcert",
+  sslcert: "sslcert",
+  sslkey: "sslkey",
+  keepalives_idle: "keepAlive"
+}
+
+/** Parameters that must have one of these values, because nothing else is possible here. */
+const fixed: Record<string, ReadonlyArray<string>> = {
+  target_session_attrs: ["any"],
+  load_balance_hosts: ["disable"],
+  client_encoding: ["utf8", "utf-8", "UTF8", "UTF-8"],
+  channel_binding: ["prefer", "disable"],
+  gssencmode: ["prefer", "disable"],
+  sslnegotiation: ["postgres"],
+  sslcompression: ["0"],
+  keepalives: ["1"]
+}
+
+const form = "a connection URI looks like postgres://user:password@host:5432/database"
+
+/** Reads a URI. No message shows any of it but the names of its parameters, for it may be mistyped and contain secrets. */
+export const parse = (text: string): Result.Result<UrlOptions, InvalidOption> => {
+  const scheme = /^(?:postgres|postgresql):\/\//.exec(text)
+  if (scheme === null) return invalid("url", `must begin with postgres:// or postgresql://: ${form}`)
+  if (text.includes("\u0000")) return invalid("url", "must not contain a NUL")
+  const [beforeQuery, query] = splitOnce(text.slice(scheme[0].length), "?")
+  if (beforeQuery.includes("#") || query?.includes("#") === true) {
+    return invalid("url", "contains a `#`: inside a user name or a password it is written %23")
+  }
+  const slash = beforeQuery.indexOf("/", beforeQuery.lastIndexOf("@") + 1)
+  const authority = slash < 0 ? beforeQuery : beforeQuery.slice(0, slash)
+  const database = slash < 0 ? "" : beforeQuery.slice(slash + 1)
+  const at = authority.lastIndexOf("@")
+  const hosts = authority.slice(at + 1)
+
+  const found: { -readonly [K in keyof UrlOptions]: string } = {}
+  if (at >= 0) {
+    const [user, password] = splitOnce(authority.slice(0, at), ":")
+    if (user !== "") found.username = user
+    if (password !== undefined && password !== "") found.password = password
+  }
+  if (hosts.includes(",")) return severalHosts("url")
+  if (hosts !== "") {
+    const match = /^(\[[^\]]*\]|[^:]*)(?::(\d*))?$/.exec(hosts)
+    if (match === null) return invalid("url", `has no readable host and port: ${form}`)
+    const host = match[1]!
+    if (host !== "") found.host = host.startsWith("[") ? host.slice(1, -1) : host
+    if (match[2] !== undefined && match[2] !== "") found.port = match[2]
+  }
+  if (database !== "") found.database = database
+  for (const key of Object.keys(found) as Array<keyof UrlOptions>) {
+    const decoded = decode(found[key]!)
+    if (decoded === undefined) {
+      return invalid("url", `has a percent sign in its ${key} that is not followed by two digits`)
+    }
+    found[key] = decoded
+  }
+  for (const parameter of query === undefined || query === "" ? [] : query.split("&")) {
+    const [rawKey, rawValue] = splitOnce(parameter, "=")
+    const key = decode(rawKey)
+    const value = rawValue === undefined ? undefined : decode(rawValue)
+    if (key === undefined || value === undefined) {
+      return invalid("url", "has a parameter that does not have the form name=value with percent-encoding")
+    }
+    const name = Object.hasOwn(names, key) ? names[key] : undefined
+    if (name !== undefined) {
+      if ((name === "host" || name === "port") && value.includes(",")) return severalHosts("url")
+      if (key !== "fallback_application_name" || found.applicationName === undefined) found[name] = value
+    } else if (key === "ssl" && value === "true") {
+      // What JDBC calls it; `libpq` understands it too.
+      found.sslmode ??= "require"
+    } else if (Object.hasOwn(fixed, key)) {
+      if (!fixed[key]!.includes(value)) {
+        return key === "target_session_attrs" || key === "load_balance_hosts"
+          ? invalid(
+            "url",
+            `has the parameter ${key}, which only makes sense with several hosts: not supported until routing exists`
+          )
+          : invalid(
+            "url",
+            `has the parameter ${key} with a value that is not supported: use ${fixed[key]!.join(" or ")}`
+          )
+      }
+    } else {
+      return invalid("url", `has the unknown parameter ${key}`)
+    }
+  }
+  return Result.succeed(found)
+}
+
+/** A list of hosts would be a promise to try the next one. */
+export const severalHosts = (option: string): Result.Result<never, InvalidOption> =>
+  invalid(option, "names several hosts, which is not supported until routing exists: name one")
+
+const splitOnce = (text: string, separator: string): [string, string | undefined] => {
+  const index = text.indexOf(separator)
+  return index < 0 ? [text, undefined] : [text.slice(0, index), text.slice(index + 1)]
+}
+
+const decode = (text: string): string | undefined => {
+  // The only thing that the decoder throws for.
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return undefined
+  }
+}
