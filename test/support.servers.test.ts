@@ -11,6 +11,7 @@ import * as net from "node:net"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import { explain, FaultProxy, freshDatabase, MariadbServer, PostgresServer, postgresUrl } from "./support/index.ts"
+import { whatToDo } from "./support/servers/binaries.ts"
 import { alive } from "./support/servers/processes.ts"
 
 const connectPostgres = (options: PgConnection.Config) => PgConnection.make({ connectTimeout: "3 seconds", ...options })
@@ -297,6 +298,23 @@ describe.skipIf(!MariadbServer.isInstalled())("MariadbServer", () => {
         assert.strictEqual((yield* server.query("select x from t", [], "test")).length, rows)
       }
     }))
+})
+
+// -----------------------------------------------------------------------------
+// Missing binaries
+// -----------------------------------------------------------------------------
+
+it("a missing server is reported with what to install and what to set instead", () => {
+  for (
+    const [{ requirement }, ...parts] of [
+      [PostgresServer, "apt-get install postgresql", "WATERTIGHT_TEST_POSTGRES_URL=postgres://"],
+      [MariadbServer, "apt-get install mariadb-server", "WATERTIGHT_TEST_MARIADB_URL=mysql://"]
+    ] as const
+  ) {
+    for (const part of parts) {
+      assert.include(whatToDo(requirement), part)
+    }
+  }
 })
 
 // -----------------------------------------------------------------------------

@@ -108,10 +108,16 @@ const aptInstall = (requirement: Requirement): Effect.Effect<void, ServerError> 
       run("apt-get", ["update", "-q"], { environment, timeout: 300 }).pipe(
         // A stale list may still do.
         Effect.ignore,
-        Effect.andThen(run("apt-get", ["install", "-qy", "--no-install-recommends", requirement.debian], {
-          environment,
-          timeout: 600
-        })),
+        Effect.andThen(
+          run(
+            "apt-get",
+            ["install", "-qy", "--no-install-recommends", "-oDPkg::Lock::Timeout=120", requirement.debian],
+            {
+              environment,
+              timeout: 600
+            }
+          )
+        ),
         Effect.mapError((error) =>
           new ServerError({ message: `${whatToDo(requirement)}\n\nInstalling it failed: ${error.message}` })
         ),
