@@ -31,7 +31,7 @@ import { StatementProfile } from "./core/PoolState.ts"
 import type { InvalidOptions } from "./InvalidOptions.ts"
 import { JudgedConnection } from "./internal/JudgedConnection.ts"
 import * as Outcome from "./Outcome.ts"
-import { Pool } from "./Pool.ts"
+import { layer as poolLayer, type Options as PoolOptions, Pool } from "./Pool.ts"
 import * as Retry from "./Retry.ts"
 import * as Transaction from "./Transaction.ts"
 
@@ -99,7 +99,8 @@ export const make = Effect.fnUntraced(function*(
   const budget = yield* Retry.makeBudget(options.budget ?? {}, () => pool.checkoutsUnsafe() - failures)
   const events = yield* Effect.acquireRelease(PubSub.sliding<Repeated>(256), PubSub.shutdown)
   const onRepeat = (attempt: Retry.Attempt): void => {
-    PubSub.publishUnsafe(events, { _tag: "Repeated", database: adapter.name, ...attempt })
+    const event: Repeated = { _tag: "Repeated", database: adapter.name, ...attempt }
+    PubSub.publishUnsafe(events, event)
   }
   const transactionService = Context.Service<SqlClient.TransactionConnection, SqlClient.TransactionConnection.Service>(
     `watertight/Database/Transaction/${nextId++}`
@@ -152,6 +153,36 @@ export const layer = (
             Context.add(Transaction.Manager, database.transactions)
           ))))
   ).pipe(Layer.provide(Reactivity.layer))
+
+/**
+ * The options of a whole database layer, beside those of its adapter.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface LayerOptions extends Options {
+  /** The options of the pool, for example `Pool.webApplication`. */
+  readonly pool?: PoolOptions | undefined
+}
+
+/**
+ * Provides the database of an adapter over a pool of its own.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerOf = <E, R>(
+  adapter: Layer.Layer<Adapter, E, R>,
+  options: LayerOptions = {}
+): Layer.Layer<
+  Database | SqlClient.SqlClient | Transaction.Manager | Pool | Adapter,
+  E | InvalidOptions | SqlError,
+  R
+> =>
+  layer(options).pipe(
+    Layer.provideMerge(poolLayer(options.pool)),
+    Layer.provideMerge(adapter)
+  )
 
 type Transform = (<A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>) | undefined
 

@@ -117,3 +117,7 @@ export class LentConnection implements Connection {
     return Effect.suspend(() => this.ended ? Effect.void : this.base.cancel)
   }
 }
+
+/** The connection of the adapter behind what a borrower has. */
+export const unwrap = (connection: Connection): Connection =>
+  connection instanceof LentConnection ? connection.base : connection

@@ -5,13 +5,19 @@
  */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import type { Result } from "@effect/sql-pg/PgConnection"
+import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import { Adapter, type Idempotency, TypeId } from "../Adapter.ts"
-import type { InvalidOptions } from "../InvalidOptions.ts"
+import * as Database from "../Database.ts"
+import { InvalidOptions } from "../InvalidOptions.ts"
+import type * as Pool from "../Pool.ts"
+import type * as Transaction from "../Transaction.ts"
 import { type PostgresOptions, resolve, type Resolved } from "./Config.ts"
+import { layer as clientLayer } from "./internal/client.ts"
 import { makeConnect } from "./internal/connect.ts"
 import { ruleOf } from "./internal/rules.ts"
 
@@ -34,6 +40,114 @@ export const makeAdapter = (options: PostgresOptions): Effect.Effect<Adapter, In
  */
 export const adapter = (options: PostgresOptions): Layer.Layer<Adapter, InvalidOptions> =>
   Layer.effect(Adapter, makeAdapter(options))
+
+/**
+ * The options of a PostgreSQL database with its pool.
+ *
+ * **Details**
+ *
+ * The size and the times of the pool can be given as `pool`, or under the names that `PgClient.layer` has for some of
+ * them: `maxConnections`, `minConnections`, `idleTimeout` and `connectionTTL`. `multiplex: false` switches the sharing
+ * of connections off, and `multiplexConcurrency` is the pool's `pipelineDepth`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface LayerOptions extends PostgresOptions, Database.LayerOptions {}
+
+/**
+ * What a database layer provides.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Services =
+  | SqlClient.SqlClient
+  | PgClient.PgClient
+  | Pool.Pool
+  | Database.Database
+  | Transaction.Manager
+  | Adapter
+
+/**
+ * Provides a PostgreSQL database: `SqlClient`, `PgClient`, what runs transactions, and the pool.
+ *
+ * **Details**
+ *
+ * Takes the place of `PgClient.layer` from `@effect/sql-pg`, with the same options.
+ *
+ * Fails with `InvalidOptions` if the options cannot work, and with a `SqlError` if the database refuses for good: a
+ * wrong password, an unknown database, a certificate that does not fit. A database that cannot be reached just now
+ * fails nothing: callers wait for it as long as `acquireTimeout` allows.
+ *
+ * **Example** (A database for a web application)
+ *
+ * ```ts
+ * import { Redacted } from "effect"
+ * import { Pool } from "watertight"
+ * import { Postgres } from "watertight/postgres"
+ *
+ * const DatabaseLive = Postgres.layer({
+ *   url: Redacted.make("postgres://app:secret@db/shop?sslmode=verify-full"),
+ *   statementTimeout: "30 seconds",
+ *   pool: Pool.webApplication
+ * })
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options: LayerOptions): Layer.Layer<Services, InvalidOptions | SqlError> =>
+  Layer.unwrap(Effect.map(poolOptions(options), (pool) => {
+    const { budget, pool: _, retry, ...postgres } = options
+    return clientLayer(postgres).pipe(
+      Layer.provideMerge(Database.layerOf(adapter(postgres), { budget, retry, pool }))
+    )
+  }))
+
+/**
+ * Provides a PostgreSQL database whose options come from the configuration.
+ *
+ * **Example** (From the environment)
+ *
+ * ```ts
+ * import { Config } from "effect"
+ * import { Postgres } from "watertight/postgres"
+ *
+ * const DatabaseLive = Postgres.layerConfig({ url: Config.redacted("DATABASE_URL") })
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  options: Config.Wrap<LayerOptions>
+): Layer.Layer<Services, Config.ConfigError | InvalidOptions | SqlError> =>
+  Layer.unwrap(Effect.map(Config.unwrap(options), layer))
+
+/** The pool's options, from under both their names. */
+const poolOptions = (options: LayerOptions): Effect.Effect<Pool.Options, InvalidOptions> => {
+  const aliases = {
+    maxConnections: "max",
+    minConnections: "min",
+    idleTimeout: "idleTimeout",
+    connectionTTL: "lifetime",
+    multiplexConcurrency: "pipelineDepth"
+  } as const
+  const pool: Record<string, unknown> = { ...options.pool }
+  for (const [alias, name] of Object.entries(aliases) as Array<[keyof typeof aliases, keyof Pool.Options]>) {
+    const value = options[alias]
+    if (value === undefined) continue
+    if (pool[name] !== undefined) {
+      return Effect.fail(
+        new InvalidOptions({ module: "Postgres", option: alias, problem: `is given, and so is \`pool.${name}\`` })
+      )
+    }
+    pool[name] = value
+  }
+  if (options.multiplex === false) pool["pipelineDepth"] ??= 1
+  return Effect.succeed(pool)
+}
 
 const fromConfig = (config: Resolved): Adapter => {
   const { options } = config

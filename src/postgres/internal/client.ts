@@ -1,0 +1,54 @@
+/**
+ * The `PgClient` of `@effect/sql-pg` on our database, so that what was written for it goes on working.
+ */
+import * as PgClient from "@effect/sql-pg/PgClient"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as SqlClient from "effect/sql/SqlClient"
+import * as Statement from "effect/sql/Statement"
+import { Adapter, type Connection } from "../../Adapter.ts"
+import { unwrap } from "../../internal/LentConnection.ts"
+import { Pool } from "../../Pool.ts"
+import { channelError } from "./Listeners.ts"
+import type { Session } from "./Session.ts"
+
+// The compiler of `PgClient` knows this kind of fragment, but its constructor is not public.
+const PgJson = Statement.custom<PgClient.PgCustom>("PgJson")
+
+/** Makes the client that is there into a `PgClient`. */
+const extend = (
+  client: SqlClient.SqlClient,
+  pool: Pool,
+  database: string,
+  config: PgClient.PgClientConfig
+): PgClient.PgClient =>
+  Object.assign(client, {
+    [PgClient.TypeId]: PgClient.TypeId,
+    config,
+    json: (value: unknown) => Statement.fragment([PgJson(value)]),
+    listen: (channel: string) =>
+      Effect.flatMap(pool.reserve, (connection) => sessionOf(connection).listen(channel)),
+    notify: (channel: string, payload: string) => {
+      const error = channelError(database, channel, "notify")
+      return error === undefined
+        ? Effect.asVoid(client`select pg_notify(${channel}, ${payload})`)
+        : Effect.fail(error)
+    }
+  })
+
+/** The session behind a connection of an adapter whose sessions are ours. */
+const sessionOf = (connection: Connection): Session => unwrap(connection) as Session
+
+/**
+ * Provides `PgClient` beside the database that is provided already.
+ */
+export const layer = (
+  config: PgClient.PgClientConfig
+): Layer.Layer<PgClient.PgClient, never, SqlClient.SqlClient | Pool | Adapter> =>
+  Layer.effectContext(Effect.gen(function*() {
+    const client = yield* SqlClient.SqlClient
+    const pool = yield* Pool
+    const { name } = yield* Adapter
+    return Context.make(PgClient.PgClient, extend(client, pool, name, config))
+  }))
