@@ -60,8 +60,8 @@ export interface Case {
   readonly takes?: ((pace: Pace) => number) | undefined
   /** Runs before each run of a candidate, on the server: brings the data back to where it was. */
   readonly prepare?: Readonly<Partial<Record<ServerName, ReadonlyArray<string>>>> | undefined
-  /** Options for Node, besides those that every run gets. */
-  readonly nodeOptions?: ReadonlyArray<string> | undefined
+  /** Queries that run after each run, on the server. Each must yield one row with a true `ok`, or the run counts not. */
+  readonly verify?: Readonly<Partial<Record<ServerName, string>>> | undefined
   /** A sentence for the reader of the table. */
   readonly note?: string | undefined
 }

@@ -65,7 +65,7 @@ const measureOne = Effect.fnUntraced(function*(
   }
   const servers: Servers = Object.fromEntries(found.servers.map((name) => [name, running.servers[name]]))
   const beside = found.beside?.find((one) => one.id === id)
-  return yield* Effect.tryPromise({
+  const metrics = yield* Effect.tryPromise({
     try: () =>
       beside === undefined
         ? inProcess(found, found.candidates.find((one) => one.id === id)!, {
@@ -79,13 +79,20 @@ const measureOne = Effect.fnUntraced(function*(
         : beside.run(servers, pace),
     catch: (error) => error instanceof Error ? error.message : String(error)
   })
+  for (const server of found.servers) {
+    const query = found.verify?.[server]
+    if (query !== undefined && !(yield* Effect.orDie(running.holds(server, query)))) {
+      return yield* Effect.fail(`left wrong data: ${query}`)
+    }
+  }
+  return metrics
 })
 
 /** One run in a new process. */
 export const inProcess = (found: Case, candidate: Candidate, order: Order): Promise<Metrics> =>
   new Promise((resolve, reject) => {
     const child = fork(`${import.meta.dirname}/child.ts`, {
-      execArgv: ["--conditions=watertight-source", "--expose-gc", "--no-warnings", ...found.nodeOptions ?? []],
+      execArgv: ["--conditions=watertight-source", "--expose-gc", "--no-warnings"],
       stdio: ["ignore", "ignore", "pipe", "ipc"],
       // The libraries are measured as they run in production.
       env: { ...process.env, NODE_ENV: "production" }

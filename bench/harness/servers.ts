@@ -15,6 +15,8 @@ export interface Running {
   readonly versions: ReadonlyArray<string>
   /** Runs statements on a server, one after the other. */
   readonly execute: (server: ServerName, statements: ReadonlyArray<string>) => Effect.Effect<void, ServerError>
+  /** Whether a query yields a row whose `ok` is true. */
+  readonly holds: (server: ServerName, query: string) => Effect.Effect<boolean, ServerError>
 }
 
 export const start = Effect.fnUntraced(
@@ -28,7 +30,10 @@ export const start = Effect.fnUntraced(
       servers: { postgres: postgres?.endpoint, mariadb: mariadb?.endpoint },
       versions: [postgres, mariadb].flatMap((server) => server?.version ?? []),
       execute: (server, statements) =>
-        Effect.forEach(statements, (statement) => started[server]!.execute(statement), { discard: true })
+        Effect.forEach(statements, (statement) => started[server]!.execute(statement), { discard: true }),
+      holds: (server, query) =>
+        // MariaDB's true is 1.
+        Effect.map(started[server]!.execute(query), ([row]) => row?.["ok"] === true || Number(row?.["ok"]) === 1)
     }
   }
 )
@@ -36,7 +41,9 @@ export const start = Effect.fnUntraced(
 interface Started {
   readonly endpoint: Endpoint
   readonly version: string
-  readonly execute: (statement: string) => Effect.Effect<unknown, ServerError>
+  readonly execute: (
+    statement: string
+  ) => Effect.Effect<ReadonlyArray<Readonly<Record<string, unknown>>>, ServerError>
 }
 
 const startPostgres: Effect.Effect<Started, ServerError, Scope.Scope> = Effect.gen(function*() {

@@ -1,2 +1,2 @@
 /** The scenarios, in the order in which they run. */
-export const names: ReadonlyArray<string> = ["point"]
+export const names: ReadonlyArray<string> = ["point", "latency", "mixed", "transaction"]

@@ -1,12 +1,13 @@
 /** Watertight on PostgreSQL, as it is unless told otherwise: everything is switched on. */
-import type * as Effect from "effect/Effect"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as SqlClient from "effect/sql/SqlClient"
-import { Database, Pool } from "watertight"
+import { Database, Pool, Transaction } from "watertight"
 import { Postgres } from "watertight/postgres"
 import type { Subject, Target } from "../harness/model.ts"
-import { opened, operations } from "../harness/sqlClient.ts"
+import { built, operations, transferBody } from "../harness/sqlClient.ts"
 import { effects } from "../harness/styles.ts"
 
 export const open = async (
@@ -16,6 +17,24 @@ export const open = async (
     Layer.provide(Pool.layer({ max: connections, ...options })),
     Layer.provide(Postgres.adapter({ url: Redacted.make(servers.postgres!.url) }))
   )
-  const { close, service } = await opened(layer, SqlClient.SqlClient)
-  return { style: effects, close, ...operations(service, "postgres") }
+  const { close, context } = await built(layer)
+  const sql = Context.get(context, SqlClient.SqlClient)
+  const transactions = Context.get(context, Transaction.Manager)
+  return {
+    style: effects,
+    close,
+    ...operations(sql, "postgres"),
+    transfer: (key) =>
+      Effect.suspend(() => {
+        let attempts = 0
+        return Effect.suspend(() => {
+          attempts++
+          return transferBody(sql, key)
+        }).pipe(
+          Transaction.run({ isolation: "serializable" }),
+          Effect.provideService(Transaction.Manager, transactions),
+          Effect.map(() => attempts)
+        )
+      })
+  }
 }
