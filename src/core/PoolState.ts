@@ -302,9 +302,14 @@ export class PoolState<C> {
       this.fail(lease, "PoolClosed")
       return false
     }
-    if (this.sharing.size === 0 && (lease.shared || this.whole.size === 0) && this.serve(lease, now)) {
-      if (lease.slot!.load > 1 || this.open < this.options.min) this.supply(now)
-      return true
+    // Statements may pass those who wait for a whole connection, on one that is not reserved for these.
+    if (this.sharing.size === 0 && (lease.shared || this.whole.size === 0)) {
+      const slot = this.pick(lease, now)
+      if (slot !== undefined) {
+        this.lend(slot, lease, now)
+        if (slot.load > 1 || this.open < this.options.min) this.supply(now)
+        return true
+      }
     }
     // Whoever waits for a connection that the pool may still open stands in nobody's way.
     if (this.waiting >= this.options.maxWaiting + this.options.max - this.used) {
@@ -377,6 +382,9 @@ export class PoolState<C> {
     slot.aliveAt = now
     slot.expiresAt = now + this.options.lifetime * (1 - this.options.lifetimeJitter * this.random())
     this.free(slot, now)
+    if (this.closing) return
+    // The next one may be opened now, also if nobody waits.
+    this.supply(now)
     // Those that `min` has kept so far may now be one too many.
     if (this.open === this.options.min + 1) this.rearm()
   }
@@ -492,8 +500,8 @@ export class PoolState<C> {
   // Lending
   // -------------------------------------------------------------------------------------------------------------------
 
-  /** Gives the lease a connection if there is one for it now. */
-  private serve(lease: Lease<C>, now: number): boolean {
+  /** The connection that there is for the lease now. */
+  private pick(lease: Lease<C>, now: number): Slot<C> | undefined {
     while (this.idle.length > 0) {
       const slot = this.idle[this.idle.length - 1]!
       if (slot.expiresAt <= now) {
@@ -501,37 +509,35 @@ export class PoolState<C> {
         this.close(slot, "Lifetime")
       } else if (slot.aliveAt + this.options.validateAfter < now) {
         // It is the one that was used last: the ones below it are as a rule no fresher.
-        return false
+        return undefined
       } else {
-        this.idle.pop()
-        this.used++
-        if (lease.shared) {
-          slot.phase = "Shared"
-          slot.headSince = now
-          this.shared.push(slot)
-          this.join(slot, lease, now)
-        } else {
-          slot.phase = "Leased"
-          slot.lease = lease
-          this.hold(slot, lease, now)
-        }
-        return true
+        return slot
       }
     }
-    const slot = lease.shared ? this.leastLoaded(now) : undefined
-    if (slot === undefined) return false
-    this.join(slot, lease, now)
-    return true
+    return lease.shared ? this.leastLoaded(now) : undefined
   }
 
-  private hold(slot: Slot<C>, lease: Lease<C>, now: number): void {
+  private lend(slot: Slot<C>, lease: Lease<C>, now: number): void {
     lease.slot = slot
     lease.heldAt = now
     lease.state = "Held"
+    if (slot.phase === "Idle") {
+      this.idle.pop()
+      this.used++
+      if (!lease.shared) {
+        slot.phase = "Leased"
+        slot.lease = lease
+        return
+      }
+      slot.phase = "Shared"
+      slot.headSince = now
+      this.shared.push(slot)
+    }
+    this.join(slot, lease)
   }
 
   /** The last in line on a connection. */
-  private join(slot: Slot<C>, lease: Lease<C>, now: number): void {
+  private join(slot: Slot<C>, lease: Lease<C>): void {
     slot.load++
     lease.proven = lease.profile !== undefined && lease.profile.quick
     if (!lease.proven) slot.unproven++
@@ -539,7 +545,6 @@ export class PoolState<C> {
     if (slot.last === undefined) slot.lease = lease
     else slot.last.next = lease
     slot.last = lease
-    this.hold(slot, lease, now)
   }
 
   private leave(slot: Slot<C>, lease: Lease<C>, now: number, answered: boolean): void {
@@ -626,20 +631,23 @@ export class PoolState<C> {
     if (this.closing) return
     let lease = this.first()
     while (lease !== undefined) {
-      if (!this.serve(lease, now)) {
+      let slot = this.pick(lease, now)
+      if (slot === undefined) {
         // Nothing is free, but there may be room on a connection that is shared.
         if (lease.shared || this.sharing.head === undefined) break
         lease = this.sharing.head
-        if (!this.serve(lease, now)) break
+        slot = this.pick(lease, now)
+        if (slot === undefined) break
       }
       this.dequeue(lease)
+      this.lend(slot, lease, now)
       this.actions.push({ _tag: "Lease", lease })
       lease = this.first()
     }
     this.reserve()
     this.supply(now)
-    const first = this.first()
-    if (first !== undefined) this.wake(first.deadline)
+    lease = this.first()
+    if (lease !== undefined) this.wake(lease.deadline)
   }
 
   /** Pings and opens connections as far as there is demand that no connection under way will meet. */
