@@ -13,6 +13,8 @@ import { Pool } from "../../Pool.ts"
 import { channelError } from "./Listeners.ts"
 import type { Session } from "./Session.ts"
 
+export type { PgClient, SqlClient }
+
 // The compiler of `PgClient` knows this kind of fragment, but its constructor is not public.
 const PgJson = Statement.custom<PgClient.PgCustom>("PgJson")
 

@@ -1,0 +1,149 @@
+/**
+ * PGlite: PostgreSQL embedded in the process, with no server to install.
+ *
+ * **Details**
+ *
+ * It is the same PostgreSQL, spoken to by the same session over the same protocol, so what works here works on
+ * `Postgres` too. It keeps its data in memory, or in a directory.
+ *
+ * **Gotchas**
+ *
+ * It has one session, and nothing else in the process runs while it runs a statement. A statement cannot be cancelled:
+ * interruption takes effect when it has ended. Time limits of the server do not work for the same reason.
+ *
+ * @since 0.1.0
+ */
+import { PGlite, type PGliteOptions } from "@electric-sql/pglite"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import type { SqlError } from "effect/sql/SqlError"
+import { Adapter } from "../Adapter.ts"
+import * as Database from "../Database.ts"
+import type { InvalidOptions } from "../InvalidOptions.ts"
+import type * as Pool from "../Pool.ts"
+import { resolve } from "../postgres/Config.ts"
+import { type ClientOptions, makeAdapter as makeSessionAdapter } from "../postgres/internal/adapter.ts"
+import { makeConnect } from "../postgres/internal/connect.ts"
+import { layer as clientLayer, type PgClient, type SqlClient } from "../postgres/internal/client.ts"
+import { connectError } from "../postgres/internal/errors.ts"
+import type * as Transaction from "../Transaction.ts"
+import { Wire } from "./internal/Wire.ts"
+
+/**
+ * The options of an embedded database: those of `PGlite.create`, such as `dataDir` and `extensions`, and those about
+ * names and spans that `Postgres` has.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface PgliteOptions extends PGliteOptions, ClientOptions {}
+
+/**
+ * Makes the adapter of an embedded database, which lives as long as the scope. Connections come and go, the data stays.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const makeAdapter = Effect.fnUntraced(function*(
+  options: PgliteOptions = {}
+): Effect.fn.Return<Adapter, InvalidOptions | SqlError, Scope.Scope> {
+  const { spanAttributes, transformJson, transformQueryNames, transformResultNames, ...own } = options
+  const username = own.username ?? "postgres"
+  const database = own.database ?? "postgres"
+  const name = `pglite://${own.dataDir ?? "memory"}/${database}`
+  const pglite = yield* Effect.acquireRelease(
+    Effect.tryPromise({
+      try: () => PGlite.create(own),
+      catch: (cause) => connectError(name, "the embedded database could not be started", cause, true)
+    }),
+    (pglite) => Effect.promise(() => pglite.closed ? Promise.resolve() : pglite.close())
+  )
+  const config = yield* resolve({
+    username,
+    database,
+    stream: () => new Wire(pglite),
+    connectTimeout: "1 minute"
+  })
+  const connect = makeConnect({ ...config, name, controlTimeout: embeddedLimit }, { database: name, cancel: undefined })
+  let used = false
+  return makeSessionAdapter({
+    driver: "pglite",
+    name,
+    client: { spanAttributes, transformJson, transformQueryNames, transformResultNames },
+    spanAttributes: [["db.namespace", database]],
+    maxConnections: 1,
+    connect: Effect.suspend(() => {
+      if (!used) {
+        used = true
+        return connect
+      }
+      // All sessions are one to the embedded database, so what the last one left behind is still there.
+      return Effect.andThen(cleanUp(pglite, name), connect)
+    })
+  })
+})
+
+/** A statement keeps this process busy, so a limit may pass before anybody could look at the answer. */
+const embeddedLimit = 60_000
+
+const cleanUp = (pglite: PGlite, name: string): Effect.Effect<void, SqlError> =>
+  Effect.tryPromise({
+    try: () => pglite.exec("ROLLBACK").then(() => pglite.exec("DISCARD ALL")),
+    catch: (cause) => connectError(name, "the embedded database could not be reset", cause)
+  })
+
+/**
+ * Provides the adapter of an embedded database.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const adapter = (options?: PgliteOptions): Layer.Layer<Adapter, InvalidOptions | SqlError> =>
+  Layer.effect(Adapter, makeAdapter(options))
+
+/**
+ * The options of an embedded database with its pool of one connection.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface LayerOptions extends PgliteOptions, Database.LayerOptions {}
+
+/**
+ * Provides an embedded PostgreSQL: `SqlClient`, `PgClient`, what runs transactions, and the pool.
+ *
+ * **Details**
+ *
+ * Without options the data lives in memory, and each layer has its own. `dataDir` names a directory to keep it in.
+ *
+ * **Example** (A database for each test)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { SqlClient } from "effect/sql"
+ * import { Pglite } from "watertight/pglite"
+ *
+ * const program = Effect.gen(function*() {
+ *   const sql = yield* SqlClient.SqlClient
+ *   return yield* sql`select 1 as one`
+ * }).pipe(Effect.provide(Pglite.layer()))
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (
+  options: LayerOptions = {}
+): Layer.Layer<
+  | SqlClient.SqlClient
+  | PgClient.PgClient
+  | Pool.Pool
+  | Database.Database
+  | Transaction.Manager
+  | Adapter,
+  InvalidOptions | SqlError
+> => {
+  const { budget, pool, retry, ...own } = options
+  return clientLayer(own).pipe(Layer.provideMerge(Database.layerOf(adapter(own), { budget, retry, pool })))
+}
