@@ -24,8 +24,8 @@ import type { InvalidOptions } from "../InvalidOptions.ts"
 import type * as Pool from "../Pool.ts"
 import { resolve } from "../postgres/Config.ts"
 import { type ClientOptions, makeAdapter as makeSessionAdapter } from "../postgres/internal/adapter.ts"
-import { makeConnect } from "../postgres/internal/connect.ts"
 import { layer as clientLayer, type PgClient, type SqlClient } from "../postgres/internal/client.ts"
+import { makeConnect } from "../postgres/internal/connect.ts"
 import { connectError } from "../postgres/internal/errors.ts"
 import type * as Transaction from "../Transaction.ts"
 import { Wire } from "./internal/Wire.ts"
@@ -65,7 +65,10 @@ export const makeAdapter = Effect.fnUntraced(function*(
     stream: () => new Wire(pglite),
     connectTimeout: "1 minute"
   })
-  const connect = makeConnect({ ...config, name, controlTimeout: embeddedLimit }, { database: name, cancel: undefined })
+  const connect = makeConnect(
+    { ...config, name, endpoint: { ...config.endpoint, database: name }, controlTimeout: embeddedLimit },
+    { cancel: undefined }
+  )
   let used = false
   return makeSessionAdapter({
     driver: "pglite",

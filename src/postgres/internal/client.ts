@@ -29,8 +29,7 @@ const extend = (
     [PgClient.TypeId]: PgClient.TypeId,
     config,
     json: (value: unknown) => Statement.fragment([PgJson(value)]),
-    listen: (channel: string) =>
-      Effect.flatMap(pool.reserve, (connection) => sessionOf(connection).listen(channel)),
+    listen: (channel: string) => Effect.flatMap(pool.reserve, (connection) => sessionOf(connection).listen(channel)),
     notify: (channel: string, payload: string) => {
       const error = channelError(database, channel, "notify")
       return error === undefined

@@ -22,7 +22,7 @@ const rules: Record<string, Rule> = {
   "57P03": { about: "server starting or stopping", scope: "Connect", ladder: "Overload" },
   "57P04": { about: "database dropped", scope: "Never", unknown: true },
   "57P05": { about: "idle session timeout", scope: "TransactionOnNewConnection", ladder: "Instant" },
-  "25P02": { about: "transaction had failed before", scope: "Never" },
+  "25P02": { about: "transaction had failed before", scope: "Never", poisoned: true },
   "25P03": { about: "idle in transaction", scope: "Never" },
   "25P04": { about: "transaction timeout", scope: "Never" },
   "25006": { about: "read only", scope: "OtherNode", ladder: "Instant" },
