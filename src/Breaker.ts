@@ -44,9 +44,10 @@
  *
  * With `CircuitBreaker.layerStoreRedis` below it, processes share the circuit: one that finds the database dead opens
  * it for all. A process learns of it with its next failure, and otherwise from the store, at most once per
- * `refreshInterval` and only while there is traffic; no statement waits for that. There, a process reports its
- * successes when it refreshes, at most as many as the window holds, so that one process that cannot reach the
- * database does not open the circuit for all others that can, but the window is a sample and no longer exact.
+ * `refreshInterval` and only while there is traffic; no statement waits for that. When it looks, it reports its
+ * successes too, at most as many as the window holds. So the failures of one process are weighed against what the
+ * others have seen, but the window is a sample of all calls and no longer exact: nothing is decided by the order in
+ * which calls of different processes ended within one `refreshInterval`.
  *
  * When the store itself fails, the process keeps a circuit of its own, closed at first, until the store answers
  * again, and says so in the log once. A broken Redis does not take the database down.
@@ -55,8 +56,10 @@
  *
  * - `isolate` and `reset` act on this process. After a `reset` it keeps a circuit of its own until the shared one is
  *   closed.
- * - With `consecutive` in a fleet, successes of other processes reset the count only once per `refreshInterval`.
- *   Prefer `rate`.
+ * - In a fleet, a process that is cut off from a healthy database opens the circuit for all with a burst of failures
+ *   that fills half of the window, as it would if every call were recorded. If that can happen, make the window larger
+ *   than what one process runs at a time, or let each process keep its own circuit. With `consecutive`, successes of
+ *   other processes reset the count only once per `refreshInterval`: prefer `rate` there.
  * - The breaker stands around one attempt, inside of retries: it must see each attempt, and a rejection is nothing
  *   that waiting in a queue would cure.
  * - A probe that ends with a failure that does not count says nothing: the next call is the next probe.
@@ -246,11 +249,14 @@ const verdict: Outcome.Verdict = {
 }
 
 const toSqlError = (reason: BreakerErrorReason): SqlError => {
+  // Somebody is turned away thousands of times a second. The stack would show how the runtime runs fibers, and
+  // capturing it, three times, takes ten times as long as all the rest.
+  const limit = Error.stackTraceLimit
+  Reflect.set(Error, "stackTraceLimit", 0)
   const cause = new BreakerError({ reason })
-  return Outcome.mark(
-    new SqlError({ reason: new ConnectionError({ cause, message: cause.message, operation: "acquire" }) }),
-    verdict
-  )
+  const error = new SqlError({ reason: new ConnectionError({ cause, message: cause.message, operation: "acquire" }) })
+  Reflect.set(Error, "stackTraceLimit", limit)
+  return Outcome.mark(error, verdict)
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -757,7 +763,7 @@ export const make = Effect.fnUntraced(function*(
   /** The shared store has failed. */
   const onOutage = (store: Store, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
     Effect.suspend(() => {
-      if (store !== view.store || !store.shared) return Effect.void
+      if (store !== view.store || !store.shared || ended) return Effect.void
       outage = true
       return Effect.andThen(
         useOwnStore("Store"),
@@ -961,10 +967,9 @@ export const make = Effect.fnUntraced(function*(
     )
 
   const lookUp = (at: number): void => {
-    view.due = at + refreshMillis
-    if (shared === undefined) view.due = Infinity
-    else if (view.store === shared) view.reportSuccesses()
+    view.due = shared === undefined ? Infinity : at + refreshMillis
     if (!queue.some((work) => work.ticket === undefined)) submit({ ticket: undefined, successes: 0, failure: false })
+    if (view.store === shared) view.reportSuccesses()
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -1113,6 +1118,7 @@ export const make = Effect.fnUntraced(function*(
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
       ended = true
+      // What it is recording it records to the end, which is not far.
       working?.interruptUnsafe()
     })
   )
