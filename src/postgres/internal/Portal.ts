@@ -57,6 +57,9 @@ export class Portal {
   private batch: Batch | undefined = undefined
   private waiting: Resume | undefined = undefined
   private opened = false
+  /** The server has sent the last row. */
+  private completed = false
+  /** The last row is in `batch`, or was given away. */
   private exhausted = false
   private failure: Effect.Effect<any, SqlError> | undefined = undefined
   private stopped = false
@@ -118,7 +121,7 @@ export class Portal {
 
   /** The server has sent the last row. */
   onComplete(entry: Entry): void {
-    this.exhausted = true
+    this.completed = true
     if (!this.inTransaction) this.sync(entry, frames.sync)
   }
 
@@ -145,6 +148,7 @@ export class Portal {
 
   private onBatch(entry: Entry): void {
     this.fetching = false
+    this.exhausted = this.completed
     const rows = entry.rows
     entry.rows = []
     if (this.stopped) return

@@ -108,7 +108,7 @@ export class PreparedCache {
       }
       this.evict(found)
     }
-    if (this.count >= this.max) this.evictOldest()
+    while (this.count >= this.max && this.evictOldest()) {}
     const prepared = this.unlisted(sql, parameters, now)
     prepared.listed = true
     prepared.lastUse = ++this.uses
@@ -179,7 +179,7 @@ export class PreparedCache {
    * The least recently used statement goes. Looking at all of them only happens when a new statement comes into a full
    * cache, which is cheaper than keeping them in order at every use. One that is still being parsed is passed over.
    */
-  private evictOldest(): void {
+  private evictOldest(): boolean {
     let oldest: Prepared | undefined
     for (const first of this.statements.values()) {
       for (let prepared: Prepared | undefined = first; prepared !== undefined; prepared = prepared.next) {
@@ -187,7 +187,9 @@ export class PreparedCache {
         if (oldest === undefined || prepared.lastUse < oldest.lastUse) oldest = prepared
       }
     }
-    if (oldest !== undefined) this.evict(oldest)
+    if (oldest === undefined) return false
+    this.evict(oldest)
+    return true
   }
 }
 

@@ -96,6 +96,8 @@ export class Session implements Connection, SessionKey, PortalHost {
   private readonly inFlight = new EntryQueue()
   /** How many of those in flight somebody still waits for. */
   private awaited = 0
+  /** How many of those in flight only ask for columns and have yet to run. */
+  private describing = 0
   private flushScheduled = false
   private receiving = false
   private receivedBytes = 0
@@ -395,6 +397,8 @@ export class Session implements Connection, SessionKey, PortalHost {
     for (let entry = this.pending.head; entry !== undefined; entry = this.pending.head) {
       const ahead = this.inFlight.head
       if (ahead !== undefined && (entry.exclusive || ahead.exclusive)) break
+      // What is asked for later in a transaction must not overtake, least of all its end.
+      if (this.describing > 0 && this.status !== "I") break
       this.pending.shift()
       if (entry.abandoned && entry.stage !== Stage.Describe) {
         this.planner.release(entry)
@@ -411,6 +415,7 @@ export class Session implements Connection, SessionKey, PortalHost {
       if (entry.tail !== undefined) length += parts[parts.push(entry.tail) - 1]!.length
       entry.written = true
       if (!entry.abandoned) this.awaited++
+      if (entry.stage === Stage.Describe) this.describing++
       this.inFlight.push(entry)
     }
     if (length === 0) return
@@ -563,20 +568,25 @@ export class Session implements Connection, SessionKey, PortalHost {
       })
     }
     entry.error = fields
-    entry.portal?.onError(entry)
+    if (entry.stage === Stage.Run) entry.portal?.onError(entry)
   }
 
   private onReady(entry: Entry | undefined, status: PgProtocol.TransactionStatus): void {
     if (entry === undefined) return this.lose({ what: "the server's answer makes no sense: there was no question" })
     this.inFlight.shift()
     if (!entry.abandoned) this.awaited--
+    if (entry.stage === Stage.Describe) this.describing--
     if (entry === this.cancelled) this.cancelled = undefined
-    if (this.inFlight.size === 0 && this.cancelTimer !== undefined) this.releaseHold()
     this.status = status
-    this.promote()
-    if (entry.stage === Stage.Describe) this.described(entry)
-    else if (entry.error !== undefined) this.failed(entry, entry.error)
-    else this.succeeded(entry)
+    if (this.inFlight.size === 0) {
+      if (this.cancelTimer !== undefined) this.releaseHold()
+    } else {
+      this.promote()
+      if (this.awaited === 0) this.considerCancel()
+    }
+    if (entry.stage === Stage.Describe) return this.described(entry)
+    if (entry.error !== undefined) return this.failed(entry, entry.error)
+    this.succeeded(entry)
   }
 
   /** The question for the columns was answered: now the statement can run, and those that waited for it. */
