@@ -5,6 +5,7 @@ import type { Result } from "@effect/sql-pg/PgConnection"
 import type * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import type * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
+import type { CopyHandler } from "./CopyExchange.ts"
 import type { Description } from "./Description.ts"
 import type { Portal } from "./Portal.ts"
 import type { Prepared } from "./PreparedCache.ts"
@@ -22,7 +23,9 @@ export const Mode = {
   /** A control statement: its command tag. */
   Control: 4,
   /** Some rows of a portal. */
-  Portal: 5
+  Portal: 5,
+  /** Data in either direction: the command tag. */
+  Copy: 6
 } as const
 export type Mode = typeof Mode[keyof typeof Mode]
 
@@ -53,6 +56,8 @@ export class Entry {
   /** The portal whose rows are fetched. */
   portal: Portal | undefined = undefined
   portalName = ""
+  /** What the data of a COPY goes to or comes from. */
+  copy: CopyHandler | undefined = undefined
 
   /** Up to three parts of what is written. */
   head: Uint8Array | undefined = undefined
@@ -103,9 +108,9 @@ export class Entry {
     this.resume = resume
   }
 
-  /** Whether the server may have run it. */
+  /** Whether the server may have run it. The rows of a COPY are nothing before the end of the data was sent. */
   get sent(): boolean {
-    return this.written && this.stage === Stage.Run
+    return this.written && this.stage === Stage.Run && this.copy?.committing !== false
   }
 }
 

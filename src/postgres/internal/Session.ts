@@ -22,6 +22,7 @@ import type { Connection } from "../../Adapter.ts"
 import { RolledBack } from "../../core/RolledBack.ts"
 import type { Begin } from "../../core/TransactionSpec.ts"
 import { beginStatement } from "./begin.ts"
+import { CopyIn, type CopyHost, CopyOut } from "./CopyExchange.ts"
 import { decodeFailure, noColumns, skipField } from "./Description.ts"
 import { Entry, EntryQueue, Mode, Stage } from "./Entry.ts"
 import { lostError, type PgError, pgError, statementError, unknownError } from "./errors.ts"
@@ -77,7 +78,7 @@ const closeLimit = 1_000
 const noParams: ReadonlyArray<unknown> = []
 const noFields: ReadonlyArray<PgProtocol.FieldDescription> = []
 
-export class Session implements Connection, SessionKey, PortalHost {
+export class Session implements Connection, SessionKey, PortalHost, CopyHost {
   readonly id: string
   readonly processId: number
   readonly secretKey: number
@@ -248,6 +249,53 @@ export class Session implements Connection, SessionKey, PortalHost {
       entry.head = frames.simpleQuery(sql)
       return this.queue(entry)
     })
+  }
+
+  /** A `COPY … FROM STDIN`, until the scope closes. */
+  copyIn(sql: string): Effect.Effect<CopyIn, SqlError, Scope.Scope> {
+    return this.copy(sql, CopyIn)
+  }
+
+  /** A `COPY … TO STDOUT`, until the scope closes. */
+  copyOut(sql: string): Effect.Effect<CopyOut, SqlError, Scope.Scope> {
+    return this.copy(sql, CopyOut)
+  }
+
+  private copy<A extends CopyIn | CopyOut>(
+    sql: string,
+    Copy: new(host: CopyHost, sql: string, limit: number) => A
+  ): Effect.Effect<A, SqlError, Scope.Scope> {
+    return sql.includes("\u0000")
+      ? Effect.fail(unknownError(this.options.database, "the text contains a NUL", undefined, "copy"))
+      : Effect.acquireRelease(
+        Effect.sync(() => new Copy(this, sql, this.options.statementLimit)),
+        (copy) => copy.stop
+      )
+  }
+
+  writeCopy(frame: Uint8Array): boolean {
+    return this.end !== undefined || this.transport.socket.write(frame)
+  }
+
+  onDrain(callback: () => void): () => void {
+    const { socket } = this.transport
+    socket.once("drain", callback)
+    return () => void socket.off("drain", callback)
+  }
+
+  pauseReading(entry: Entry, paused: boolean): void {
+    if (this.end !== undefined) return
+    const { socket } = this.transport
+    if (paused) {
+      // While nobody reads, the server's answer cannot be late.
+      entry.deadline = Infinity
+      socket.pause()
+      return
+    }
+    this.tick()
+    entry.deadline = this.now + entry.limit
+    if (entry.deadline < this.timerAt) this.armTimer(entry.deadline)
+    socket.resume()
   }
 
   /** Listens to a channel until the scope closes. */
@@ -506,15 +554,18 @@ export class Session implements Connection, SessionKey, PortalHost {
         entry.deadline = Infinity
         return entry.portal?.onSuspended(entry)
       case "CopyInResponse":
+        if (entry.copy !== undefined) return entry.copy.onCopyIn(entry, message)
         // In a cycle the server took its `Sync` for a part of the data, so there has to be another one.
         this.transport.socket.write(
           entry.mode === Mode.Script ? frames.copyFail : frames.join(frames.copyFail, frames.sync)
         )
         return
       case "CopyOutResponse":
+        if (entry.copy !== undefined) return entry.copy.onCopyOut(entry, message)
         entry.failure ??= { what: "COPY TO STDOUT is not possible here, its data was discarded", cause: undefined }
         return
       case "CopyData":
+        return entry.copy?.onData(message.data)
       case "CopyDone":
         return
       default:
@@ -673,6 +724,12 @@ export class Session implements Connection, SessionKey, PortalHost {
         return entry.resume(Effect.succeed(entry.tag))
       case Mode.Portal:
         return entry.portal!.onReady(entry)
+      case Mode.Copy:
+        return entry.resume(
+          entry.tag?.startsWith("COPY") === true
+            ? Effect.succeed(entry.tag)
+            : Effect.fail(unknownError(this.options.database, "the statement is no COPY", undefined, entry.operation))
+        )
     }
   }
 
@@ -696,6 +753,7 @@ export class Session implements Connection, SessionKey, PortalHost {
     }
     this.awaited--
     if (entry === this.inFlight.head) this.parser.readField = skipField
+    entry.copy?.onAbandon()
     this.considerCancel()
   }
 

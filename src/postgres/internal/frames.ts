@@ -48,15 +48,22 @@ export const simpleQuery = (sql: string): Uint8Array => {
   return frame
 }
 
-/** Refuses to send the data that a `COPY FROM STDIN` asks for. */
-export const copyFail: Uint8Array = (() => {
-  const reason = "COPY is not possible here"
+const makeCopyFail = (reason: string): Uint8Array => {
   const frame = Buffer.alloc(reason.length + 6)
   frame[0] = 0x66
   frame.writeInt32BE(reason.length + 5, 1)
   frame.write(reason, 5)
   return frame
-})()
+}
+
+/** Refuses to send the data that a `COPY FROM STDIN` asks for. */
+export const copyFail: Uint8Array = makeCopyFail("COPY is not possible here")
+
+/** Ends a `COPY FROM STDIN` without a row. */
+export const copyAbandoned: Uint8Array = makeCopyFail("the data was not sent to its end")
+
+/** The end of the data. */
+export const copyDone: Uint8Array = new Uint8Array([0x63, 0, 0, 0, 4])
 
 /** The end of the codec's `Bind`: one result format code, binary, for every column. */
 const allBinary = 4
