@@ -363,6 +363,8 @@ export class PoolState<C> {
     } else {
       slot.phase = "Resetting"
       this.actions.push({ _tag: "Reset", slot })
+      // Nobody knows how long that takes.
+      if (this.waiting > 0) this.settle(now)
     }
   }
 
@@ -502,19 +504,21 @@ export class PoolState<C> {
 
   /** The connection that there is for the lease now. */
   private pick(lease: Lease<C>, now: number): Slot<C> | undefined {
-    while (this.idle.length > 0) {
-      const slot = this.idle[this.idle.length - 1]!
+    return this.fresh(now) ?? (lease.shared ? this.leastLoaded(now) : undefined)
+  }
+
+  /** The idle connection that was used last, of those that may be lent without a ping. */
+  private fresh(now: number): Slot<C> | undefined {
+    for (let i = this.idle.length - 1; i >= 0; i--) {
+      const slot = this.idle[i]!
       if (slot.expiresAt <= now) {
-        this.idle.pop()
+        this.idle.splice(i, 1)
         this.close(slot, "Lifetime")
-      } else if (slot.aliveAt + this.options.validateAfter < now) {
-        // It is the one that was used last: the ones below it are as a rule no fresher.
-        return undefined
-      } else {
+      } else if (slot.aliveAt + this.options.validateAfter >= now) {
         return slot
       }
     }
-    return lease.shared ? this.leastLoaded(now) : undefined
+    return undefined
   }
 
   private lend(slot: Slot<C>, lease: Lease<C>, now: number): void {
@@ -522,7 +526,7 @@ export class PoolState<C> {
     lease.heldAt = now
     lease.state = "Held"
     if (slot.phase === "Idle") {
-      this.idle.pop()
+      remove(this.idle, slot)
       this.used++
       if (!lease.shared) {
         slot.phase = "Leased"
@@ -653,22 +657,18 @@ export class PoolState<C> {
   /** Pings and opens connections as far as there is demand that no connection under way will meet. */
   private supply(now: number): void {
     const { max, maxConnecting, min, slowConnect } = this.options
-    const waiting = this.waiting
+    // Statements that share say that one more connection would be used, not how many.
+    const demand = Math.max(this.waiting, this.crowded(now) ? 1 : 0)
     const slowPings = this.hanging(this.pinging, now)
-    // Idle connections while somebody waits are ones that must be pinged first.
-    while (this.idle.length > 0 && this.pinging.length - slowPings < waiting) this.validate(this.idle.pop()!, now)
+    // Idle connections while there is demand are ones that must be pinged first.
+    while (this.idle.length > 0 && this.pinging.length - slowPings < demand) this.validate(this.idle.pop()!, now)
     let room = max - this.slots.size
-    if (waiting > 0 && slowPings < this.pinging.length && room + this.idle.length > 0) {
+    if (demand > 0 && slowPings < this.pinging.length && room + this.idle.length > 0) {
       this.wake(this.pinging[slowPings]!.since + slowConnect)
     }
     if (room <= 0) return
-    const wanted = Math.max(
-      // A ping that hangs says that the others may hang as well.
-      slowPings > 0 ? waiting : waiting - this.pinging.length,
-      // Statements that share say that one more connection would be used, not how many.
-      this.crowded() ? 1 : 0,
-      min - this.open
-    )
+    // A ping that hangs says that the others may hang as well.
+    const wanted = Math.max(slowPings > 0 ? demand : demand - this.pinging.length, min - this.open)
     if (wanted <= 0) return
     const slow = this.hanging(this.opening, now)
     const underWay = this.opening.length - slow
@@ -681,8 +681,8 @@ export class PoolState<C> {
   }
 
   /** Whether statements share because there is no connection for each. */
-  private crowded(): boolean {
-    if (this.idle.length > 0) return false
+  private crowded(now: number): boolean {
+    if (this.shared.length === 0 || this.fresh(now) !== undefined) return false
     for (const slot of this.shared) if (slot.load > 1) return true
     return false
   }
@@ -828,5 +828,6 @@ class Queue<C> {
 }
 
 const remove = <A>(list: Array<A>, item: A): void => {
-  list.splice(list.indexOf(item), 1)
+  if (list[list.length - 1] === item) list.pop()
+  else list.splice(list.indexOf(item), 1)
 }

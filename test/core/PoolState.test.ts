@@ -608,9 +608,10 @@ describe("PoolState: the life of a connection", () => {
         }
       }
     }
-    // One caller every ten seconds, for twelve minutes.
+    // One caller every ten seconds, for twelve minutes, but never within `validateAfter` of a keep-alive.
+    pool.sleep(5_000)
     for (let i = 0; i < 72; i++) {
-      answer(pool.sleep(10_000))
+      for (let second = 0; second < 10; second++) answer(pool.sleep(1_000))
       answer(pool.whole(`caller ${i}`))
       same(pool.lease(`caller ${i}`).state, "Held")
       pool.end(`caller ${i}`)
@@ -786,6 +787,20 @@ describe("PoolState: sharing", () => {
     same(pool.connected(2), [])
     same(pool.shared("d"), ["Lease d 2"])
     same(pool.shared("e"), ["Lease e 2", "Connect 3"])
+  })
+
+  it("pings one of those that have been idle for long when statements share, and waits for none of them", () => {
+    const pool = new Steps({ max: 4, validateAfter: 1_000 }).open(4)
+    pool.shared("a")
+    pool.sleep(1_001)
+    pool.shared("b")
+    same(pool.validated(3, true), ["Lease b 3"])
+    pool.end("a")
+    same(pool.shared("c"), ["Lease c 4"])
+    same(pool.shared("d"), ["Lease d 3", "Ping 2"])
+    same(pool.shared("e"), ["Lease e 4"])
+    same(pool.validated(2, true), [])
+    same(pool.shared("f"), ["Lease f 2"])
   })
 
   it("opens no further connection when nobody shares any more", () => {

@@ -1,0 +1,567 @@
+/**
+ * Random events for a `PoolState`, and a reference that is too simple to be wrong: plain arrays, searched from end to
+ * end. After every event everything that can be recounted is recounted.
+ */
+import { Lease, type Options, type PoolState, type Slot, StatementProfile } from "../../src/core/PoolState.ts"
+import type { Seed } from "../support/seed.ts"
+
+/** Makes the state that is tested. */
+export type Make = (options: Options, random: () => number) => PoolState<number>
+
+/** What the checker knows of a lease, from what it did and was told. */
+interface Client {
+  readonly name: number
+  readonly lease: Lease<number>
+  status: "waiting" | "held" | "failed" | "ended"
+  readonly askedAt: number
+}
+
+/** What the checker knows of a connection. */
+interface Known {
+  readonly slot: Slot<number>
+  status: "connecting" | "open" | "pinging" | "resetting" | "closing" | "gone"
+  /** When it is too old, at the latest. */
+  endsAt: number
+  /** Statements that were abandoned since it was last empty. */
+  abandoned: number
+}
+
+/** The private parts of the state that are recounted. */
+interface Inside {
+  readonly idle: ReadonlyArray<Slot<number>>
+  readonly shared: ReadonlyArray<Slot<number>>
+  readonly opening: ReadonlyArray<Slot<number>>
+  readonly pinging: ReadonlyArray<Slot<number>>
+  readonly open: number
+  readonly used: number
+  readonly reserved: number
+  readonly window: number
+  readonly retryAt: number
+}
+
+export const randomOptions = (seed: Seed): Options => {
+  const max = seed.pick([1, 1, 2, 3, 4, 8])
+  return {
+    max,
+    min: seed.chance(0.5) ? 0 : seed.int(0, max),
+    maxConnecting: seed.int(1, 4),
+    maxWaiting: seed.pick([Infinity, Infinity, Infinity, 0, 3]),
+    acquireTimeout: seed.pick([Infinity, 30, 200, 1000]),
+    idleTimeout: seed.pick([Infinity, 0, 40, 300]),
+    lifetime: seed.pick([Infinity, 50, 400]),
+    lifetimeJitter: seed.pick([0, 0.25, 1]),
+    validateAfter: seed.pick([Infinity, 0, 5, 60]),
+    keepAlive: seed.pick([Infinity, 20, 150]),
+    backoffBase: seed.pick([0, 5, 25]),
+    backoffCap: seed.pick([25, 100]),
+    pipelineDepth: seed.pick([1, 2, 4, 64]),
+    slowStatement: seed.pick([3, 10]),
+    slowConnect: seed.pick([10, 50, Infinity])
+  }
+}
+
+export class World {
+  now = 0
+  events = 0
+  /** How often what was seen, to know that a run sees everything. */
+  readonly seen: Record<string, number> = {}
+
+  private readonly seed: Seed
+  private readonly options: Options
+  private readonly state: PoolState<number>
+  /** How often somebody comes, and how many of them want to share. */
+  private readonly rush: number
+  private readonly sharing: number
+  private readonly clients: Array<Client> = []
+  private readonly known = new Map<Slot<number>, Known>()
+  private readonly profiles = Array.from({ length: 4 }, () => new StatementProfile())
+  private nextName = 1
+  private wakeAt = Infinity
+  private tickedAt = -1
+  private ticksAtOnce = 0
+  private shutdown = false
+  private drained = 0
+  private what = "nothing"
+
+  constructor(make: Make, seed: Seed) {
+    this.seed = seed
+    this.options = randomOptions(seed)
+    this.rush = seed.pick([0.1, 0.25, 0.35])
+    this.sharing = seed.pick([0, 0.5, 0.9])
+    this.state = make(this.options, seed.fork().next)
+    this.event("start", () => this.state.start(this.now))
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Events
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /** One random event. */
+  step(): void {
+    const { seed } = this
+    const held = this.clients.filter((client) => client.status === "held")
+    const waiting = this.clients.filter((client) => client.status === "waiting")
+    const pending = this.slots().filter((known) => known.status !== "open" && known.status !== "gone")
+    const alive = this.slots().filter((known) => known.slot.phase !== "Connecting" && known.status !== "gone")
+    const die = seed.next()
+    if (die < this.rush) return this.acquire(seed.chance(this.sharing))
+    if (die < 0.5 && held.length > 0) return this.end(seed.pick(held as [Client]))
+    if (die < 0.53 && waiting.length > 0) return this.end(seed.pick(waiting as [Client]))
+    if (die < 0.54 && this.clients.length > 0) return this.end(seed.pick(this.clients as [Client]))
+    if (die < 0.7 && pending.length > 0) return this.settle(seed.pick(pending as [Known]), seed.chance(0.85))
+    if (die < 0.705 && alive.length > 0) return this.lose(seed.pick(alive as [Known]))
+    this.sleep(seed.chance(0.7) ? seed.next() * 4 : seed.next() * 60)
+  }
+
+  acquire(shared: boolean): void {
+    const profile = shared && this.seed.chance(0.9) ? this.seed.pick(this.profiles as [StatementProfile]) : undefined
+    const lease = new Lease<number>(shared, profile)
+    const client: Client = { name: this.nextName++, lease, status: "waiting", askedAt: this.now }
+    const before = this.queue()
+    this.event(`acquire ${shared ? "shared" : "whole"} ${client.name}`, () => {
+      this.clients.push(client)
+      const fresh = this.fresh()
+      if (!this.state.acquire(lease, this.now)) {
+        return this.check(fresh === undefined || this.shutdown, `${client.name} does not get ${fresh?.id}`)
+      }
+      this.check(
+        before.every((other) => shared && !other.lease.shared),
+        `a newcomer overtook ${before.length} who wait`
+      )
+      this.check(!this.shutdown, "lent after shutdown")
+      client.status = "held"
+      this.see("at once")
+      this.lent(client)
+    })
+  }
+
+  end(client: Client): void {
+    const { lease } = client
+    const slot = lease.slot
+    const answered = client.status !== "held" || !lease.shared || this.seed.chance(0.85)
+    const ready = answered && this.seed.chance(0.9)
+    this.event(`end ${client.name} ${ready ? "ready" : "not ready"}`, () => {
+      if (client.status === "held" && lease.shared) {
+        const known = this.known.get(slot!)!
+        if (slot!.load === 1) known.abandoned = 0
+        else if (!answered) known.abandoned++
+      }
+      if (client.status !== "failed") client.status = "ended"
+      this.state.end(lease, this.now, ready, answered)
+    })
+  }
+
+  /** Whatever is under way for a connection comes to its end. */
+  settle(known: Known, well: boolean): void {
+    const { slot } = known
+    this.event(`${known.status} ${slot.id} ${well ? "well" : "badly"}`, () => {
+      switch (known.status) {
+        case "connecting":
+          if (well) {
+            known.status = "open"
+            known.endsAt = this.now + this.options.lifetime
+            return this.state.connected(slot, slot.id, this.now)
+          }
+          known.status = "gone"
+          return this.state.connectFailed(slot, this.now, this.seed.chance(0.2))
+        case "pinging":
+          known.status = "open"
+          return this.state.validated(slot, this.now, well)
+        case "resetting":
+          known.status = "open"
+          return this.state.wasReset(slot, this.now, well)
+        case "closing":
+          known.status = "gone"
+          return this.state.closed(slot, this.now)
+      }
+    })
+  }
+
+  lose(known: Known): void {
+    this.event(`lost ${known.slot.id}`, () => {
+      if (known.status !== "closing") known.status = "gone"
+      this.state.lost(known.slot, this.now)
+    })
+  }
+
+  /** Time goes on. The timer may be late. */
+  sleep(millis: number): void {
+    const until = this.now + millis
+    while (this.wakeAt <= until) {
+      const late = this.seed.chance(0.1) ? this.seed.next() * 5 : 0
+      this.now = Math.max(this.now, Math.min(this.wakeAt + late, until))
+      this.ticksAtOnce = this.now > this.tickedAt ? 0 : this.ticksAtOnce + 1
+      this.tickedAt = this.now
+      this.check(this.ticksAtOnce < 10, "the pool wants to be woken again and again at the same time")
+      this.tick()
+    }
+    this.now = until
+  }
+
+  private tick(): void {
+    this.wakeAt = Infinity
+    this.event("tick", () => this.state.tick(this.now))
+    for (const client of this.queue()) {
+      this.check(client.lease.deadline > this.now, `${client.name} waits after its deadline`)
+    }
+  }
+
+  close(): void {
+    this.event("shutdown", () => {
+      this.shutdown = true
+      this.state.shutdown()
+    })
+  }
+
+  /** An event, the actions that follow from it, and the check of everything. */
+  private event(what: string, f: () => void): void {
+    this.events++
+    this.what = what
+    f()
+    this.take()
+    this.inspect()
+  }
+
+  private see(what: string): void {
+    this.seen[what] = (this.seen[what] ?? 0) + 1
+  }
+
+  /** Sees what is to be done. */
+  private take(): void {
+    for (const action of this.state.actions.splice(0)) {
+      this.see("reason" in action ? `${action._tag} ${action.reason}` : action._tag)
+      this.check(this.drained === 0 || action._tag === "Fail", `${action._tag} after Drained`)
+      switch (action._tag) {
+        case "Lease": {
+          const client = this.clientOf(action.lease)
+          this.check(!this.shutdown, "lent after shutdown")
+          this.check(client.status === "waiting", `a lease for ${client.name}, which is ${client.status}`)
+          const ahead = this.queue().filter((other) => other.name < client.name)
+          this.check(
+            !ahead.some((other) => other.lease.shared === client.lease.shared),
+            `${client.name} was served before ${ahead[0]?.name}`
+          )
+          this.check(
+            ahead.length === 0 || (client.lease.shared && client.lease.slot!.load > 1),
+            `${client.name} got a whole connection before ${ahead[0]?.name}`
+          )
+          client.status = "held"
+          this.lent(client)
+          break
+        }
+        case "Fail": {
+          const client = this.clientOf(action.lease)
+          this.check(client.status === "waiting", `a failure for ${client.name}, which is ${client.status}`)
+          client.status = "failed"
+          if (action.reason === "AcquireTimeout") {
+            this.check(client.askedAt + this.options.acquireTimeout <= this.now, `${client.name} failed too early`)
+          }
+          if (action.reason === "PoolClosed") this.check(this.shutdown, "closed without shutdown")
+          if (action.reason === "QueueFull") {
+            this.check(this.options.maxWaiting < Infinity, "full without limit")
+          }
+          break
+        }
+        case "Connect":
+          this.check(!this.known.has(action.slot), `${action.slot.id} is opened twice`)
+          this.check(!this.shutdown, "opened after shutdown")
+          this.known.set(action.slot, { slot: action.slot, status: "connecting", endsAt: Infinity, abandoned: 0 })
+          break
+        case "Ping":
+          this.check(this.statusOf(action.slot) === "open", `ping of ${action.slot.id}`)
+          this.known.get(action.slot)!.status = "pinging"
+          break
+        case "Reset":
+          this.check(this.statusOf(action.slot) === "open", `reset of ${action.slot.id}`)
+          this.known.get(action.slot)!.status = "resetting"
+          break
+        case "Close":
+          this.check(this.statusOf(action.slot) === "open", `${action.slot.id} is closed, and is ${this.what}`)
+          this.known.get(action.slot)!.status = "closing"
+          break
+        case "Wake":
+          this.check(action.at < this.wakeAt, "a Wake that is no earlier than the one before")
+          this.wakeAt = action.at
+          break
+        case "Drained":
+          this.check(this.shutdown && this.state.slots.size === 0, "drained too early")
+          this.drained++
+          this.check(this.drained === 1, "drained twice")
+          break
+      }
+    }
+  }
+
+  private lent(client: Client): void {
+    const { lease } = client
+    const slot = lease.slot!
+    this.check(this.statusOf(slot) === "open", `${client.name} got ${slot.id}, which is ${this.statusOf(slot)}`)
+    this.check(
+      Math.min(slot.expiresAt, this.known.get(slot)!.endsAt) > this.now,
+      `${client.name} got a connection that is too old`
+    )
+    this.check(slot.load <= this.options.pipelineDepth, `more than pipelineDepth on ${slot.id}`)
+    this.check(lease.deadline === Infinity || lease.askedAt === client.askedAt, "the deadline has moved")
+    if (lease.shared && slot.load > 1) {
+      this.see("joined")
+      // Those before it, as it found them.
+      const others = this.sharers(slot).filter((other) => other !== client)
+      const found = others.filter((other) => other.lease.heldAt < this.now || other.name < client.name)
+      this.check(found.every((other) => other.lease.proven), `${client.name} waits behind an unknown statement`)
+      this.check(this.known.get(slot)!.abandoned === 0, `${client.name} waits behind an abandoned statement`)
+      this.check(this.now - slot.headSince < this.options.slowStatement, `${client.name} waits behind a slow one`)
+    } else if (slot.aliveAt < this.now) {
+      this.check(slot.aliveAt + this.options.validateAfter >= this.now, `${client.name} got ${slot.id} without a ping`)
+    }
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // What must hold after every event
+  // -------------------------------------------------------------------------------------------------------------------
+
+  private inspect(): void {
+    const { max, maxConnecting, min, pipelineDepth, slowConnect, slowStatement } = this.options
+    const inside = this.state as unknown as Inside
+    const slots = [...this.state.slots]
+    const held = this.clients.filter((client) => client.status === "held")
+    const queue = this.queue()
+    const inPhase = (phase: Slot<number>["phase"]) => slots.filter((slot) => slot.phase === phase)
+
+    // Capacity.
+    this.check(slots.length <= max, `${slots.length} connections`)
+    this.check(inside.opening.length <= maxConnecting, `${inside.opening.length} are being opened`)
+
+    // What the state says of each connection is what has happened to it.
+    const expected = { Connecting: "connecting", Validating: "pinging", Resetting: "resetting", Closing: "closing" }
+    for (const slot of slots) {
+      const status = (expected as Record<string, string>)[slot.phase] ?? "open"
+      this.check(this.statusOf(slot) === status, `${slot.id} is ${slot.phase} and ${this.statusOf(slot)}`)
+    }
+    for (const known of this.slots()) {
+      this.check(this.state.slots.has(known.slot) === (known.status !== "gone"), `${known.slot.id} is ${known.status}`)
+    }
+
+    // Leases and connections belong to each other.
+    for (const client of this.clients) {
+      const { state } = client.lease
+      const status = { New: "?", Waiting: "waiting", Held: "held", Failed: "failed", Ended: "ended" }[state]
+      this.check(status === client.status || client.status === "failed", `${client.name} is ${state}`)
+    }
+    for (const client of held) {
+      const slot = client.lease.slot!
+      const phase = client.lease.shared ? "Shared" : "Leased"
+      this.check(
+        slot.phase === phase || slot.phase === "Gone",
+        `${client.name} holds ${slot.id}, which is ${slot.phase}`
+      )
+    }
+    for (const slot of slots) {
+      const holders = held.filter((client) => client.lease.slot === slot)
+      const whole = holders.filter((client) => !client.lease.shared)
+      this.check(whole.length === (slot.phase === "Leased" ? 1 : 0), `${whole.length} have ${slot.id} for themselves`)
+      this.check(holders.length - whole.length === (slot.phase === "Shared" ? slot.load : 0), `load of ${slot.id}`)
+      this.check(slot.phase !== "Shared" || slot.load > 0, `${slot.id} is shared by nobody`)
+      if (slot.phase === "Leased") this.check(slot.lease === whole[0]!.lease, `lease of ${slot.id}`)
+      else {
+        const line: Array<Lease<number>> = []
+        for (let lease = slot.lease; lease !== undefined; lease = lease.next) line.push(lease)
+        this.check(
+          line.length === holders.length && line.every((lease) => holders.some((client) => client.lease === lease)),
+          `line of ${slot.id}`
+        )
+        this.check(line.every((lease, i) => i === 0 || line[i - 1]!.heldAt <= lease.heldAt), `order on ${slot.id}`)
+        this.check(slot.last === line.at(-1), `last of ${slot.id}`)
+      }
+      if (slot.phase === "Shared") {
+        const unproven = holders.filter((client) => !client.lease.proven).length + this.known.get(slot)!.abandoned
+        // An abandoned statement that nobody knew is counted once.
+        this.check(slot.unproven <= unproven && (slot.unproven > 0) === (unproven > 0), `unproven on ${slot.id}`)
+      }
+    }
+
+    // Counters.
+    const used = inPhase("Leased").length + inPhase("Shared").length
+    const open = slots.length - inPhase("Connecting").length - inPhase("Closing").length
+    this.equal(inside.opening.length, inPhase("Connecting").length, "opening")
+    this.equal(inside.pinging.length, inPhase("Validating").length, "pinging")
+    this.equal(inside.idle.length, inPhase("Idle").length, "idle")
+    this.equal(inside.shared.length, inPhase("Shared").length, "shared")
+    this.equal(inside.used, used, "used")
+    this.equal(inside.open, open, "open")
+    this.equal(inside.reserved, slots.filter((slot) => slot.reserved).length, "reserved")
+    this.equal(this.state.waiting, queue.length, "waiting")
+    this.equal(this.state.counts.total, slots.length, "total")
+
+    if (this.shutdown) {
+      this.equal(queue.length, 0, "waiting after shutdown")
+      this.equal(inPhase("Idle").length, 0, "idle after shutdown")
+      this.equal(this.drained, slots.length === 0 ? 1 : 0, "drained")
+      return
+    }
+
+    // Reservations.
+    const whole = queue.filter((client) => !client.lease.shared).length
+    this.equal(inside.reserved, Math.min(whole, inside.shared.length), "reserved for those who wait")
+    this.check(slots.every((slot) => !slot.reserved || slot.phase === "Shared"), "reserved and not shared")
+
+    // Nobody waits for what is there.
+    const slow = (list: ReadonlyArray<Slot<number>>) =>
+      list.filter((slot) => slot.since + slowConnect <= this.now).length
+    if (queue.length > 0) {
+      const fresh = this.fresh()
+      this.check(fresh === undefined, `${queue[0]!.name} waits beside ${fresh?.id}`)
+      const pings = inside.pinging.length - slow(inside.pinging)
+      // Time may have passed since the last event: a tick is due then.
+      const pinged = inside.idle.length === 0 || pings >= queue.length || this.wakeAt <= this.now
+      this.check(pinged, "idle connections are not pinged")
+    }
+    if (this.fresh() === undefined && queue.some((client) => client.lease.shared)) {
+      for (const slot of inside.shared) {
+        this.check(
+          slot.load >= pipelineDepth || slot.unproven > 0 || slot.reserved || slot.expiresAt <= this.now ||
+            this.now - slot.headSince >= slowStatement,
+          `a statement waits, although ${slot.id} has room for it`
+        )
+      }
+    }
+
+    // Supply: as many as are wanted are under way, unless something that is known forbids it.
+    const hanging = slow(inside.opening)
+    const underWay = inside.opening.length - hanging
+    const pings = slow(inside.pinging) > 0 ? 0 : inside.pinging.length
+    const wanted = Math.max(queue.length - pings, min - open)
+    const possible = Math.min(max - slots.length, inside.window - underWay, maxConnecting - inside.opening.length)
+    if (Math.min(wanted - underWay, possible) > 0) {
+      const excuse = Math.min(inside.retryAt > this.now ? inside.retryAt : Infinity, this.now)
+      this.check(
+        inside.retryAt > this.now || this.wakeAt <= excuse,
+        `${wanted} wanted, ${underWay} under way, nothing is opened`
+      )
+      if (inside.retryAt > this.now) this.check(this.wakeAt <= inside.retryAt, "the retry is forgotten")
+    }
+
+    // The timer.
+    const due: Array<readonly [string, number]> = queue.map((client) => ["deadline", client.lease.deadline])
+    for (const slot of inside.idle) {
+      const endsAt = Math.min(slot.expiresAt, this.known.get(slot)!.endsAt)
+      due.push(["lifetime", endsAt], ["keepAlive", slot.aliveAt + this.options.keepAlive])
+      if (open > min) due.push(["idleTimeout", slot.idleSince + this.options.idleTimeout])
+    }
+    // When one of those under way hangs, something else is tried, if it can be.
+    const room = max - slots.length
+    const hangs = [
+      ...(queue.length > 0 && room + inside.idle.length > 0 ? inside.pinging : []),
+      ...(wanted > 0 && room > 0 && maxConnecting > inside.opening.length && inside.retryAt <= this.now
+        ? inside.opening
+        : [])
+    ]
+    for (const { since } of hangs) if (since + slowConnect > this.now) due.push(["hanging", since + slowConnect])
+    for (const [what, at] of due) this.check(this.wakeAt <= at, `woken at ${this.wakeAt}, ${what} is due at ${at}`)
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // The end
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /** From now on all goes well: everybody who waits is served, or fails at its deadline. */
+  recover(): void {
+    for (let round = 0; this.queue().length > 0; round++) {
+      this.check(round < 2_000, `${this.queue().length} wait for ever`)
+      const before = this.queue()
+      for (const known of this.slots()) {
+        if (known.status !== "open" && known.status !== "gone") this.settle(known, true)
+      }
+      for (const client of this.clients) if (client.status === "held") this.end(client)
+      this.sleep(5)
+      // Whoever is gone from the queue was served or has failed on time; `take` has checked both.
+      this.check(this.queue().length <= before.length, "the queue grows by itself")
+    }
+  }
+
+  /** Shuts down; when all is given back nothing is left. */
+  finish(): void {
+    this.close()
+    for (let round = 0; this.state.slots.size > 0; round++) {
+      this.check(round < 100, `${this.state.slots.size} connections are left`)
+      for (const client of this.clients) if (client.status === "held") this.end(client)
+      for (const known of this.slots()) {
+        if (known.status !== "open" && known.status !== "gone") this.settle(known, this.seed.chance(0.5))
+      }
+      this.sleep(1)
+    }
+    this.equal(this.drained, 1, "drained")
+    // Nothing happens any more.
+    for (const known of this.known.values()) {
+      this.state.closed(known.slot, this.now)
+      this.state.lost(known.slot, this.now)
+    }
+    for (const client of this.clients) this.state.end(client.lease, this.now, true)
+    this.state.tick(this.now)
+    this.equal(this.state.actions.length, 0, "actions after Drained")
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Helpers
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /** Forgets what has long been over, so that a long run stays fast. */
+  forget(): void {
+    const live = this.clients.filter((client) => client.status === "held" || client.status === "waiting")
+    this.clients.splice(0, this.clients.length, ...live)
+    const used = new Set(live.map((client) => client.lease.slot))
+    for (const [slot, known] of this.known) if (known.status === "gone" && !used.has(slot)) this.known.delete(slot)
+  }
+
+  /** The idle connection that was used last, of those that can be lent at once. */
+  private fresh(): Slot<number> | undefined {
+    const { idle } = this.state as unknown as Inside
+    const usable = idle.filter((slot) =>
+      slot.expiresAt > this.now && slot.aliveAt + this.options.validateAfter >= this.now
+    )
+    return usable.sort((a, b) => a.idleSince - b.idleSince).at(-1)
+  }
+
+  private queue(): ReadonlyArray<Client> {
+    return this.clients.filter((client) => client.status === "waiting")
+  }
+
+  private sharers(slot: Slot<number>): ReadonlyArray<Client> {
+    return this.clients.filter((client) =>
+      client.lease.shared && client.status === "held" && client.lease.slot === slot
+    )
+  }
+
+  private slots(): ReadonlyArray<Known> {
+    return [...this.known.values()]
+  }
+
+  private statusOf(slot: Slot<number>): string {
+    return this.known.get(slot)?.status ?? "unknown"
+  }
+
+  private clientOf(lease: Lease<number>): Client {
+    const client = this.clients.find((client) => client.lease === lease)
+    if (client === undefined) throw new Error(`after ${this.what}: a lease that nobody has`)
+    return client
+  }
+
+  private equal(actual: number, expected: number, what: string): void {
+    this.check(actual === expected, `${what} is ${actual} and should be ${expected}`)
+  }
+
+  private check(condition: boolean, problem: string): void {
+    if (!condition) throw new Error(`${problem} (event ${this.events}: ${this.what}, at ${this.now})`)
+  }
+}
+
+/** One run: random events, recovery, the end. Returns how many events there were. */
+export const run = (make: Make, seed: Seed, events: number): World => {
+  const world = new World(make, seed)
+  while (world.events < events) {
+    world.step()
+    if (world.events % 64 === 0) world.forget()
+  }
+  if (seed.chance(0.8)) world.recover()
+  world.finish()
+  return world
+}
