@@ -6,6 +6,8 @@ import { accountOf, partiesOf, postgres as sql } from "./sql.ts"
 
 export const open = async ({ connections, options, servers }: Target): Promise<Subject<Promise<unknown>>> => {
   const pool = new pg.default.Pool({ connectionString: servers.postgres!.url, max: connections })
+  // Without a listener a lost idle connection ends the process.
+  pool.on("error", () => {})
   // Named statements are prepared once per connection.
   const named = options["named"] !== false
   const query = (client: pg.Pool | pg.PoolClient, name: string, text: string, values: Array<unknown>) =>

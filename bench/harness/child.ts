@@ -40,6 +40,11 @@ const jobOf = (order: Order, { servers }: Case, candidate: Candidate, subjects: 
       subjects.push(subject)
       return subject
     },
+    network: (command) =>
+      new Promise((resolve) => {
+        process.once("message", () => resolve())
+        process.send!({ network: command } satisfies Answer)
+      }),
     window: () => windowOf(order)
   }
 }

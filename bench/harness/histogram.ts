@@ -33,7 +33,7 @@ export class Histogram {
 
   /** The duration in milliseconds that the given part of all does not exceed. */
   quantile(part: number): number {
-    let left = Math.ceil(this.total * part)
+    let left = Math.max(1, Math.ceil(this.total * part))
     for (let index = 0; index < this.counts.length; index++) {
       left -= this.counts[index]!
       if (left <= 0) {

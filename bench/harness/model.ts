@@ -62,6 +62,11 @@ export interface Case {
   readonly prepare?: Readonly<Partial<Record<ServerName, ReadonlyArray<string>>>> | undefined
   /** Queries that run after each run, on the server. Each must yield one row with a true `ok`, or the run counts not. */
   readonly verify?: Readonly<Partial<Record<ServerName, string>>> | undefined
+  /** The candidates reach their server through a proxy that `Job.network` commands. */
+  readonly proxy?: {
+    /** How long the proxy lets everybody wait before it opens a connection to the server, in milliseconds. */
+    readonly slowConnect?: number | undefined
+  } | undefined
   /** A sentence for the reader of the table. */
   readonly note?: string | undefined
 }
@@ -99,9 +104,17 @@ export interface Job {
   readonly open: (target: Partial<Target>) => Promise<Subject>
   /** Loads the candidate's module. */
   readonly load: () => Promise<Record<string, unknown>>
+  /** Commands the proxy, where the case has one. */
+  readonly network: (command: NetworkCommand) => Promise<void>
   /** Starts to count CPU time, and the profiler where one is asked for. */
   readonly window: () => Window
 }
+
+/**
+ * `acceptAndClose` and `refuse` also cut the connections that are open, as a server does that goes away. `heal` ends
+ * both.
+ */
+export type NetworkCommand = "acceptAndClose" | "refuse" | "heal"
 
 /** A stretch of time that is measured. */
 export interface Window {
@@ -164,11 +177,16 @@ export interface Subject<Operation = any> {
   readonly transaction?: (key: number) => Operation
   /** Moves money between two accounts at SERIALIZABLE, again until it is committed. Yields the number of attempts. */
   readonly transfer?: (key: number) => Operation
+  /** Takes something out of a pool, holds it so long, and gives it back. Yields when it was got: `performance.now()`. */
+  readonly checkout?: (hold: Hold) => Operation
   /** Writes rows to `bulk`. Yields how many. */
   readonly write?: (rows: ReadonlyArray<BulkRow>) => Operation
   /** Reads so many rows and makes objects of them. Yields the sum of their ids. */
   readonly read?: (count: number) => Operation
 }
+
+/** How long something is held: not at all, one turn of the event loop, or a millisecond. */
+export type Hold = "none" | "turn" | "millisecond"
 
 /** A row of the bulk scenarios. */
 export interface BulkRow {

@@ -1,5 +1,5 @@
 /** What the benchmark and the processes that it measures say to each other. */
-import type { Metrics, Pace, Servers } from "./model.ts"
+import type { Metrics, NetworkCommand, Pace, Servers } from "./model.ts"
 
 export interface Order {
   readonly scenario: string
@@ -12,6 +12,13 @@ export interface Order {
   readonly profile?: string | undefined
 }
 
+/** From the process that is measured. */
 export type Answer =
   | { readonly metrics: Metrics }
   | { readonly failure: string }
+  | { readonly network: NetworkCommand }
+
+/** To it: the network is as it was asked for. */
+export interface Done {
+  readonly done: true
+}

@@ -1,9 +1,11 @@
 /** Runs the candidates, each in a process of its own, A B C A B C, so that whatever else the machine does hits all. */
 import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
 import { fork } from "node:child_process"
-import type { Candidate, Case, Metrics, Pace, Scenario, Servers } from "./model.ts"
+import type { Candidate, Case, Metrics, NetworkCommand, Pace, Scenario, Servers } from "./model.ts"
+import * as Network from "./network.ts"
 import type { Progress } from "./progress.ts"
-import type { Answer, Order } from "./protocol.ts"
+import type { Answer, Done, Order } from "./protocol.ts"
 import * as Results from "./results.ts"
 import type { Running } from "./servers.ts"
 
@@ -58,12 +60,14 @@ const measureOne = Effect.fnUntraced(function*(
   pace: Pace,
   round: number,
   running: Running
-): Effect.fn.Return<Metrics, string> {
+): Effect.fn.Return<Metrics, string, Scope.Scope> {
   for (const server of found.servers) {
     const statements = found.prepare?.[server]
     if (statements !== undefined) yield* Effect.orDie(running.execute(server, statements))
   }
-  const servers: Servers = Object.fromEntries(found.servers.map((name) => [name, running.servers[name]]))
+  const direct: Servers = Object.fromEntries(found.servers.map((name) => [name, running.servers[name]]))
+  const network = found.proxy === undefined ? undefined : yield* Effect.orDie(Network.open(direct, found.proxy))
+  const servers = network?.servers ?? direct
   const beside = found.beside?.find((one) => one.id === id)
   const metrics = yield* Effect.tryPromise({
     try: () =>
@@ -75,7 +79,7 @@ const measureOne = Effect.fnUntraced(function*(
           servers,
           pace,
           round
-        })
+        }, network?.command)
         : beside.run(servers, pace),
     catch: (error) => error instanceof Error ? error.message : String(error)
   })
@@ -86,10 +90,15 @@ const measureOne = Effect.fnUntraced(function*(
     }
   }
   return metrics
-})
+}, Effect.scoped)
 
 /** One run in a new process. */
-export const inProcess = (found: Case, candidate: Candidate, order: Order): Promise<Metrics> =>
+export const inProcess = (
+  found: Case,
+  candidate: Candidate,
+  order: Order,
+  network?: (command: NetworkCommand) => Promise<void>
+): Promise<Metrics> =>
   new Promise((resolve, reject) => {
     const child = fork(`${import.meta.dirname}/child.ts`, {
       execArgv: ["--conditions=watertight-source", "--expose-gc", "--no-warnings"],
@@ -108,6 +117,10 @@ export const inProcess = (found: Case, candidate: Candidate, order: Order): Prom
       reject(new Error(`no answer in ${Math.round(limit)} s`))
     }, limit * 1000)
     child.on("message", (answer: Answer) => {
+      if ("network" in answer) {
+        network!(answer.network).then(() => child.send({ done: true } satisfies Done), reject)
+        return
+      }
       answered = true
       if ("metrics" in answer) resolve(answer.metrics)
       else reject(new Error(answer.failure))

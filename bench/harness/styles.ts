@@ -57,14 +57,24 @@ export const callbacks: Style<Callback> = {
       for (let worker = 0; worker < workers; worker++) {
         let key = 0
         let at = 0
+        // One that is done at once must not deepen the stack.
+        let stepping = false
+        let again = false
         const step = (): void => {
-          if (!load.running) {
-            if (--left === 0) resolve()
-            return
+          again = true
+          if (stepping) return
+          stepping = true
+          while (again) {
+            again = false
+            if (!load.running) {
+              if (--left === 0) resolve()
+              break
+            }
+            key = load.key()
+            at = performance.now()
+            load.operation(key)(done)
           }
-          key = load.key()
-          at = performance.now()
-          load.operation(key)(done)
+          stepping = false
         }
         const done = (value: unknown, error?: unknown): void => {
           if (error) return reject(error)

@@ -8,7 +8,7 @@ export const format = (value: number | undefined, how: Column["format"]): string
   switch (how) {
     case "rate":
     case "count":
-      return value >= 100 ? Math.round(value).toLocaleString("en-US") : digits(value)
+      return value >= 100 || Number.isInteger(value) ? Math.round(value).toLocaleString("en-US") : digits(value)
     case "ms":
       return `${digits(value)} ms`
     case "us":

@@ -41,3 +41,17 @@ export const connectorPipeline = one(
 export const drizzleMysql = one("drizzle", "drizzle-orm on mysql2", "candidates/drizzle-mysql.ts")
 export const effect3Mysql = one("effect3", "Effect 3, @effect/sql-mysql2", "candidates/effect3/candidate.ts")
 export const limitMariadb = one("limit", "raw socket, pipelined", "limit/mariadb.ts")
+
+export const watertightPool = one("watertight", "Watertight, Pool.use", "watertight/pool.ts")
+export const effectPool = one("effect-pool", "Effect 4, Pool.use", "candidates/pools/effect.ts")
+export const limitPool = one("limit", "an array and a queue", "limit/pool.ts")
+
+/** Pools that can hold anything, and so can be measured without a database. */
+export const pools: ReadonlyArray<Candidate> = [
+  limitPool,
+  watertightPool,
+  effectPool,
+  one("generic-pool", "generic-pool", "candidates/pools/generic-pool.ts"),
+  one("pg-pool", "pg-pool", "candidates/pools/pg-pool.ts"),
+  one("tarn", "tarn", "candidates/pools/tarn.ts")
+]

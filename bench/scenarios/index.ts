@@ -1,2 +1,12 @@
 /** The scenarios, in the order in which they run. */
-export const names: ReadonlyArray<string> = ["point", "latency", "mixed", "transaction"]
+export const names: ReadonlyArray<string> = [
+  "point",
+  "latency",
+  "mixed",
+  "transaction",
+
+  "checkout",
+  "fairness",
+  "spike",
+  "outage"
+]

@@ -1,10 +1,9 @@
 /** Watertight on PostgreSQL, as it is unless told otherwise: everything is switched on. */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as SqlClient from "effect/sql/SqlClient"
-import { Database, Pool, Transaction } from "watertight"
+import { Transaction } from "watertight"
 import { Postgres } from "watertight/postgres"
 import type { Subject, Target } from "../harness/model.ts"
 import { built, operations, transferBody } from "../harness/sqlClient.ts"
@@ -13,10 +12,11 @@ import { effects } from "../harness/styles.ts"
 export const open = async (
   { connections, options, servers }: Target
 ): Promise<Subject<Effect.Effect<unknown, unknown>>> => {
-  const layer = Database.layer().pipe(
-    Layer.provide(Pool.layer({ max: connections, ...options })),
-    Layer.provide(Postgres.adapter({ url: Redacted.make(servers.postgres!.url) }))
-  )
+  const layer = Postgres.layer({
+    url: Redacted.make(servers.postgres!.url),
+    pool: { max: connections },
+    ...options
+  })
   const { close, context } = await built(layer)
   const sql = Context.get(context, SqlClient.SqlClient)
   const transactions = Context.get(context, Transaction.Manager)
