@@ -24,7 +24,7 @@ import type { InvalidOptions } from "../InvalidOptions.ts"
 import type * as Pool from "../Pool.ts"
 import { resolve } from "../postgres/Config.ts"
 import { type ClientOptions, makeAdapter as makeSessionAdapter } from "../postgres/internal/adapter.ts"
-import { layer as clientLayer, type PgClient, type SqlClient } from "../postgres/internal/client.ts"
+import { type Features, layer as clientLayer, type PgClient, type SqlClient } from "../postgres/internal/client.ts"
 import { makeConnect } from "../postgres/internal/connect.ts"
 import { connectError } from "../postgres/internal/errors.ts"
 import type * as Transaction from "../Transaction.ts"
@@ -144,7 +144,8 @@ export const layer = (
   | Pool.Pool
   | Database.Database
   | Transaction.Manager
-  | Adapter,
+  | Adapter
+  | Features,
   InvalidOptions | SqlError
 > => {
   const { budget, pool, retry, ...own } = options

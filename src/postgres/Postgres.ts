@@ -16,7 +16,7 @@ import type * as Pool from "../Pool.ts"
 import type * as Transaction from "../Transaction.ts"
 import { type PostgresOptions, resolve } from "./Config.ts"
 import * as Internal from "./internal/adapter.ts"
-import { layer as clientLayer } from "./internal/client.ts"
+import { type Features, layer as clientLayer } from "./internal/client.ts"
 import { makeConnect } from "./internal/connect.ts"
 
 export type { PostgresOptions, SslMode } from "./Config.ts"
@@ -78,6 +78,7 @@ export type Services =
   | Database.Database
   | Transaction.Manager
   | Adapter
+  | Features
 
 /**
  * Provides a PostgreSQL database: `SqlClient`, `PgClient`, what runs transactions, and the pool.

@@ -5,8 +5,22 @@
  */
 
 /**
+ * COPY in both directions, as a sink and a stream of bytes.
+ *
+ * @since 0.1.0
+ */
+export * as Copy from "./Copy.ts"
+
+/**
  * The front door: layers that provide `SqlClient`, `PgClient` and `Pool` on PostgreSQL.
  *
  * @since 0.1.0
  */
 export * as Postgres from "./Postgres.ts"
+
+/**
+ * The sessions that the other modules work on.
+ *
+ * @since 0.1.0
+ */
+export * as Sessions from "./Sessions.ts"

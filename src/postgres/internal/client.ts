@@ -10,10 +10,11 @@ import * as Statement from "effect/sql/Statement"
 import { Adapter, type Connection } from "../../Adapter.ts"
 import { unwrap } from "../../internal/LentConnection.ts"
 import { Pool } from "../../Pool.ts"
+import { type Features, makeFeatures } from "./features.ts"
 import { channelError } from "./Listeners.ts"
 import type { Session } from "./Session.ts"
 
-export type { PgClient, SqlClient }
+export type { Features, PgClient, SqlClient }
 
 // The compiler of `PgClient` knows this kind of fragment, but its constructor is not public.
 const PgJson = Statement.custom<PgClient.PgCustom>("PgJson")
@@ -42,14 +43,18 @@ const extend = (
 const sessionOf = (connection: Connection): Session => unwrap(connection) as Session
 
 /**
- * Provides `PgClient` beside the database that is provided already.
+ * Provides `PgClient`, and what the other modules need, beside the database that is provided already.
  */
 export const layer = (
   config: PgClient.PgClientConfig
-): Layer.Layer<PgClient.PgClient, never, SqlClient.SqlClient | Pool | Adapter> =>
+): Layer.Layer<PgClient.PgClient | Features, never, SqlClient.SqlClient | Pool | Adapter> =>
   Layer.effectContext(Effect.gen(function*() {
     const client = yield* SqlClient.SqlClient
     const pool = yield* Pool
-    const { name } = yield* Adapter
-    return Context.make(PgClient.PgClient, extend(client, pool, name, config))
+    const adapter = yield* Adapter
+    return Context.add(
+      makeFeatures(adapter, pool, client),
+      PgClient.PgClient,
+      extend(client, pool, adapter.name, config)
+    )
   }))

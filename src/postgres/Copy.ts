@@ -1,0 +1,264 @@
+/**
+ * COPY: PostgreSQL's fast way in and out, as a `Sink` and a `Stream` of bytes.
+ *
+ * **When to use**
+ *
+ * Use it to move files or other systems' output, in CSV, text or binary. Rows that are values of the program go faster
+ * and safer through `Bulk.insert`, and come through `Copy.rows`.
+ *
+ * **Details**
+ *
+ * Inside a transaction the data belongs to it, outside of one each COPY is a transaction of its own: all rows are there
+ * at the end, or none. A COPY that fails because its input did, or is interrupted, leaves no row, and its connection
+ * goes back to the pool.
+ *
+ * There is back-pressure in both directions: no more is in memory than one buffer of the socket.
+ *
+ * **Gotchas**
+ *
+ * A COPY into a table that fails inside a transaction has ended it, as every failed statement does. A COPY out of one
+ * can be stopped early, also inside a transaction.
+ *
+ * **Example** (A file into a table, and a query into a file)
+ *
+ * ```ts
+ * import { NodeSink, NodeStream } from "@effect/platform-node"
+ * import { Stream } from "effect"
+ * import { createReadStream, createWriteStream } from "node:fs"
+ * import { Copy } from "watertight/postgres"
+ *
+ * const load = NodeStream.fromReadable({ evaluate: () => createReadStream("city.csv"), onError: String }).pipe(
+ *   Stream.run(Copy.sink({ table: "city", format: "csv", header: true }))
+ * )
+ *
+ * const save = Copy.stream({ query: "select * from city where population > 1e6", format: "csv", header: true }).pipe(
+ *   Stream.run(NodeSink.fromWritable({ evaluate: () => createWriteStream("large.csv"), onError: String }))
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Cause from "effect/Cause"
+import * as Channel from "effect/Channel"
+import * as Effect from "effect/Effect"
+import * as Pull from "effect/Pull"
+import * as Scope from "effect/Scope"
+import * as Sink from "effect/Sink"
+import type { SqlError } from "effect/sql/SqlError"
+import * as Stream from "effect/Stream"
+import { Buffer } from "node:buffer"
+import { copyData } from "./internal/CopyExchange.ts"
+import { type Extent, extentOf as extentOfError, withExtent } from "./internal/copyErrors.ts"
+import { quoteName, quotePath, quoteText } from "./internal/identifiers.ts"
+import { Sessions } from "./Sessions.ts"
+
+export type { Extent } from "./internal/copyErrors.ts"
+
+/**
+ * The formats of COPY.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Format = "text" | "csv" | "binary"
+
+/**
+ * How the data is written. What is not given is as PostgreSQL has it.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface FormatOptions {
+  /** Default: `"text"`, as in PostgreSQL. */
+  readonly format?: Format | undefined
+  /** Whether the first line names the columns. `"match"` checks the names (to the server, PostgreSQL 15 and later). */
+  readonly header?: boolean | "match" | undefined
+  /** What separates the columns: one character. */
+  readonly delimiter?: string | undefined
+  /** What stands for a null. */
+  readonly null?: string | undefined
+  /** What encloses a value in CSV: one character. */
+  readonly quote?: string | undefined
+  /** What takes the meaning from a quote in CSV: one character. */
+  readonly escape?: string | undefined
+}
+
+/**
+ * Where data goes to: a table, or a whole `COPY … FROM STDIN` statement.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Target = string | TableTarget
+
+/**
+ * A table that data goes to.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface TableTarget extends FormatOptions {
+  /** The table, with its schema in front of it where that is needed: `"geo.city"`. */
+  readonly table: string
+  /** The columns that are given, in their order. Default: all, as the table has them. */
+  readonly columns?: ReadonlyArray<string> | undefined
+}
+
+/**
+ * Where data comes from: a table, a query, or a whole `COPY … TO STDOUT` statement.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Source = string | TableTarget | QuerySource
+
+/**
+ * A query whose result is copied.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface QuerySource extends FormatOptions {
+  /** The text of the query. It has no parameters. */
+  readonly query: string
+}
+
+/**
+ * What was copied.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Copied {
+  readonly rows: number
+  readonly bytes: number
+}
+
+/**
+ * The options of `sink`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface SinkOptions {
+  /** Hears how many bytes have been sent, after every 64 kB or so. */
+  readonly onProgress?: ((bytes: number) => Effect.Effect<void>) | undefined
+}
+
+/**
+ * How far the COPY got that failed with an error, if it was one.
+ *
+ * **Details**
+ *
+ * Its message says it, too. The row and the column are the server's, and never the value.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const extentOf: (error: unknown) => Extent | undefined = extentOfError
+
+/**
+ * A sink that copies what it is given into a table. Strings are taken as UTF-8.
+ *
+ * **Details**
+ *
+ * Ends with the number of rows when the server has them all. If the stream in front of it fails or is interrupted,
+ * there are none.
+ *
+ * @category sinks
+ * @since 0.1.0
+ */
+export const sink = (
+  target: Target,
+  options: SinkOptions = {}
+): Sink.Sink<Copied, Uint8Array | string, never, SqlError, Sessions> =>
+  Sink.fromTransform((upstream) =>
+    Effect.scoped(Effect.gen(function*() {
+      const sessions = yield* Sessions
+      const session = yield* sessions.borrow
+      const judge = sessions.judge(session)
+      const copy = yield* session.copyIn(targetStatement(target))
+      const failed = (error: SqlError): SqlError =>
+        withExtent(judge(error), { bytes: copy.bytes, direction: "sent" })
+      const send = (data: Uint8Array): Effect.Effect<void, SqlError> => {
+        const sent = Effect.mapError(copy.send(copyData(data), data.length), failed)
+        return options.onProgress === undefined
+          ? sent
+          : Effect.andThen(sent, Effect.suspend(() => options.onProgress!(copy.bytes)))
+      }
+
+      yield* Effect.mapError(copy.open, failed)
+      // Small pieces are joined, for each write costs more than the bytes in it.
+      let waiting: Array<Uint8Array> = []
+      let size = 0
+      const takeWaiting = (): Uint8Array => {
+        const data = waiting.length === 1 ? waiting[0]! : Buffer.concat(waiting, size)
+        waiting = []
+        size = 0
+        return data
+      }
+      const take = (pieces: ReadonlyArray<Uint8Array | string>): Effect.Effect<void, SqlError> => {
+        for (const piece of pieces) {
+          const bytes = typeof piece === "string" ? Buffer.from(piece) : piece
+          if (bytes.length === 0) continue
+          waiting.push(bytes)
+          size += bytes.length
+        }
+        return size < pieceSize ? Effect.void : send(takeWaiting())
+      }
+      yield* Effect.forever(Effect.flatMap(upstream, take)).pipe(Pull.catchDone(() => Effect.void))
+      if (size > 0) yield* send(takeWaiting())
+      const tag = yield* Effect.mapError(copy.finish, failed)
+      return [{ rows: rowsOf(tag), bytes: copy.bytes }] as const
+    }))
+  )
+
+const pieceSize = 64 * 1024
+
+const rowsOf = (tag: string): number => Number(tag.slice("COPY ".length)) || 0
+
+/**
+ * The data that a table or a query copies, in the pieces that the server sends: one for each row.
+ *
+ * @category streams
+ * @since 0.1.0
+ */
+export const stream = (source: Source): Stream.Stream<Uint8Array, SqlError, Sessions> =>
+  Stream.fromChannel(Channel.fromTransform((_, scope) =>
+    Effect.gen(function*() {
+      const sessions = yield* Sessions
+      const session = yield* sessions.borrow
+      const judge = sessions.judge(session)
+      const copy = yield* session.copyOut(sourceStatement(source))
+      return Effect.mapError(
+        copy.pull,
+        (error) => Cause.isDone(error) ? error : withExtent(judge(error), { bytes: copy.bytes, direction: "received" })
+      )
+    }).pipe(Effect.provideService(Scope.Scope, scope))
+  ))
+
+// ---------------------------------------------------------------------------------------------------------------------
+// statements
+// ---------------------------------------------------------------------------------------------------------------------
+
+const formatClause = (options: FormatOptions): string => {
+  const parts: Array<string> = []
+  if (options.format !== undefined) parts.push(`FORMAT ${quoteText(options.format)}`)
+  if (options.header !== undefined) parts.push(`HEADER ${quoteText(String(options.header))}`)
+  if (options.delimiter !== undefined) parts.push(`DELIMITER ${quoteText(options.delimiter)}`)
+  if (options.null !== undefined) parts.push(`NULL ${quoteText(options.null)}`)
+  if (options.quote !== undefined) parts.push(`QUOTE ${quoteText(options.quote)}`)
+  if (options.escape !== undefined) parts.push(`ESCAPE ${quoteText(options.escape)}`)
+  return parts.length === 0 ? "" : ` (${parts.join(", ")})`
+}
+
+const tableClause = ({ columns, table }: TableTarget): string =>
+  columns === undefined ? quotePath(table) : `${quotePath(table)} (${columns.map(quoteName).join(", ")})`
+
+const targetStatement = (target: Target): string =>
+  typeof target === "string" ? target : `COPY ${tableClause(target)} FROM STDIN${formatClause(target)}`
+
+const sourceStatement = (source: Source): string =>
+  typeof source === "string"
+    ? source
+    : `COPY ${"query" in source ? `(${source.query})` : tableClause(source)} TO STDOUT${formatClause(source)}`

@@ -1,0 +1,88 @@
+/**
+ * The sessions that the modules of PostgreSQL work on: what `Copy`, `Notifications`, `AdvisoryLock` and the others
+ * require, and every PostgreSQL layer provides.
+ *
+ * **Details**
+ *
+ * Inside a transaction of the same database they work on the transaction's session, like any statement. Outside of one
+ * they borrow a session from the pool.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import type * as SqlClient from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
+import type { Adapter, Connection } from "../Adapter.ts"
+import * as Outcome from "../Outcome.ts"
+import type { Pool } from "../Pool.ts"
+import { Session } from "./internal/Session.ts"
+
+/**
+ * Where sessions come from.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Sessions {
+  /** The database, as people should read it. */
+  readonly database: string
+  /** The session of the transaction that is open, or one from the pool until the scope closes. */
+  readonly borrow: Effect.Effect<Session, SqlError, Scope.Scope>
+  /** A session from the pool until the scope closes, whether a transaction is open or not. */
+  readonly reserve: Effect.Effect<Session, SqlError, Scope.Scope>
+  /** A session beside the pool, which nobody has to wait for and that keeps nobody waiting, until the scope closes. */
+  readonly open: Effect.Effect<Session, SqlError, Scope.Scope>
+  /** Whether a transaction is open where this is asked. */
+  readonly inTransaction: Effect.Effect<boolean>
+  /** Says what the failure of a statement on a session means, where `Outcome.of` finds it. */
+  readonly judge: (session: Session) => (error: SqlError) => SqlError
+}
+
+/**
+ * The service of `Sessions`.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export const Sessions = Context.Service<Sessions>("watertight/postgres/Sessions")
+
+/**
+ * Makes the sessions of a database.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (adapter: Adapter, pool: Pool, client: SqlClient.SqlClient): Sessions => {
+  const transaction = Effect.serviceOption(client.transactionService)
+  const reserve = Effect.map(pool.reserve, sessionOf)
+  return {
+    database: adapter.name,
+    reserve,
+    borrow: Effect.flatMap(
+      transaction,
+      (open) => Option.isSome(open) ? Effect.sync(() => sessionOf(open.value[0])) : reserve
+    ),
+    open: Effect.map(
+      Effect.acquireRelease(adapter.connect, (connection: Connection) => connection.close),
+      sessionOf
+    ),
+    inTransaction: Effect.map(transaction, Option.isSome),
+    judge: (session) => (error) =>
+      Outcome.attach(error, session.inTransaction ? "InTransaction" : "Statement", adapter.ruleOf)
+  }
+}
+
+/** The session behind whatever the parts above it have made of it. */
+const sessionOf = (connection: unknown): Session => {
+  let current = connection as { readonly base?: unknown }
+  while (!(current instanceof Session)) {
+    if (typeof current?.base !== "object" || current.base === null) {
+      throw new Error("This connection is none of PostgreSQL's")
+    }
+    current = current.base as typeof current
+  }
+  return current
+}
