@@ -73,7 +73,10 @@ describe("interruption", () => {
     Effect.gen(function*() {
       const session = yield* connect()
       const fibers = yield* Effect.all(
-        Array.from({ length: 3 }, () => Effect.forkChild(run(session, "select pg_sleep(20)"), { startImmediately: true }))
+        Array.from(
+          { length: 3 },
+          () => Effect.forkChild(run(session, "select pg_sleep(20)"), { startImmediately: true })
+        )
       )
       yield* Effect.sleep("50 millis")
       for (const fiber of fibers) yield* Fiber.interrupt(fiber)

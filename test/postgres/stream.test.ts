@@ -105,11 +105,14 @@ describe("streams", () => {
       const session = yield* connect({ fetchSize: 50 })
       yield* session.begin({})
       yield* run(session, "create temp table doubled (i int) on commit drop")
-      yield* Stream.runForEach(series(session, 500), (row) => run(session, "insert into doubled values ($1)", [row.i * 2]))
+      yield* Stream.runForEach(series(session, 500), (row) =>
+        run(session, "insert into doubled values ($1)", [row.i * 2]))
       assert.strictEqual(yield* one(session, "select sum(i)::int from doubled"), sum(500) * 2)
       // Two streams at once, row by row.
       const pairs = yield* Stream.runCollect(Stream.zip(series(session, 300), series(session, 300)))
-      assert.isTrue(pairs.every(([left, right]) => left.i === right.i))
+      assert.isTrue(pairs.every(([left, right]) =>
+        left.i === right.i
+      ))
       yield* session.commit
     }))
 
@@ -152,7 +155,7 @@ describe("streams", () => {
       const start = process.memoryUsage().rss
       let rows = 0
       yield* session.executeStream(
-        "select i, repeat('x', 1000) as filler from generate_series(1, 200000) i",
+        "select i, repeat('x', 1000) as filler from generate_series(1, 400000) i",
         [],
         undefined
       ).pipe(
@@ -163,9 +166,9 @@ describe("streams", () => {
         }),
         Stream.runDrain
       )
-      assert.strictEqual(rows, 200_000)
-      assert.isAbove(session.received - before, 200_000_000)
-      assert.isBelow(peak, 120_000_000)
+      assert.strictEqual(rows, 400_000)
+      assert.isAbove(session.received - before, 400_000_000)
+      assert.isBelow(peak, 250_000_000)
       const stopped = session.received
       yield* Stream.runDrain(Stream.take(
         session.executeStream("select repeat('x', 100000) as filler from generate_series(1, 5000)", [], undefined),
