@@ -50,6 +50,8 @@ export interface Case {
   /** The least that any program could do, where there is such a thing. */
   readonly limit?: string | undefined
   readonly columns: readonly [Column, ...ReadonlyArray<Column>]
+  /** Whether the table tells by how much the first column differs from the reference. */
+  readonly difference?: boolean | undefined
   /** Runs in a process of its own, once per candidate and round. */
   readonly run: (job: Job) => Promise<Metrics>
   /** For orientation: runs beside the candidates, in the process of the benchmark. */

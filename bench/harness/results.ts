@@ -23,6 +23,7 @@ export interface CaseResult {
   readonly reference: string
   readonly limit?: string | undefined
   readonly columns: Case["columns"]
+  readonly difference?: boolean | undefined
   readonly note?: string | undefined
   readonly outcomes: ReadonlyArray<Outcome>
 }
@@ -62,6 +63,8 @@ export interface Row {
   /** How many times as good as the reference: above 1 is better, whichever way the column counts. */
   readonly toReference: number | undefined
   readonly toLimit: number | undefined
+  /** By how much the first column is more than that of the reference. */
+  readonly more: number | undefined
 }
 
 /** The rows of a table, best first. */
@@ -79,6 +82,13 @@ export const rowsOf = (result: CaseResult): ReadonlyArray<Row> => {
     })
     return ratios.length === 0 ? undefined : median(ratios)
   }
+  const differences = (runs: ReadonlyArray<Metrics>, others: ReadonlyArray<Metrics>): number | undefined => {
+    const all = runs.flatMap((run, round) => {
+      const difference = (run[main.key] ?? NaN) - (others[round]?.[main.key] ?? NaN)
+      return Number.isFinite(difference) ? [difference] : []
+    })
+    return all.length === 0 ? undefined : median(all)
+  }
   return result.outcomes.map((outcome): Row => {
     const of = (key: string) => outcome.runs.flatMap((run) => run[key] ?? [])
     const mine = of(main.key)
@@ -94,7 +104,8 @@ export const rowsOf = (result: CaseResult): ReadonlyArray<Row> => {
         return values.length === 0 ? [] : [[key, median(values)]]
       })),
       toReference: outcome.beside ? undefined : ratio(outcome.runs, runsOf(result.reference)),
-      toLimit: outcome.beside ? undefined : ratio(outcome.runs, runsOf(result.limit))
+      toLimit: outcome.beside ? undefined : ratio(outcome.runs, runsOf(result.limit)),
+      more: outcome.beside ? undefined : differences(outcome.runs, runsOf(result.reference))
     }
   }).sort((a, b) => {
     const left = a.values[main.key]
@@ -140,12 +151,13 @@ export const read = (scenario: string): ScenarioResult | undefined => {
 
 /** The cases of a scenario as they are before anything was measured. */
 export const empty = (scenario: Scenario): ReadonlyArray<CaseResult> =>
-  scenario.cases.map(({ columns, limit, name, note, reference, title, ...rest }) => ({
+  scenario.cases.map(({ columns, difference, limit, name, note, reference, title, ...rest }) => ({
     name,
     title,
     reference,
     limit,
     columns,
+    difference,
     note,
     outcomes: [
       ...rest.candidates.map(({ id, label }) => ({ id, label, runs: [] })),

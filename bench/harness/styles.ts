@@ -1,5 +1,6 @@
 /** The styles in which libraries are driven. That of Effect 3 lies beside its candidates, where its `effect` is. */
 import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { Load, Style } from "./model.ts"
@@ -21,15 +22,19 @@ export const promises: Style<Promise<unknown>> = {
   }
 }
 
-/** Effects: every worker is a fiber, as every request of a server is. */
-export const effects: Style<Effect.Effect<unknown, unknown>> = {
-  loop: async (workers, load) => {
-    await Promise.all(Array.from({ length: workers }, () => Effect.runPromise(loopOf(load))))
-  },
-  start: (operation, done) => {
-    Effect.runFork(operation).addObserver((exit) =>
-      Exit.isSuccess(exit) ? done(exit.value, undefined) : done(undefined, Cause.squash(exit.cause))
-    )
+/** Effects: every worker is a fiber, as every request of a server is. The fibers have this context. */
+export const effectsIn = (context: Context.Context<never>): Style<Effect.Effect<unknown, unknown>> => {
+  const runFork = Effect.runForkWith(context)
+  const runPromise = Effect.runPromiseWith(context)
+  return {
+    loop: async (workers, load) => {
+      await Promise.all(Array.from({ length: workers }, () => runPromise(loopOf(load))))
+    },
+    start: (operation, done) => {
+      runFork(operation).addObserver((exit) =>
+        Exit.isSuccess(exit) ? done(exit.value, undefined) : done(undefined, Cause.squash(exit.cause))
+      )
+    }
   }
 }
 
@@ -46,6 +51,9 @@ const loopOf = (load: Load<Effect.Effect<unknown, unknown>>): Effect.Effect<void
     step: (value) => load.done(key, at, value)
   })
 }
+
+/** Effects, in the context that a program has which provides nothing. */
+export const effects = effectsIn(Context.empty())
 
 /** What takes a callback: nothing stands between the worker and the library. */
 export type Callback = (done: (value: unknown, error?: unknown) => void) => void

@@ -29,6 +29,9 @@ const digits = (value: number): string =>
 
 const ratio = (value: number | undefined): string => value === undefined ? "–" : `${digits(value)}×`
 
+const signed = (value: number | undefined, how: Column["format"]): string =>
+  value === undefined ? "–" : value < 0 ? `−${format(-value, how)}` : `+${format(value, how)}`
+
 /** The cells of a table: the header, and then a line for each candidate. */
 export const cells = (result: CaseResult): { readonly header: Array<string>; readonly lines: Array<Array<string>> } => {
   const [main, ...others] = result.columns
@@ -41,6 +44,7 @@ export const cells = (result: CaseResult): { readonly header: Array<string>; rea
       "spread",
       "ratio",
       ...(hasLimit ? ["of the limit"] : []),
+      ...(result.difference ? ["more"] : []),
       ...others.map(({ label }) => label)
     ],
     lines: rowsOf(result).map((row) => [
@@ -51,6 +55,7 @@ export const cells = (result: CaseResult): { readonly header: Array<string>; rea
         `${Math.round(row.spread * 100)} %`,
         row.id === result.reference ? "1" : ratio(row.toReference),
         ...(hasLimit ? [row.id === result.limit ? "1" : ratio(row.toLimit)] : []),
+        ...(result.difference ? [row.id === result.reference ? "–" : signed(row.more, main.format)] : []),
         ...others.map(({ format: how, key }) => format(row.values[key], how))
       ])
     ])

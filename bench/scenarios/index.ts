@@ -4,6 +4,7 @@ export const names: ReadonlyArray<string> = [
   "latency",
   "mixed",
   "transaction",
+  "staircase",
 
   "checkout",
   "fairness",
