@@ -26,15 +26,15 @@ const plain: Guard = (self) => Effect.suspend(() => Effect.onExitPrimitive(self,
 /** As the client does it. The clock is read in any case: the pool needs the time as well. */
 const inParts = (breaker: Breaker.Breaker): Guard => (self) =>
   Effect.suspend(() => {
-    const startedAt = performance.now()
+    const startedAt = breaker.now()
     breaker.touch(startedAt)
     if (!breaker.closed) return breaker.execute(self)
     const { permit } = breaker
     return Effect.onExitPrimitive(self, (exit) => {
       if (Exit.isFailure(exit)) {
-        breaker.failed(Option.getOrUndefined(Cause.findErrorOption(exit.cause)), performance.now() - startedAt, permit)
+        breaker.failed(Option.getOrUndefined(Cause.findErrorOption(exit.cause)), breaker.now() - startedAt, permit)
       } else if (breaker.watching) {
-        breaker.succeeded(performance.now() - startedAt, permit)
+        breaker.succeeded(breaker.now() - startedAt, permit)
       }
       return undefined
     })

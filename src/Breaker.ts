@@ -46,8 +46,7 @@
  * it for all. A process learns of it with its next failure, and otherwise from the store, at most once per
  * `refreshInterval` and only while there is traffic; no statement waits for that. When it looks, it reports its
  * successes too, at most as many as the window holds. So the failures of one process are weighed against what the
- * others have seen, but the window is a sample of all calls and no longer exact: nothing is decided by the order in
- * which calls of different processes ended within one `refreshInterval`.
+ * others have seen, but the window is a sample of all calls, no longer all of them.
  *
  * When the store itself fails, the process keeps a circuit of its own, closed at first, until the store answers
  * again, and says so in the log once. A broken Redis does not take the database down.
@@ -378,9 +377,32 @@ export interface Permit {
  * 2. After it: `failed(error, millis, permit)` if it failed, or, if `watching` is `true` now,
  *    `succeeded(millis, permit)`. Call neither when it was interrupted.
  *
- * Calls whose `permit` is not kept, or whose success is not reported although `watching` is `true`, make the circuit
- * open too early or too late. A duration is measured from asking for a connection to the first answer; it matters
- * only with the option `slowCall`.
+ * A success that is not reported although `watching` is `true`, or a `permit` that is not the one of the call, makes
+ * the circuit open too early or too late. A duration is measured from asking for a connection to the first answer; it
+ * matters only with the option `slowCall`.
+ *
+ * **Example** (A call in parts)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import type { SqlError } from "effect/sql/SqlError"
+ * import type { Breaker } from "watertight"
+ *
+ * const guard = <A>(breaker: Breaker.Breaker, statement: Effect.Effect<A, SqlError>) =>
+ *   Effect.suspend(() => {
+ *     const startedAt = breaker.now()
+ *     breaker.touch(startedAt)
+ *     if (!breaker.closed) return breaker.execute(statement)
+ *     const { permit } = breaker
+ *     return statement.pipe(
+ *       Effect.tapError((error) => Effect.sync(() => breaker.failed(error, breaker.now() - startedAt, permit))),
+ *       Effect.tap(() => {
+ *         if (breaker.watching) breaker.succeeded(breaker.now() - startedAt, permit)
+ *         return Effect.void
+ *       })
+ *     )
+ *   })
+ * ```
  *
  * @category models
  * @since 0.1.0
@@ -395,10 +417,9 @@ export interface Breaker {
   readonly watching: boolean
   /** What a call that goes now is admitted under. A plain field. */
   readonly permit: Permit
-  /**
-   * Looks whether the local view is too old, which takes one comparison. `now` is the monotonic time of the clock in
-   * milliseconds, as the pool has it.
-   */
+  /** The time that `touch` and all durations are in: the monotonic time of the clock, in milliseconds. */
+  readonly now: () => number
+  /** Looks whether the local view is too old, which takes one comparison. */
   touch(now: number): void
   /** A call has failed after this many milliseconds. Decides whether that counts, and records it. Never throws. */
   failed(error: unknown, millis: number, permit: Permit): void
@@ -577,7 +598,7 @@ class View {
     if (this.closed && this.credit > 0) this.record(this.permit, false)
   }
 
-  /** The circuit is closed, and this is what the store admits calls under. Returns whether it was not before. */
+  /** The circuit is closed, and this is what the store admits calls under. */
   close(store: Store, admission: CircuitBreaker.Admission): void {
     const { permit } = this
     const continues = permit.epoch === this.epoch && permit.store === store &&
@@ -781,9 +802,14 @@ export const make = Effect.fnUntraced(function*(
 
   /** Asks a store in which the circuit is closed what it admits calls under. */
   const renewPermit = Effect.fnUntraced(function*(store: Store, by: Transition["by"]) {
+    const { epoch } = view
     const exit = yield* Effect.exit(Effect.scoped(bounded(store, store.service.admit(key))))
     if (Exit.isSuccess(exit)) {
-      if (!exit.value.probe) return closed(store, exit.value, by)
+      if (!exit.value.probe) {
+        // Unless a call has found out something newer while the store was asked.
+        if (view.epoch === epoch) closed(store, exit.value, by)
+        return
+      }
       // It has opened meanwhile, and we were taken for the probe.
       halfOpened(store, "Store", 0)
       return yield* leaveProbe(store, exit.value)
@@ -830,7 +856,9 @@ export const make = Effect.fnUntraced(function*(
         asking = undefined
         view.store = shared
         yield* follow(shared, state.value)
-        if (recovered) yield* Effect.logInfo(`The store of the circuit of ${key} answers again`)
+        if (recovered && view.store === shared) {
+          yield* Effect.logInfo(`The store of the circuit of ${key} answers again`)
+        }
         return
       }
     }
@@ -913,7 +941,7 @@ export const make = Effect.fnUntraced(function*(
   let ended = false
 
   const submit = (work: Work): void => {
-    if (queue.length < maxWork) queue.push(work)
+    if (queue.length < maxWork && !ended) queue.push(work)
     proceed()
   }
 
@@ -1126,6 +1154,7 @@ export const make = Effect.fnUntraced(function*(
   return Object.assign(view, {
     [TypeId]: TypeId as TypeId,
     key,
+    now,
     execute,
     state,
     transitions: Stream.fromPubSubTake(transitions),

@@ -48,8 +48,8 @@ const every = (circuit: CircuitBreaker.CircuitBreaker, slowMillis: number): Guar
 /** In parts, as on the way of a statement. `Mistake` names what the naive ones leave out. */
 type Mistake = "NoTouch" | "NoSuccesses" | "NoPermit" | "FailuresOnly" | "CountsEverything"
 
-const inParts = (breaker: Breaker.Breaker, clock: Clock.Clock, mistake?: Mistake): Guard => {
-  const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000
+const inParts = (breaker: Breaker.Breaker, mistake?: Mistake): Guard => {
+  const { now } = breaker
   return (self) =>
     Effect.suspend(() => {
       const startedAt = now()
@@ -137,17 +137,16 @@ const reasonOf = (error: unknown): Ran => {
 const disagreement = Effect.fnUntraced(function*(
   random: Seed,
   events: number,
-  guardOf: (breaker: Breaker.Breaker, clock: Clock.Clock) => Guard
+  guardOf: (breaker: Breaker.Breaker) => Guard
 ) {
   const configuration = randomConfiguration(random)
   const { openDuration, slowCall, tripPolicy } = configuration
-  const clock = yield* Clock.Clock
   const circuit = yield* Effect.provide(
     CircuitBreaker.make({ tripPolicy, openDuration }),
     CircuitBreaker.layerStoreMemory({ idleTimeToLive: Duration.infinity })
   )
   const breaker = yield* Breaker.make({ name: "fake" }, { tripPolicy, openDuration, slowCall })
-  const guards = [every(circuit, slowCall ?? Infinity), guardOf(breaker, clock)] as const
+  const guards = [every(circuit, slowCall ?? Infinity), guardOf(breaker)] as const
 
   const start = Effect.gen(function*() {
     const gate = Deferred.makeUnsafe<void, SqlError>()
@@ -229,7 +228,7 @@ const settle = Effect.repeat(Effect.yieldNow, { times: 4 })
 const search = Effect.fnUntraced(function*(
   runs: number,
   random: Seed,
-  guardOf: (breaker: Breaker.Breaker, clock: Clock.Clock) => Guard
+  guardOf: (breaker: Breaker.Breaker) => Guard
 ) {
   for (let run = 0; run < runs; run++) {
     const found = yield* Effect.scoped(disagreement(random.fork(), 200, guardOf))
@@ -241,7 +240,7 @@ const search = Effect.fnUntraced(function*(
 describe("the breaker decides as a CircuitBreaker that sees every call", () => {
   it.effect("when calls read its fields", () =>
     Effect.gen(function*() {
-      assert.isUndefined(yield* search(100, seed(1), (breaker, clock) => inParts(breaker, clock)))
+      assert.isUndefined(yield* search(100, seed(1), inParts))
     }))
 
   it.effect("when calls go through execute", () =>
@@ -252,7 +251,7 @@ describe("the breaker decides as a CircuitBreaker that sees every call", () => {
   for (const mistake of ["NoTouch", "NoSuccesses", "NoPermit", "FailuresOnly", "CountsEverything"] as const) {
     it.effect(`and one with the mistake ${mistake} is caught`, () =>
       Effect.gen(function*() {
-        assert.isString(yield* search(300, seed(3), (breaker, clock) => inParts(breaker, clock, mistake)))
+        assert.isString(yield* search(300, seed(3), (breaker) => inParts(breaker, mistake)))
       }))
   }
 })

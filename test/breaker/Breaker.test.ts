@@ -1,5 +1,4 @@
 import { assert, describe, it } from "@effect/vitest"
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -38,8 +37,6 @@ const stateOf = (breaker: Breaker.Breaker) => Effect.map(breaker.state, (state) 
 
 /** Whether a call is let through. */
 const isAdmitted = (breaker: Breaker.Breaker) => Effect.isSuccess(breaker.execute(Effect.void))
-
-const now = Effect.map(Clock.monotonicTimeNanos, (nanos) => Number(nanos) / 1_000_000)
 
 const settle = Effect.repeat(Effect.yieldNow, { times: 20 })
 
@@ -645,7 +642,7 @@ describe("a fleet", () => {
       yield* succeed(two)
       yield* TestClock.adjust("1 second")
       // This call triggers the look and does not wait for it.
-      two.touch(yield* now)
+      two.touch(two.now())
       assert.isFalse(two.closed)
       const error = yield* Effect.flip(succeed(two))
       assert.strictEqual(Duration.toMillis(Breaker.retryAfter(error)!), 9000)
@@ -749,7 +746,7 @@ describe("a fleet", () => {
       two.failed(sick.connect(), 1, permit)
       assert.strictEqual(yield* stateOf(one), "Closed")
       yield* TestClock.adjust("1 second")
-      two.touch(yield* now)
+      two.touch(two.now())
       two.failed(sick.connect(), 1, two.permit)
       assert.strictEqual(yield* stateOf(one), "Open")
     }))
@@ -800,7 +797,7 @@ describe("a store that is broken", () => {
 
         store.mode = "works"
         yield* TestClock.adjust("1 second")
-        breaker.touch(yield* now)
+        breaker.touch(breaker.now())
         assert.strictEqual(yield* stateOf(breaker), "Closed")
         assert.strictEqual(log.messages.length, 2)
         assert.match(log.messages[1]!, /^Info: .*answers again/)
