@@ -47,8 +47,8 @@ import * as Sink from "effect/Sink"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import { Buffer } from "node:buffer"
-import { copyData } from "./internal/CopyExchange.ts"
 import { type Extent, extentOf as extentOfError, withExtent } from "./internal/copyErrors.ts"
+import { copyData } from "./internal/CopyExchange.ts"
 import { quoteName, quotePath, quoteText } from "./internal/identifiers.ts"
 import { Sessions } from "./Sessions.ts"
 
@@ -178,8 +178,7 @@ export const sink = (
       const session = yield* sessions.borrow
       const judge = sessions.judge(session)
       const copy = yield* session.copyIn(targetStatement(target))
-      const failed = (error: SqlError): SqlError =>
-        withExtent(judge(error), { bytes: copy.bytes, direction: "sent" })
+      const failed = (error: SqlError): SqlError => withExtent(judge(error), { bytes: copy.bytes, direction: "sent" })
       const send = (data: Uint8Array): Effect.Effect<void, SqlError> => {
         const sent = Effect.mapError(copy.send(copyData(data), data.length), failed)
         return options.onProgress === undefined

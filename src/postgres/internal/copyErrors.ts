@@ -41,7 +41,9 @@ export const withExtent = (
     ? "; all of the rows were applied or none"
     : "; none of the rows was applied"
   Object.defineProperty(error.reason, "message", {
-    value: `${error.reason.message ?? error.reason._tag}${place} (COPY: ${rows}${got.bytes} bytes ${got.direction}${outcome})`,
+    value: `${
+      error.reason.message ?? error.reason._tag
+    }${place} (COPY: ${rows}${got.bytes} bytes ${got.direction}${outcome})`,
     configurable: true,
     enumerable: true
   })

@@ -1,0 +1,275 @@
+import { assert, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Sink from "effect/Sink"
+import { SqlClient } from "effect/sql/SqlClient"
+import * as Stream from "effect/Stream"
+import { Outcome, Pool, Transaction } from "watertight"
+import { Copy } from "watertight/postgres"
+import { sqlFailure } from "../postgres/support.ts"
+import { FaultProxy, freshDatabase, PostgresServer, seed } from "../support/index.ts"
+import { database, databaseAt } from "./support.ts"
+
+const text = (pieces: ReadonlyArray<Uint8Array>): string => Buffer.concat(pieces).toString()
+
+const lines = (count: number) => Stream.range(1, count).pipe(Stream.map((n) => `${n}\trow ${n}\n`))
+
+/** Nothing is left behind: every connection is idle and answers. */
+const isClean = Effect.gen(function*() {
+  const sql = yield* SqlClient
+  const pool = yield* Pool.Pool
+  yield* sql`select 1`
+  const stats = yield* pool.stats
+  assert.strictEqual(stats.used, 0)
+})
+
+it.layer(database({ maxConnections: 2 }), { excludeTestServices: true })("COPY", (it) => {
+  it.effect("text, CSV and binary, in and out", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* sql`create table formats (id int primary key, "na""me" text)`
+      const columns = ["id", "na\"me"]
+      const csv = yield* Stream.make("name,x\n1,\"a,b\"\n", "2,\n", "3,\"\"\n").pipe(
+        Stream.run(Copy.sink({ table: "formats", columns, format: "csv", header: true }))
+      )
+      assert.deepStrictEqual(csv, { rows: 3, bytes: 23 })
+      assert.deepStrictEqual(yield* sql`select * from formats order by id`, [
+        { id: 1, "na\"me": "a,b" },
+        { id: 2, "na\"me": null },
+        { id: 3, "na\"me": "" }
+      ])
+      for (const format of ["text", "csv", "binary"] as const) {
+        const data = yield* Stream.runCollect(Copy.stream({ table: "formats", columns, format }))
+        yield* sql`truncate formats`
+        const copied = yield* Stream.run(Stream.fromArray(data), Copy.sink({ table: "formats", columns, format }))
+        assert.strictEqual(copied.rows, 3, format)
+        assert.deepStrictEqual(yield* sql`select count(*)::int as n, max("na""me") as m from formats`, [
+          { n: 3, m: "a,b" }
+        ])
+      }
+      const query = yield* Stream.runCollect(
+        Copy.stream({ query: "select id from formats where id < 3 order by id", delimiter: "'", null: "\\n'" })
+      ).pipe(Effect.result)
+      assert.strictEqual(query._tag, "Failure")
+      const good = yield* Stream.runCollect(
+        Copy.stream({ query: "values (1, null), (2, 'x')", format: "csv", delimiter: "'", null: "it\\s", quote: "~" })
+      )
+      assert.strictEqual(text(good), "1'it\\s\n2'x\n")
+      yield* isClean
+    }))
+
+  it.effect("belongs to the transaction around it", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* sql`create table inside (id int, name text)`
+      const failed = yield* lines(1000).pipe(
+        Stream.run(Copy.sink({ table: "inside" })),
+        Effect.andThen(sql`select count(*)::int as n from inside`),
+        Effect.flatMap(([row]) => Effect.fail(row!["n"])),
+        Transaction.run(),
+        Effect.flip
+      )
+      assert.strictEqual(failed as unknown, 1000)
+      assert.deepStrictEqual(yield* sql`select * from inside`, [])
+      yield* lines(10).pipe(Stream.run(Copy.sink({ table: "inside" })), Transaction.run())
+      assert.deepStrictEqual(yield* sql`select count(*)::int as n from inside`, [{ n: 10 }])
+    }))
+
+  it.effect("stopping the stream early, at any row", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      const source = { query: "select n, repeat('x', 100) from generate_series(1, 200000) n" }
+      for (const rows of [0, 1, 2, 999, 5000, 150_000]) {
+        const taken = yield* Copy.stream(source).pipe(Stream.take(rows), Stream.runCollect)
+        assert.strictEqual(taken.length, rows)
+        assert.deepStrictEqual(yield* sql`select 1 as one`, [{ one: 1 }])
+        yield* Effect.gen(function*() {
+          yield* sql`create temporary table if not exists mark (n int) on commit drop`
+          const taken = yield* Copy.stream(source).pipe(Stream.take(rows), Stream.runCollect)
+          assert.strictEqual(taken.length, rows)
+          yield* sql`insert into mark values (${rows})`
+          assert.deepStrictEqual(yield* sql`select n from mark`, [{ n: rows }])
+        }).pipe(Transaction.run())
+      }
+      yield* isClean
+    }), 60_000)
+
+  it.effect("an input that fails leaves no row and says so", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* sql`create table half (id int, name text)`
+      const boom = yield* lines(50_000).pipe(
+        Stream.concat(Stream.fail("boom")),
+        Stream.run(Copy.sink({ table: "half" })),
+        Effect.flip
+      )
+      assert.strictEqual(boom, "boom")
+      assert.deepStrictEqual(yield* sql`select * from half`, [])
+      yield* isClean
+    }))
+
+  it.effect("interruption leaves no row and a connection that works", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      const pool = yield* Pool.Pool
+      yield* sql`create table cut (id int, name text)`
+      const created = (yield* pool.stats).created
+      for (const after of [1, 100, 20_000]) {
+        const reached = yield* Deferred.make<void>()
+        const fiber = yield* lines(after).pipe(
+          Stream.concat(Stream.unwrap(Effect.as(Deferred.succeed(reached, undefined), Stream.never))),
+          Stream.run(Copy.sink({ table: "cut" })),
+          Effect.forkChild
+        )
+        yield* Deferred.await(reached)
+        yield* Fiber.interrupt(fiber)
+        assert.deepStrictEqual(yield* sql`select * from cut`, [])
+      }
+      yield* isClean
+      assert.isAtMost((yield* pool.stats).created - created, 1)
+    }))
+
+  it.effect("an error of the server names the row and the column, and not the value", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* sql`create table typed (id int primary key, name text)`
+      const error = yield* lines(70_000).pipe(
+        Stream.concat(Stream.make("s3cret\tx\n")),
+        Stream.run(Copy.sink({ table: "typed" })),
+        sqlFailure
+      )
+      assert.notInclude(error.message, "s3cret")
+      assert.include(error.message, "row 70001, column \"id\"")
+      const extent = Copy.extentOf(error)!
+      assert.strictEqual(extent.row, 70_001)
+      assert.strictEqual(extent.column, "id")
+      assert.isAbove(extent.bytes, 65_536)
+      assert.isTrue(Outcome.isNotApplied(error))
+      assert.deepStrictEqual(yield* sql`select * from typed`, [])
+      // The error may be there long before the data has ended.
+      const early = yield* Stream.make("1\tx\n1\ty\n").pipe(
+        Stream.concat(lines(500_000)),
+        Stream.run(Copy.sink({ table: "typed" })),
+        sqlFailure
+      )
+      assert.strictEqual(early.reason._tag, "UniqueViolation")
+      yield* isClean
+    }), 60_000)
+
+  it.effect("the wrong direction, no COPY at all, two in one", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* sql`create table wrong (id int)`
+      for (
+        const attempt of [
+          Stream.run(Stream.make("1\n"), Copy.sink("copy wrong to stdout")),
+          Stream.run(Stream.make("1\n"), Copy.sink("select 1")),
+          Stream.run(Stream.make("1\n"), Copy.sink("")),
+          Stream.run(Stream.make("1\n"), Copy.sink("copy wrong from stdin; copy wrong from stdin")),
+          Stream.run(Stream.make("1\n"), Copy.sink("copy wrong fr\0om stdin")),
+          Stream.runDrain(Copy.stream("copy wrong from stdin")),
+          Stream.runDrain(Copy.stream("select 1")),
+          Stream.runDrain(Copy.stream({ table: "nobody" }))
+        ]
+      ) {
+        yield* sqlFailure(attempt)
+        yield* isClean
+        assert.deepStrictEqual(yield* sql`select * from wrong`, [])
+      }
+    }))
+
+  it.effect("holds back a source that is faster than its reader", () =>
+    Effect.gen(function*() {
+      const before = process.memoryUsage.rss()
+      let peak = 0
+      const rows = yield* Copy.stream({
+        query: "select n, repeat('x', 1000) from generate_series(1, 150000) n"
+      }).pipe(
+        Stream.tap(() => Effect.sync(() => peak = Math.max(peak, process.memoryUsage.rss()))),
+        Stream.mapEffect((row, n) => n % 20_000 === 0 ? Effect.as(Effect.sleep("30 millis"), row) : Effect.succeed(row)),
+        Stream.run(Sink.count)
+      )
+      assert.strictEqual(rows, 150_000)
+      assert.isBelow(peak - before, 120 * 1024 * 1024)
+    }), 60_000)
+})
+
+it.live(
+  "a connection that is cut anywhere: all rows or none, and no connection is lost",
+  () =>
+    Effect.gen(function*() {
+      const url = yield* freshDatabase()
+      const proxy = yield* FaultProxy.make(url)
+      const random = seed(6)
+      yield* Effect.gen(function*() {
+        const sql = yield* SqlClient
+        const pool = yield* Pool.Pool
+        yield* sql`create table fire (run int, id int, name text)`
+        const rows = 2_000
+        for (let run = 0; run < 40; run++) {
+          const at = `seed ${random.value}, run ${run}`
+          const cutAt = random.int(0, 45_000)
+          let sent = 0
+          const result = yield* Stream.range(1, rows).pipe(
+            Stream.map((n) => `${run}\t${n}\trow ${n}\n`),
+            Stream.rechunk(random.int(1, 200)),
+            Stream.tap((line) =>
+              Effect.suspend(() => {
+                const before = sent
+                sent += line.length
+                return before < cutAt && sent >= cutAt ? proxy.cutAll : Effect.void
+              })
+            ),
+            Stream.run(Copy.sink({ table: "fire" })),
+            Effect.result
+          )
+          const [row] = yield* sql`select count(*)::int as n from fire where run = ${run}`
+          const there = row!["n"] as number
+          assert.isTrue(there === 0 || there === rows, `${there} rows, ${at}`)
+          if (result._tag === "Success") assert.strictEqual(there, rows, at)
+          else {
+            const error = result.failure
+            assert.strictEqual(error._tag, "SqlError", at)
+            assert.isDefined(Copy.extentOf(error), at)
+            if (Outcome.isNotApplied(error) || Outcome.isNotSent(error)) assert.strictEqual(there, 0, at)
+          }
+          const stats = yield* pool.stats
+          assert.strictEqual(stats.used, 0, at)
+        }
+        yield* isClean
+      }).pipe(Effect.provide(databaseAt(proxy.url, { maxConnections: 3 })))
+    }).pipe(Effect.scoped),
+  120_000
+)
+
+it.live.skipIf(!PostgresServer.isInstalled())(
+  "a server that is killed under a COPY has all of its rows afterwards, or none",
+  () =>
+    Effect.gen(function*() {
+      const server = yield* PostgresServer.make()
+      yield* server.query("create table killed (run int, id int)")
+      const rows = 30_000
+      yield* Effect.gen(function*() {
+        const sql = yield* SqlClient
+        const pool = yield* Pool.Pool
+        // The last kill comes when everything was sent and the end of the data was not.
+        for (const [run, killAt] of [1, 10_000, rows].entries()) {
+          const error = yield* Stream.range(1, rows).pipe(
+            Stream.mapEffect((n) => Effect.as(n === killAt ? server.kill : Effect.void, `${run}\t${n}\n`)),
+            Stream.run(Copy.sink({ table: "killed" })),
+            sqlFailure
+          )
+          assert.isTrue(Outcome.isNotSent(error) || Outcome.isNotApplied(error), error.message)
+          yield* server.start
+          assert.deepStrictEqual(yield* sql`select count(*)::int as n from killed`, [{ n: 0 }])
+        }
+        assert.deepStrictEqual(yield* Stream.make("7\t7\n").pipe(Stream.run(Copy.sink({ table: "killed" }))), {
+          rows: 1,
+          bytes: 4
+        })
+        assert.strictEqual((yield* pool.stats).used, 0)
+      }).pipe(Effect.provide(databaseAt(server.url, { maxConnections: 2 })))
+    }).pipe(Effect.scoped),
+  60_000
+)
