@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
+import { X509Certificate } from "node:crypto"
 import { readFileSync } from "node:fs"
 import { userInfo } from "node:os"
 import * as Tls from "node:tls"
@@ -165,6 +166,9 @@ const check = (options: PostgresOptions): Result.Result<Resolved, InvalidOption>
       const guess = nearest(name, optionNames)
       yield* invalid(name, guess === undefined ? "does not exist" : `does not exist: did you mean \`${guess}\`?`)
     }
+    if (options.url !== undefined && !Redacted.isRedacted(options.url)) {
+      yield* invalid("url", "must be a `Redacted`, for it may contain a password")
+    }
     const url: Url.UrlOptions = options.url === undefined ? {} : yield* Url.parse(Redacted.value(options.url))
 
     // Where the server is.
@@ -193,6 +197,9 @@ const check = (options: PostgresOptions): Result.Result<Resolved, InvalidOption>
       database: database ?? username
     })
     const password = options.password ?? (url.password === undefined ? undefined : Redacted.make(url.password))
+    if (password !== undefined && !Redacted.isRedacted(password) && !Effect.isEffect(password)) {
+      yield* invalid("password", "must be a `Redacted`, or an Effect that provides one")
+    }
     if (Redacted.isRedacted(password) && String(Redacted.value(password)).includes("\u0000")) {
       yield* invalid("password", "must not contain a NUL")
     }
@@ -438,13 +445,13 @@ const certificates = (files: {
     const loaded: Tls.ConnectionOptions = {}
     if (files.sslrootcert !== undefined && files.sslrootcert !== "system") {
       loaded.ca = yield* readFile("sslrootcert", files.sslrootcert)
-      yield* checkContext("sslrootcert", { ca: loaded.ca })
+      yield* usable("sslrootcert", () => new X509Certificate(loaded.ca as Buffer))
     }
     if (files.sslcert !== undefined && files.sslkey !== undefined) {
       loaded.cert = yield* readFile("sslcert", files.sslcert)
-      yield* checkContext("sslcert", { cert: loaded.cert })
+      yield* usable("sslcert", () => new X509Certificate(loaded.cert as Buffer))
       loaded.key = yield* readFile("sslkey", files.sslkey)
-      yield* checkContext("sslkey", { cert: loaded.cert, key: loaded.key })
+      yield* usable("sslkey", () => Tls.createSecureContext({ cert: loaded.cert, key: loaded.key }))
     }
     return loaded
   })
@@ -455,12 +462,10 @@ const readFile = (option: string, path: string): Result.Result<Buffer, InvalidOp
     catch: (cause) => invalidOption(option, `names a file that cannot be read: ${describeError(cause)}`)
   })
 
-const checkContext = (
-  option: string,
-  options: Tls.SecureContextOptions
-): Result.Result<Tls.SecureContext, InvalidOption> =>
+/** Of an authority's file that is none, TLS itself would not say a word. */
+const usable = (option: string, evaluate: () => unknown): Result.Result<unknown, InvalidOption> =>
   Result.try({
-    try: () => Tls.createSecureContext(options),
+    try: evaluate,
     catch: (cause) => invalidOption(option, `names a file that TLS cannot use: ${describeError(cause)}`)
   })
 
