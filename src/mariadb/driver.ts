@@ -1,0 +1,385 @@
+/** The MariaDB connector: its callback API, its single connections, and none of its pool. */
+import * as mariadb from "mariadb/callback"
+import type { Readable } from "node:stream"
+import type {
+  ConnectOptions,
+  Driver,
+  DriverConnection,
+  Receiver,
+  Result,
+  RowSource,
+  StreamReceiver
+} from "../mysql-common/Driver.ts"
+import type { Parameter } from "../mysql-common/parameters.ts"
+import { type Column, Kind, type Ok, toInteger } from "../mysql-common/results.ts"
+import { StatementCache } from "../mysql-common/StatementCache.ts"
+
+/** What the connector answers without rows. */
+interface OkPacket {
+  readonly affectedRows: number
+  readonly insertId: bigint
+  readonly warningStatus: number
+}
+
+/** A column as the connector describes it. */
+interface Field {
+  readonly columnType: number
+  readonly scale: number
+  readonly collation: { readonly index: number }
+  readonly name: () => string
+  readonly isSet: () => boolean
+  readonly isDataTypeFormatJson: () => boolean
+}
+
+type Answer = (error: unknown, rows?: unknown, fields?: unknown) => void
+
+/** What we use of the connector, as it is: its types leave out the options of `Prepare.execute`. */
+interface Connection {
+  readonly threadId: number
+  readonly info: { readonly status: number }
+  readonly serverVersion: () => string
+  readonly connect: (callback: (error: unknown) => void) => void
+  readonly query: (options: QueryOptions, callback: Answer) => void
+  readonly execute: (options: QueryOptions, values: ReadonlyArray<unknown>, callback: Answer) => void
+  readonly prepare: (sql: string, callback: (error: unknown, prepared?: Prepared) => void) => void
+  readonly queryStream: (options: QueryOptions) => Readable
+  readonly ping: (callback: (error: unknown) => void) => void
+  readonly reset: (callback: (error: unknown) => void) => void
+  readonly end: (callback: () => void) => void
+  readonly on: (event: "error", listener: (error: unknown) => void) => void
+}
+
+interface QueryOptions {
+  readonly sql: string
+  readonly rowsAsArray?: boolean
+}
+
+interface Prepared {
+  readonly parameterCount: number
+  readonly execute: (values: ReadonlyArray<unknown>, options: object | undefined, callback: Answer) => void
+  readonly executeStream: (values: ReadonlyArray<unknown>, options: object | undefined) => Readable
+  readonly close: () => void
+}
+
+const Type = {
+  Timestamp: 7,
+  LongLong: 8,
+  Time: 11,
+  DateTime: 12,
+  VarChar: 15,
+  Bit: 16,
+  Json: 245,
+  TinyBlob: 249,
+  String: 254
+} as const
+
+const binaryCollation = 63
+
+const kindOf = (field: Field): Kind => {
+  switch (field.columnType) {
+    case Type.LongLong:
+      return Kind.Integer
+    case Type.Json:
+      return Kind.Json
+    case Type.Time:
+      return Kind.Time
+    case Type.DateTime:
+    case Type.Timestamp:
+      return Kind.DateTime
+    case Type.Bit:
+      return Kind.Bytes
+  }
+  if (field.isDataTypeFormatJson()) return Kind.Json
+  if (field.isSet()) return Kind.Set
+  return field.collation.index === binaryCollation &&
+      (field.columnType >= Type.TinyBlob && field.columnType <= Type.String || field.columnType === Type.VarChar)
+    ? Kind.Bytes
+    : Kind.Plain
+}
+
+const noColumns: ReadonlyArray<Column> = []
+
+const columnsOf = (fields: ReadonlyArray<Field>): ReadonlyArray<Column> => {
+  // The fields of a prepared statement are the same every time.
+  const known = described.get(fields)
+  if (known !== undefined) return known
+  const columns = fields.every((field) => kindOf(field) === Kind.Plain)
+    ? noColumns
+    : fields.map((field): Column => ({ name: field.name(), kind: kindOf(field), decimals: field.scale }))
+  described.set(fields, columns)
+  return columns
+}
+
+const described = new WeakMap<ReadonlyArray<Field>, ReadonlyArray<Column>>()
+
+const okOf = (packet: OkPacket): Ok => ({
+  affectedRows: Number(packet.affectedRows),
+  insertId: toInteger(packet.insertId),
+  warningStatus: packet.warningStatus
+})
+
+const isField = (value: unknown): boolean => typeof value === "object" && value !== null && "columnType" in value
+
+/** An instant in UTC for a connector that only knows the process's own time zone. */
+class UtcDate extends Date {
+  override getFullYear(): number {
+    return this.getUTCFullYear()
+  }
+  override getMonth(): number {
+    return this.getUTCMonth()
+  }
+  override getDate(): number {
+    return this.getUTCDate()
+  }
+  override getHours(): number {
+    return this.getUTCHours()
+  }
+  override getMinutes(): number {
+    return this.getUTCMinutes()
+  }
+  override getSeconds(): number {
+    return this.getUTCSeconds()
+  }
+  override getMilliseconds(): number {
+    return this.getUTCMilliseconds()
+  }
+}
+
+/** Large integers are sent as integers: arithmetic with a double would lose the digits of a decimal. */
+const encode = (params: ReadonlyArray<Parameter>): ReadonlyArray<unknown> => {
+  let encoded: Array<unknown> | undefined
+  for (let index = 0; index < params.length; index++) {
+    const value = params[index]!
+    if (typeof value === "number") {
+      if ((value | 0) !== value && Number.isSafeInteger(value)) (encoded ??= params.slice())[index] = BigInt(value)
+    } else if (value instanceof Date) (encoded ??= params.slice())[index] = new UtcDate(value.getTime())
+  }
+  return encoded ?? params
+}
+
+/** What is done with a text: once it is prepared, run and closed in one go; whoever comes back is kept. */
+interface Kept {
+  prepared: Prepared | undefined
+  isPreparing: boolean
+}
+
+const asArraysOption = { rowsAsArray: true }
+
+class MariadbConnection implements DriverConnection {
+  readonly threadId: number
+  readonly serverVersion: string
+  private readonly connection: Connection
+  private readonly cache: StatementCache<Kept>
+
+  constructor(connection: Connection, preparedStatements: number) {
+    this.connection = connection
+    this.threadId = connection.threadId
+    this.serverVersion = connection.serverVersion()
+    this.cache = new StatementCache(preparedStatements, (_, kept) => kept.prepared?.close())
+  }
+
+  private deliver(receiver: Receiver, error: unknown, rows: unknown, fields: unknown): void {
+    if (error !== null && error !== undefined) return receiver.onError(error, true)
+    const { status } = this.connection.info
+    if (!Array.isArray(rows)) return receiver.onOk(okOf(rows as OkPacket), status)
+    const all = fields as ReadonlyArray<unknown>
+    if (isField(all[0])) return receiver.onRows(rows, columnsOf(all as ReadonlyArray<Field>), status)
+    receiver.onMany(
+      rows.map((result: unknown, index): Result =>
+        Array.isArray(result)
+          ? { rows: result, columns: columnsOf(all[index] as ReadonlyArray<Field>) }
+          : { ok: okOf(result as OkPacket) }
+      ),
+      status
+    )
+  }
+
+  query(sql: string, asArrays: boolean, receiver: Receiver): void {
+    this.connection.query(
+      asArrays ? { sql, rowsAsArray: true } : { sql },
+      (error, rows, fields) => this.deliver(receiver, error, rows, fields)
+    )
+  }
+
+  execute(sql: string, params: ReadonlyArray<Parameter>, asArrays: boolean, receiver: Receiver): void {
+    const values = encode(params)
+    const kept = this.cache.get(sql)
+    if (kept === undefined) this.cache.set(sql, { prepared: undefined, isPreparing: false })
+    else if (kept.prepared !== undefined) return this.run(kept.prepared, values, asArrays, receiver)
+    else if (!kept.isPreparing) {
+      kept.isPreparing = true
+      this.connection.prepare(sql, (error, prepared) => {
+        kept.isPreparing = false
+        if (prepared === undefined) return receiver.onError(error, false)
+        // It may have been evicted meanwhile.
+        if (this.cache.get(sql) === kept) kept.prepared = prepared
+        this.run(prepared, values, asArrays, receiver)
+        if (kept.prepared === undefined) prepared.close()
+      })
+      return
+    }
+    this.connection.execute(
+      asArrays ? { sql, rowsAsArray: true } : { sql },
+      values,
+      (error, rows, fields) => this.deliver(receiver, error, rows, fields)
+    )
+  }
+
+  private run(prepared: Prepared, values: ReadonlyArray<unknown>, asArrays: boolean, receiver: Receiver): void {
+    if (values.length !== prepared.parameterCount) {
+      return receiver.onError(
+        new Error(
+          `the statement has ${prepared.parameterCount} placeholders, but there are ${values.length} parameters`
+        ),
+        false
+      )
+    }
+    prepared.execute(values, asArrays ? asArraysOption : undefined, (error, answer) => {
+      if (error !== null && error !== undefined) return receiver.onError(error, true)
+      const [rows, fields] = answer as [unknown, unknown]
+      this.deliver(receiver, undefined, rows, fields)
+    })
+  }
+
+  stream(
+    sql: string,
+    params: ReadonlyArray<Parameter> | undefined,
+    asArrays: boolean,
+    receiver: StreamReceiver
+  ): RowSource {
+    const source = new StreamSource(receiver)
+    const options = asArrays ? asArraysOption : undefined
+    if (params === undefined) {
+      source.read(this.connection.queryStream({ sql, ...options }))
+      return source
+    }
+    this.connection.prepare(sql, (error, prepared) => {
+      if (prepared === undefined) return receiver.onError(error)
+      if (params.length !== prepared.parameterCount) {
+        prepared.close()
+        return receiver.onError(
+          new Error(
+            `the statement has ${prepared.parameterCount} placeholders, but there are ${params.length} parameters`
+          )
+        )
+      }
+      source.read(prepared.executeStream(encode(params), options), () => prepared.close())
+    })
+    return source
+  }
+
+  forget(sql: string): void {
+    this.cache.delete(sql)?.prepared?.close()
+  }
+
+  ping(done: (error: unknown) => void): void {
+    this.connection.ping(done)
+  }
+
+  resetSession(done: (error: unknown) => void): void {
+    this.cache.clear()
+    this.connection.reset(done)
+  }
+
+  quit(): void {
+    this.connection.end(() => {})
+  }
+
+  onTrouble(listener: (error: unknown) => void): void {
+    this.connection.on("error", listener)
+  }
+}
+
+/** Rows of a readable stream, as they come. */
+class StreamSource implements RowSource {
+  private readonly receiver: StreamReceiver
+  private readable: Readable | undefined = undefined
+  private isPaused = false
+
+  constructor(receiver: StreamReceiver) {
+    this.receiver = receiver
+  }
+
+  read(readable: Readable, ended?: () => void): void {
+    const { receiver } = this
+    let hasRows = false
+    let isOver = false
+    this.readable = readable
+    readable.on("fields", (fields: ReadonlyArray<Field>) => {
+      hasRows = true
+      receiver.onColumns(columnsOf(fields))
+    })
+    readable.on("data", (row: unknown) => {
+      if (hasRows) receiver.onRow(row)
+    })
+    readable.on("error", (error: unknown) => {
+      if (isOver) return
+      isOver = true
+      ended?.()
+      receiver.onError(error)
+    })
+    readable.on("end", () => {
+      if (isOver) return
+      isOver = true
+      ended?.()
+      receiver.onEnd()
+    })
+    if (this.isPaused) readable.pause()
+  }
+
+  pause(): void {
+    this.isPaused = true
+    this.readable?.pause()
+  }
+
+  resume(): void {
+    this.isPaused = false
+    this.readable?.resume()
+  }
+}
+
+const connect: Driver["connect"] = (options: ConnectOptions, done) => {
+  const { tls } = options
+  const connection = mariadb.createConnection({
+    stream: () => options.openSocket(),
+    host: options.host,
+    port: options.port,
+    user: options.user,
+    // The limit is ours.
+    connectTimeout: 0,
+    compress: options.compress,
+    connectAttributes: options.connectAttributes,
+    allowPublicKeyRetrieval: options.allowPublicKeyRetrieval,
+    pipelining: true,
+    permitLocalInfile: false,
+    permitRedirect: false,
+    // Statements are kept by us.
+    prepareCacheLength: 0,
+    metaAsArray: true,
+    checkDuplicate: false,
+    dateStrings: true,
+    jsonStrings: true,
+    bitOneIsBoolean: false,
+    // Its messages would show parameters.
+    logParam: false,
+    logger: { warning: () => {} },
+    ...(options.password === undefined ? {} : { password: options.password }),
+    ...(options.database === undefined ? {} : { database: options.database }),
+    ...(tls === undefined ? {} : {
+      ssl: {
+        ...tls.material,
+        host: options.host,
+        rejectUnauthorized: tls.verify,
+        ...(tls.verifyName ? {} : { checkServerIdentity: () => undefined })
+      }
+    })
+  } as never) as unknown as Connection
+  connection.on("error", () => {})
+  connection.connect((error) =>
+    error === null || error === undefined
+      ? done(undefined, new MariadbConnection(connection, options.preparedStatements))
+      : done(error, undefined)
+  )
+}
+
+export const driver: Driver = { name: "mariadb", module: "Mariadb", canPipeline: true, connect }

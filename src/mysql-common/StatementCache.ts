@@ -1,0 +1,43 @@
+/** Prepared statements by text, bounded. What was not used since the last time round goes first. */
+export class StatementCache<A> {
+  private readonly entries = new Map<string, { readonly value: A; used: boolean }>()
+  private readonly limit: number
+  private readonly evict: (sql: string, value: A) => void
+
+  constructor(limit: number, evict: (sql: string, value: A) => void) {
+    this.limit = limit
+    this.evict = evict
+  }
+
+  get(sql: string): A | undefined {
+    const entry = this.entries.get(sql)
+    if (entry === undefined) return undefined
+    entry.used = true
+    return entry.value
+  }
+
+  set(sql: string, value: A): void {
+    while (this.entries.size >= this.limit) {
+      const [oldest, entry] = this.entries.entries().next().value!
+      this.entries.delete(oldest)
+      if (entry.used) {
+        entry.used = false
+        this.entries.set(oldest, entry)
+      } else {
+        this.evict(oldest, entry.value)
+      }
+    }
+    this.entries.set(sql, { value, used: false })
+  }
+
+  /** Takes a statement out. */
+  delete(sql: string): A | undefined {
+    const entry = this.entries.get(sql)
+    this.entries.delete(sql)
+    return entry?.value
+  }
+
+  clear(): void {
+    this.entries.clear()
+  }
+}

@@ -1,0 +1,330 @@
+/**
+ * What can be told of a statement from its text: whether it may share a connection, whether it leaves something behind
+ * in the session, and whether it ends a transaction.
+ *
+ * The text is only read as far as that needs. Where it does not tell, such as for CALL, the worst is assumed for the
+ * session, and the server's status flags are the evidence for the transaction.
+ */
+
+/** What is known of a statement before it runs. */
+export interface Profile {
+  /** Its first words, for messages: `CREATE TABLE`. */
+  readonly words: string
+  /** Whether it does nothing but read or write rows, so that others may be behind it on the wire. */
+  readonly plain: boolean
+  /** Whether what it does may outlive the borrower: a setting, a variable, a temporary table, a lock. */
+  readonly changesSession: boolean
+  /** Whether it ends an open transaction: `commits` without being asked to, or because it is `control`. */
+  readonly ends: "no" | "commits" | "control"
+  /** Whether it begins a new transaction or ends one by ROLLBACK: allowed where another has been given up. */
+  readonly clears: boolean
+}
+
+const plain = (words: string): Profile => ({ words, plain: true, changesSession: false, ends: "no", clears: false })
+
+const profile = (words: string, rest: Partial<Profile>): Profile => ({ ...plain(words), plain: false, ...rest })
+
+/** Statements that only read or write rows. */
+const rowStatements = new Set([
+  "SELECT",
+  "INSERT",
+  "UPDATE",
+  "DELETE",
+  "REPLACE",
+  "WITH",
+  "VALUES",
+  "TABLE",
+  "SHOW",
+  "EXPLAIN",
+  "DESC",
+  "DESCRIBE",
+  "DO",
+  "CHECKSUM",
+  "HELP",
+  ""
+])
+
+/** Statements that commit an open transaction first. */
+const committing = new Set([
+  "ALTER",
+  "CACHE",
+  "CHANGE",
+  "CHECK",
+  "CREATE",
+  "DROP",
+  "FLUSH",
+  "GRANT",
+  "IMPORT",
+  "INSTALL",
+  "LOCK",
+  "OPTIMIZE",
+  "RENAME",
+  "REPAIR",
+  "RESET",
+  "RESTART",
+  "REVOKE",
+  "SHUTDOWN",
+  "STOP",
+  "TRUNCATE",
+  "UNINSTALL",
+  "UNLOCK"
+])
+
+/** What a plain statement can do to its session: user variables and locks by name. */
+const sessionEffects = /@[\w.$`'"]*\s*:=|\binto\s+@|\b(?:get_lock|release_lock|release_all_locks)\s*\(/i
+
+/** Tells what can be told. */
+export const profileOf = (sql: string): Profile => {
+  const reader = new Reader(sql)
+  const first = reader.word()
+  if (rowStatements.has(first)) {
+    return sessionEffects.test(sql) ? profile(first, { changesSession: true }) : plain(first)
+  }
+  const second = reader.word()
+  const words = second === "" ? first : `${first} ${second}`
+  switch (first) {
+    case "SET":
+      switch (second) {
+        case "GLOBAL":
+        case "PERSIST":
+        case "PERSIST_ONLY":
+        case "DEFAULT":
+          return profile(words, {})
+        case "PASSWORD":
+          return profile(words, { ends: "commits" })
+        default:
+          return profile(words, { changesSession: true })
+      }
+    case "BEGIN":
+      return second === "NOT"
+        ? profile("BEGIN NOT ATOMIC", { changesSession: true })
+        : profile(words, { ends: "control", clears: true })
+    case "START":
+      return second === "TRANSACTION"
+        ? profile(words, { ends: "control", clears: true })
+        : profile(words, { ends: "commits" })
+    case "COMMIT":
+      return profile(words, { ends: "control" })
+    case "ROLLBACK": {
+      const to = second === "TO" || second === "WORK" && reader.word() === "TO"
+      return to ? profile("ROLLBACK TO", {}) : profile(words, { ends: "control", clears: true })
+    }
+    case "ANALYZE":
+      // MariaDB's ANALYZE of a statement runs it and tells how.
+      return second === "TABLE" || second === "LOCAL" || second === "NO_WRITE_TO_BINLOG"
+        ? profile(words, { ends: "commits" })
+        : profile(words, {})
+    case "XA":
+      return profile(words, { ends: "control", changesSession: true })
+    case "SAVEPOINT":
+    case "RELEASE":
+    case "KILL":
+    case "LOAD":
+      return profile(words, first === "LOAD" && second === "INDEX" ? { ends: "commits" } : {})
+    case "CREATE":
+    case "DROP": {
+      let word = second
+      if (word === "OR") {
+        reader.word()
+        word = reader.word()
+      }
+      return word === "TEMPORARY"
+        ? profile(`${first} TEMPORARY`, { changesSession: true })
+        : profile(`${first} ${word}`, { ends: "commits" })
+    }
+    case "LOCK":
+    case "UNLOCK":
+    case "FLUSH":
+      return profile(words, { ends: "commits", changesSession: true })
+    default:
+      // CALL, EXECUTE, PREPARE, USE, HANDLER, compound statements, and what is not known.
+      return committing.has(first) ? profile(words, { ends: "commits" }) : profile(words, { changesSession: true })
+  }
+}
+
+/** Profiles by text, bounded: statements that are built from values would otherwise stay for ever. */
+export class Profiles {
+  private readonly known = new Map<string, Profile>()
+  private readonly limit: number
+
+  constructor(limit: number) {
+    this.limit = limit
+  }
+
+  get(sql: string): Profile {
+    let found = this.known.get(sql)
+    if (found === undefined) {
+      found = profileOf(sql)
+      if (this.known.size >= this.limit) this.known.delete(this.known.keys().next().value!)
+      this.known.set(sql, found)
+    }
+    return found
+  }
+}
+
+const isSpace = (code: number): boolean => code === 32 || code >= 9 && code <= 13
+
+const isWordPart = (code: number): boolean =>
+  code >= 97 && code <= 122 || code >= 65 && code <= 90 || code === 95 || code >= 48 && code <= 57
+
+/** Reads words, past white space, comments and opening parentheses. */
+class Reader {
+  private readonly sql: string
+  private at = 0
+
+  constructor(sql: string) {
+    this.sql = sql
+  }
+
+  word(): string {
+    const { sql } = this
+    this.at = skipBlank(sql, this.at)
+    const start = this.at
+    while (this.at < sql.length && isWordPart(sql.charCodeAt(this.at))) this.at++
+    return sql.slice(start, this.at).toUpperCase()
+  }
+}
+
+/** The next position that is neither white space, comment, parenthesis nor semicolon. */
+const skipBlank = (sql: string, from: number): number => {
+  let at = from
+  while (at < sql.length) {
+    const code = sql.charCodeAt(at)
+    if (isSpace(code) || code === 40 || code === 59) {
+      at++
+    } else if (code === 47 && sql.charCodeAt(at + 1) === 42) {
+      // What stands in /*! and /*M! is executed.
+      const executed = /^\/\*M?!\d*/.exec(sql.slice(at, at + 12))
+      at = executed === null ? endOfComment(sql, at) : at + executed[0].length
+    } else if (code === 42 && sql.charCodeAt(at + 1) === 47) {
+      at += 2
+    } else if (isLineComment(sql, at)) {
+      at = endOfLine(sql, at)
+    } else {
+      break
+    }
+  }
+  return at
+}
+
+const isLineComment = (sql: string, at: number): boolean => {
+  const code = sql.charCodeAt(at)
+  if (code === 35) return true
+  if (code !== 45 || sql.charCodeAt(at + 1) !== 45) return false
+  const next = sql.charCodeAt(at + 2)
+  return Number.isNaN(next) || next <= 32
+}
+
+const endOfLine = (sql: string, at: number): number => {
+  const end = sql.indexOf("\n", at)
+  return end < 0 ? sql.length : end + 1
+}
+
+const endOfComment = (sql: string, at: number): number => {
+  const end = sql.indexOf("*/", at + 2)
+  return end < 0 ? sql.length : end + 2
+}
+
+/** The position after a string or a quoted identifier that begins at `at`. */
+const endOfQuoted = (sql: string, at: number, noBackslashEscapes: boolean): number => {
+  const quote = sql.charCodeAt(at)
+  const escapes = quote !== 96 && !noBackslashEscapes
+  let index = at + 1
+  while (index < sql.length) {
+    const code = sql.charCodeAt(index)
+    if (code === 92 && escapes) index += 2
+    else if (code === quote) {
+      if (sql.charCodeAt(index + 1) !== quote) return index + 1
+      index += 2
+    } else index++
+  }
+  return sql.length
+}
+
+/** A text cut at its placeholders: one more piece than there are placeholders. */
+export interface Pieces {
+  readonly texts: ReadonlyArray<string>
+}
+
+/**
+ * Cuts a text into statements, and each of them at its placeholders. What looks like a semicolon or a placeholder
+ * inside strings, quoted identifiers and comments is none.
+ */
+export const split = (sql: string, noBackslashEscapes: boolean): ReadonlyArray<Pieces> => {
+  const whole = isCompound(sql)
+  const statements: Array<Pieces> = []
+  let texts: Array<string> = []
+  let start = 0
+  let isEmpty = true
+  const end = (at: number) => {
+    texts.push(sql.slice(start, at))
+    if (!isEmpty) statements.push({ texts })
+    texts = []
+    isEmpty = true
+  }
+  let at = 0
+  while (at < sql.length) {
+    const code = sql.charCodeAt(at)
+    switch (code) {
+      case 39:
+      case 34:
+      case 96:
+        isEmpty = false
+        at = endOfQuoted(sql, at, noBackslashEscapes)
+        break
+      case 63:
+        isEmpty = false
+        texts.push(sql.slice(start, at))
+        start = ++at
+        break
+      case 59:
+        if (whole) {
+          at++
+          break
+        }
+        end(at)
+        start = ++at
+        break
+      case 47:
+        if (sql.charCodeAt(at + 1) === 42) {
+          if (/^\/\*M?!/.test(sql.slice(at, at + 4))) {
+            isEmpty = false
+            at += 2
+          } else at = endOfComment(sql, at)
+        } else at++
+        break
+      case 35:
+      case 45:
+        if (isLineComment(sql, at)) at = endOfLine(sql, at)
+        else at++
+        break
+      default:
+        if (!isSpace(code)) isEmpty = false
+        at++
+    }
+  }
+  end(sql.length)
+  return statements
+}
+
+/** Statements that contain statements: their semicolons do not end them. */
+const isCompound = (sql: string): boolean => {
+  const reader = new Reader(sql)
+  switch (reader.word()) {
+    case "CREATE":
+    case "ALTER":
+      return /\b(?:procedure|function|trigger|event|package)\b/i.test(sql)
+    case "BEGIN":
+      return reader.word() === "NOT"
+    case "IF":
+    case "CASE":
+    case "FOR":
+    case "LOOP":
+    case "REPEAT":
+    case "WHILE":
+    case "DECLARE":
+      return true
+    default:
+      return false
+  }
+}
