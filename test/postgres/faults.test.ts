@@ -241,6 +241,19 @@ describe("a network that fails", () => {
       }
     }))
 
+  it.live("a process that is busy for longer than a limit does not blame the server", () =>
+    Effect.gen(function*() {
+      const session = yield* connect({ controlTimeout: "100 millis" })
+      const ping = yield* Effect.forkChild(session.ping, { startImmediately: true })
+      yield* Effect.promise(() => Promise.resolve())
+      yield* Effect.sync(() => {
+        const until = performance.now() + 300
+        while (performance.now() < until);
+      })
+      yield* Fiber.join(ping)
+      assert.isTrue(session.isReady)
+    }))
+
   it.live("a black hole: interruption is immediate, and the session is given up in time", () =>
     Effect.gen(function*() {
       const { proxy, session } = yield* behindProxy({ controlTimeout: "300 millis", connectTimeout: "300 millis" })

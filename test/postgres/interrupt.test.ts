@@ -115,6 +115,16 @@ describe("interruption", () => {
       }
     }))
 
+  it.live("before a statement was written cannot abort the transaction either", () =>
+    Effect.gen(function*() {
+      const session = yield* connect()
+      yield* session.begin({})
+      const fiber = yield* Effect.forkChild(run(session, "selec nonsense"), { startImmediately: true })
+      yield* Fiber.interrupt(fiber)
+      assert.strictEqual(yield* one(session, "select 1"), 1)
+      yield* session.commit
+    }))
+
   it.live("in a transaction lets ROLLBACK through at once", () =>
     Effect.gen(function*() {
       const session = yield* connect()

@@ -56,6 +56,8 @@ export class Planner {
   }
 
   private planWith(entry: Entry, inferred: parameters.Parameters, now: number): void {
+    entry.head = undefined
+    entry.parses = false
     const cache = this.cache
     if (cache === undefined || !entry.prepare || entry.sql.length >= maxTextLength) {
       return this.planOnce(entry, inferred, now)
@@ -188,6 +190,22 @@ export class Planner {
   /** A cycle failed that would have established a name: whether it exists now is not known. */
   onFailed(entry: Entry, prepared: Prepared): void {
     if (entry.parses && prepared.held === Held.Parsing) this.cache?.evict(prepared)
+  }
+
+  /** Nobody waits any more for a statement that has not been written. Leaves of it what others need. */
+  withdraw(entry: Entry): void {
+    const { prepared } = entry
+    if (!entry.parses || prepared === undefined || entry.stage === Stage.Waiting) return
+    if (prepared.users > 1) {
+      // They are bound to the name that this one was to establish, so that much is still done.
+      if (entry.stage === Stage.Run) this.describeOnly(entry, prepared)
+      return
+    }
+    // The server has never heard of the name.
+    prepared.held = Held.Nothing
+    prepared.doomed = false
+    this.cache?.evict(prepared)
+    entry.parses = false
   }
 
   /** An execution has ended, or will never be written. */

@@ -22,7 +22,7 @@ import type { Connection } from "../../Adapter.ts"
 import { RolledBack } from "../../core/RolledBack.ts"
 import type { Begin } from "../../core/TransactionSpec.ts"
 import { beginStatement } from "./begin.ts"
-import { CopyIn, type CopyHost, CopyOut } from "./CopyExchange.ts"
+import { type CopyHost, CopyIn, CopyOut } from "./CopyExchange.ts"
 import { decodeFailure, noColumns, skipField } from "./Description.ts"
 import { Entry, EntryQueue, Mode, Stage } from "./Entry.ts"
 import { lostError, type PgError, pgError, statementError, unknownError } from "./errors.ts"
@@ -448,7 +448,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
       // What is asked for later in a transaction must not overtake, least of all its end.
       if (this.describing > 0 && this.status !== "I") break
       this.pending.shift()
-      if (entry.abandoned && entry.stage !== Stage.Describe) {
+      if (entry.abandoned && !entry.parses) {
         this.planner.release(entry)
         continue
       }
@@ -574,22 +574,21 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
   }
 
   private onRow(entry: Entry, values: ReadonlyArray<unknown>): void {
+    if (decodeFailure.cause !== undefined) this.onUndecodable(entry)
     if (entry.abandoned || entry.failure !== undefined) return
     const { description } = entry
     if (description === undefined || values.length !== description.columns.length) {
       return this.lose({ what: "the server's answer makes no sense: a row does not fit its description" })
     }
-    if (decodeFailure.cause !== undefined) {
-      const { cause, column } = decodeFailure
-      decodeFailure.cause = undefined
-      entry.failure = {
-        what: `the statement ran, but column "${description.columns[column]?.name}" cannot be decoded`,
-        cause
-      }
-      this.parser.readField = skipField
-      return
-    }
     entry.rows.push(entry.mode === Mode.Values ? values : description.row(values))
+  }
+
+  private onUndecodable(entry: Entry): void {
+    const { cause, column } = decodeFailure
+    decodeFailure.cause = undefined
+    const name = entry.description?.columns[column]?.name
+    entry.failure ??= { what: `the statement ran, but column "${name}" cannot be decoded`, cause }
+    this.parser.readField = skipField
   }
 
   private onColumns(entry: Entry, columns: ReadonlyArray<PgProtocol.FieldDescription>): void {
@@ -648,28 +647,34 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
     // In front of what waits, in their order. If there is no such statement, each of the others asks for itself.
     for (let index = followers.length - 1; index >= 0; index--) {
       const follower = followers[index]!
-      if (follower.abandoned) this.planner.release(follower)
-      else if (exists) this.planner.run(follower, prepared)
-      else this.replan(follower)
-      if (!follower.abandoned && follower.stage !== Stage.Waiting) this.pending.unshift(follower)
+      if (follower.abandoned) {
+        this.planner.release(follower)
+      } else if (exists) {
+        this.planner.run(follower, prepared)
+        this.pending.unshift(follower)
+      } else {
+        this.replan(follower)
+      }
     }
     if (!exists) return this.fail(entry, entry.error!)
     if (entry.abandoned) return this.planner.release(entry)
     this.planner.run(entry, prepared)
-    this.again(entry)
-  }
-
-  private again(entry: Entry): void {
     entry.written = false
     this.pending.unshift(entry)
   }
 
+  /** Plans once more and puts in front of what waits. */
   private replan(entry: Entry): void {
     this.planner.release(entry)
-    entry.head = undefined
-    entry.parses = false
+    entry.written = false
     entry.error = undefined
-    this.planner.plan(entry, this.now)
+    // The codec boundary, as in `open`.
+    try {
+      this.planner.plan(entry, this.now)
+    } catch (cause) {
+      return this.refuse(entry, cause)
+    }
+    if (entry.stage !== Stage.Waiting) this.pending.unshift(entry)
   }
 
   private failed(entry: Entry, error: PgProtocol.ErrorFields): void {
@@ -684,8 +689,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
           entry.repeated = true
           entry.prepare = false
           entry.portal?.onRepeat()
-          this.replan(entry)
-          return this.again(entry)
+          return this.replan(entry)
         }
       }
     }
@@ -747,8 +751,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
     entry.abandoned = true
     entry.rows = []
     if (!entry.written) {
-      // Others may already be bound to the name that it was to establish, so that much is still done.
-      if (entry.parses && entry.stage === Stage.Run) this.planner.describeOnly(entry, entry.prepared!)
+      this.planner.withdraw(entry)
       return
     }
     this.awaited--
@@ -827,7 +830,16 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
     const next = earliest(this.inFlight.soonest, this.pending.soonest)
     if (next === undefined) return
     if (next.deadline > this.now) return this.armTimer(next.deadline)
-    this.lose({ what: "the server did not answer in time", expired: next })
+    // If it was this process that had no time, the answer may lie in the socket's buffer: it is read before this runs.
+    setImmediate(this.expire)
+  }
+
+  private readonly expire = (): void => {
+    if (this.end !== undefined) return
+    const next = earliest(this.inFlight.soonest, this.pending.soonest)
+    if (next === undefined) return
+    if (next.deadline > this.now) return this.armTimer(next.deadline)
+    this.lose({ what: `the server has not answered to ${next.operation} in time`, expired: next })
   }
 
   // ---------------------------------------------------------------------------
