@@ -103,8 +103,13 @@ export class Connection {
     })
   }
 
-  query(sql: string, file?: (socket: net.Socket) => void): Promise<unknown> {
-    return this.command(Buffer.concat([Buffer.from([3]), Buffer.from(sql)]), { prepare: false, file })
+  /** A statement in the text protocol. Its rows are shown to `decode`. */
+  query(sql: string, file?: (socket: net.Socket) => void, decode?: Decode): Promise<unknown> {
+    return this.command(Buffer.concat([Buffer.from([3]), Buffer.from(sql)]), {
+      prepare: false,
+      file,
+      ...(decode === undefined ? {} : { decode })
+    })
   }
 
   /** Prepares a statement whose parameters are integers, of which the first is put in at each call. */

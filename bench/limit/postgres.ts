@@ -19,14 +19,14 @@ export interface Prepared {
   readonly decode: Decode
 }
 
-const message = (type: string, ...parts: ReadonlyArray<Buffer>): Buffer => {
+export const message = (type: string, ...parts: ReadonlyArray<Buffer>): Buffer => {
   const body = Buffer.concat(parts)
   const head = Buffer.alloc(5)
   head.write(type, 0, "latin1")
   head.writeInt32BE(body.length + 4, 1)
   return Buffer.concat([head, body])
 }
-const text = (value: string): Buffer => Buffer.from(value + "\0")
+export const text = (value: string): Buffer => Buffer.from(value + "\0")
 const int16 = (value: number): Buffer => Buffer.from([value >> 8, value & 255])
 const int32 = (value: number): Buffer =>
   Buffer.from([value >> 24, (value >> 16) & 255, (value >> 8) & 255, value & 255])
@@ -63,6 +63,8 @@ export class Connection {
   private value: unknown
   private error: Error | undefined
   private scheduled = false
+  /** Is told where in a chunk a piece of a COPY lies. */
+  onCopyData: (chunk: Buffer, start: number, end: number) => void = () => {}
 
   constructor(socket: net.Socket) {
     this.socket = socket
@@ -122,6 +124,9 @@ export class Connection {
           this.value = this.waiting[this.next]!.decode(chunk, at + 11, length)
           break
         }
+        case 0x64: // CopyData
+          this.onCopyData(chunk, at + 5, end)
+          break
         case 0x45: // ErrorResponse
           this.error = new Error(chunk.toString("utf8", at + 5, end).replaceAll("\0", " "))
           break

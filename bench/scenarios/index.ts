@@ -5,9 +5,11 @@ export const names: ReadonlyArray<string> = [
   "mixed",
   "transaction",
   "staircase",
-
   "checkout",
   "fairness",
   "spike",
-  "outage"
+  "outage",
+  "memory",
+  "startup",
+  "bulk"
 ]
