@@ -25,7 +25,7 @@ import { beginStatement } from "./begin.ts"
 import { type CopyHost, CopyIn, CopyOut } from "./CopyExchange.ts"
 import { decodeFailure, noColumns, skipField } from "./Description.ts"
 import { Entry, EntryQueue, Mode, Stage } from "./Entry.ts"
-import { lostError, type PgError, pgError, statementError, unknownError } from "./errors.ts"
+import { lostError, type PgError, pgError, ResultUnreadable, statementError, unknownError } from "./errors.ts"
 import * as frames from "./frames.ts"
 import { channelError, Listeners } from "./Listeners.ts"
 import { isStale, Planner, type PlannerOptions } from "./Planner.ts"
@@ -33,6 +33,7 @@ import { Portal, type PortalHost } from "./Portal.ts"
 import { toResult } from "./results.ts"
 import type { Transport } from "./Socket.ts"
 import type { Started } from "./Startup.ts"
+import { Timer } from "./Timer.ts"
 
 /** What all sessions of an adapter have in common. */
 export interface SessionOptions extends PlannerOptions {
@@ -108,8 +109,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
 
   /** The session's clock in milliseconds, as of the last chunk or write. */
   private now = 0
-  private timer: ReturnType<typeof setTimeout> | undefined = undefined
-  private timerAt = Infinity
+  private readonly timer = new Timer(() => this.onTimer())
 
   /** Runs while an abandoned statement may still end by itself. */
   private cancelTimer: ReturnType<typeof setTimeout> | undefined = undefined
@@ -294,7 +294,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
     }
     this.tick()
     entry.deadline = this.now + entry.limit
-    if (entry.deadline < this.timerAt) this.armTimer(entry.deadline)
+    this.timer.arm(entry.deadline, this.now)
     socket.resume()
   }
 
@@ -368,7 +368,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
       entry.exclusive = onlyInTransaction
       this.tick()
       entry.deadline = this.now + this.options.controlLimit
-      if (entry.deadline < this.timerAt) this.armTimer(entry.deadline)
+      this.timer.arm(entry.deadline, this.now)
       return this.queue(entry)
     })
   }
@@ -483,7 +483,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
     if (this.end !== undefined) return
     this.tick()
     entry.deadline = this.now + entry.limit
-    if (entry.deadline < this.timerAt) this.armTimer(entry.deadline)
+    this.timer.arm(entry.deadline, this.now)
     this.transport.socket.write(frame)
   }
 
@@ -494,7 +494,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
     this.parser.readField = entry.abandoned ? skipField : entry.description?.readField
     if (entry.limit === Infinity) return
     entry.deadline = this.now + entry.limit
-    if (entry.deadline < this.timerAt) this.armTimer(entry.deadline)
+    this.timer.arm(entry.deadline, this.now)
   }
 
   // ---------------------------------------------------------------------------
@@ -714,7 +714,8 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
     if (entry.abandoned) return
     if (entry.failure !== undefined) {
       const { cause, what } = entry.failure
-      return entry.resume(Effect.fail(unknownError(this.options.database, what, cause, entry.operation)))
+      const unreadable = new ResultUnreadable(cause === undefined ? {} : { cause })
+      return entry.resume(Effect.fail(unknownError(this.options.database, what, unreadable, entry.operation)))
     }
     switch (entry.mode) {
       case Mode.Rows:
@@ -797,7 +798,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
     // A server that does not stop when it is asked to has this long.
     this.tick()
     head.deadline = Math.min(head.deadline, this.now + this.options.controlLimit)
-    if (head.deadline < this.timerAt) this.armTimer(head.deadline)
+    this.timer.arm(head.deadline, this.now)
     this.options.cancel(this, () => {
       this.cancels--
       for (const waiter of this.cancelWaiters.splice(0)) waiter()
@@ -816,29 +817,15 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
   // deadlines
   // ---------------------------------------------------------------------------
 
-  private armTimer(at: number): void {
-    if (this.timer !== undefined) clearTimeout(this.timer)
-    this.timerAt = at
-    this.timer = setTimeout(this.onTimer, Math.max(0, Math.ceil(at - this.now)))
-  }
+  /** If it was this process that had no time, the answer may lie in the socket's buffer: let it be read first. */
+  private readonly onTimer = (): void => void setImmediate(this.expire)
 
-  private readonly onTimer = (): void => {
-    this.timer = undefined
-    this.timerAt = Infinity
+  private readonly expire = (): void => {
     if (this.end !== undefined) return
     this.tick()
     const next = earliest(this.inFlight.soonest, this.pending.soonest)
     if (next === undefined) return
-    if (next.deadline > this.now) return this.armTimer(next.deadline)
-    // If it was this process that had no time, the answer may lie in the socket's buffer: it is read before this runs.
-    setImmediate(this.expire)
-  }
-
-  private readonly expire = (): void => {
-    if (this.end !== undefined) return
-    const next = earliest(this.inFlight.soonest, this.pending.soonest)
-    if (next === undefined) return
-    if (next.deadline > this.now) return this.armTimer(next.deadline)
+    if (next.deadline > this.now) return this.timer.arm(next.deadline, this.now)
     this.lose({ what: `the server has not answered to ${next.operation} in time`, expired: next })
   }
 
@@ -873,7 +860,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
       this.lostBecause = error
       for (const listener of this.lostListeners.splice(0)) listener(error)
     }
-    if (this.timer !== undefined) clearTimeout(this.timer)
+    this.timer.stop()
     if (this.cancelTimer !== undefined) this.releaseHold()
     const entries = [...this.inFlight.drain(), ...this.pending.drain()]
     // Those that wait for a description are in no queue.
