@@ -153,7 +153,10 @@ export interface Connection extends SqlConnection.Connection {
    */
   readonly isReady: boolean
 
-  /** Whether a transaction is open, also one that the server has already given up. */
+  /**
+   * Whether a transaction is open, also one of which the server accepts nothing but its end. Not one that the server
+   * has ended by itself, so that the next statement would be outside of it: after a deadlock on MySQL, for example.
+   */
   readonly inTransaction: boolean
 
   /**

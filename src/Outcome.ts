@@ -98,6 +98,8 @@ export interface Rule {
   readonly ladder?: Ladder | undefined
   /** Whether the server may have applied a statement or a COMMIT that it answered with this code. */
   readonly unknown?: boolean | undefined
+  /** Whether the server only says that an earlier statement of the transaction had failed. */
+  readonly poisoned?: boolean | undefined
 }
 
 /**
@@ -146,17 +148,21 @@ export const judge = (phase: Phase, evidence: Evidence): Verdict => {
     about: rule?.about
   })
   if (phase === "Acquire" || phase === "Connect") {
-    return verdict("NotSent", rule?.scope === "Never" || rule?.scope === "OtherNode" ? rule.scope : "Connect", "Overload")
+    return verdict(
+      "NotSent",
+      rule?.scope === "Never" || rule?.scope === "OtherNode" ? rule.scope : "Connect",
+      "Overload"
+    )
   }
   const gone = lost !== undefined || rule?.scope === "TransactionOnNewConnection"
+  // The server may have ended the connection for a reason that will be there the next time as well.
+  const renewed = rule?.scope === "Never" ? "Never" : "TransactionOnNewConnection"
   if (phase === "InTransaction" || phase === "Ended") {
-    if (gone) return verdict("NotApplied", "TransactionOnNewConnection", rule?.ladder ?? "Instant")
+    if (gone) return verdict("NotApplied", renewed, rule?.ladder ?? "Instant")
     return verdict(answered ? "NotApplied" : "NotSent", rule?.scope ?? "Never")
   }
   if (lost !== undefined && !lost.sent) {
-    return phase === "Commit"
-      ? verdict("NotApplied", "TransactionOnNewConnection", "Instant")
-      : verdict("NotSent", "Statement", "Instant")
+    return phase === "Commit" ? verdict("NotApplied", renewed, "Instant") : verdict("NotSent", "Statement", "Instant")
   }
   if (rule?.unknown === true || lost !== undefined) return verdict("Unknown", "Never", rule?.ladder ?? "Overload")
   if (!answered) return verdict("NotSent", "Never")
@@ -207,7 +213,9 @@ export const attach = (
   if (verdicts.has(error)) return error
   const cause = error.reason.cause
   if (isPoolError(cause)) return mark(error, judge("Acquire", { answered: false }))
-  if (error.reason.operation === "connect") return mark(error, judge("Connect", { answered: false, rule: ruleOf(error) }))
+  if (error.reason.operation === "connect") {
+    return mark(error, judge("Connect", { answered: false, rule: ruleOf(error) }))
+  }
   const answered = isAnswer(cause)
   return mark(
     error,

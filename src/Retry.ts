@@ -152,17 +152,20 @@ export interface Budget {
   readonly tokens: () => number
   /** Whether there is a token for one more repetition, which is then spent. */
   readonly spend: () => boolean
+  /** One of the calls that were made has failed, and earns nothing. */
+  readonly failed: () => void
 }
 
 /**
- * Makes a budget. `successes` tells how many calls have succeeded so far; it is asked only when something failed.
+ * Makes a budget. `calls` tells how many calls were made so far. It is asked only when something failed, so that a
+ * success costs nothing: it is a call that did not fail.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const makeBudget = Effect.fnUntraced(function*(
   options: BudgetOptions,
-  successes: () => number
+  calls: () => number
 ): Effect.fn.Return<Budget, InvalidOptions> {
   const { capacity = 100, earn = 0.1 } = options
   if (!(capacity >= 0)) {
@@ -172,11 +175,15 @@ export const makeBudget = Effect.fnUntraced(function*(
     return yield* new InvalidOptions({ module: "Retry", option: "earn", problem: "must not be negative" })
   }
   let tokens = capacity
-  let counted = successes()
+  let failures = 0
+  // Calls under way look like successes. One that fails later is made up for, because this never goes back.
+  let rewarded = calls()
   const refill = (): number => {
-    const count = successes()
-    tokens = Math.min(capacity, tokens + Math.max(0, count - counted) * earn)
-    counted = count
+    const successes = calls() - failures
+    if (successes > rewarded) {
+      tokens = Math.min(capacity, tokens + (successes - rewarded) * earn)
+      rewarded = successes
+    }
     return tokens
   }
   return {
@@ -185,6 +192,9 @@ export const makeBudget = Effect.fnUntraced(function*(
       if (refill() < 1) return false
       tokens--
       return true
+    },
+    failed() {
+      failures++
     }
   }
 })
@@ -207,6 +217,9 @@ export interface Attempt {
 }
 
 const histories = new WeakMap<SqlError, ReadonlyArray<Attempt>>()
+
+/** Failures that were given up. Whatever is around them does not begin anew: repetitions would multiply. */
+const final = new WeakSet<SqlError>()
 
 /**
  * All attempts that were made before this failure became final, the last one included. Empty if nothing was repeated.
@@ -276,12 +289,17 @@ export const recover = Effect.fnUntraced(function*<A, E, R>(
     const failure = Cause.hasInterrupts(cause) || Cause.hasDies(cause)
       ? undefined
       : Outcome.find(Option.getOrUndefined(Cause.findErrorOption(cause)))
-    if (failure === undefined) return yield* Effect.failCause(cause)
+    // A transaction that is still open is for whoever runs it to repeat.
+    if (failure === undefined || final.has(failure)) return yield* Effect.failCause(cause)
     const verdict = Outcome.of(failure)!
+    if (verdict.phase === "InTransaction") return yield* Effect.failCause(cause)
+    // Whoever got no connection has not been counted as a call.
+    if (verdict.phase !== "Acquire" && verdict.phase !== "Connect") budget.failed()
     const pause = isWorthIt(verdict, mayRepeatUnknown)
       ? yield* step(ladders, verdict, policy, clock.currentTimeMillisUnsafe())
       : undefined
     if (pause === undefined || clock.currentTimeMillisUnsafe() + pause >= deadline || !budget.spend()) {
+      final.add(failure)
       if (history.length > 0) histories.set(failure, [...history, { error: failure, verdict, pauseMillis: undefined }])
       return yield* Effect.failCause(cause)
     }
@@ -300,9 +318,11 @@ export const recover = Effect.fnUntraced(function*<A, E, R>(
 })
 
 const isWorthIt = (verdict: Outcome.Verdict, mayRepeatUnknown: boolean): boolean =>
-  verdict.phase === "Acquire" ? false
-  : verdict.outcome === "Unknown" ? mayRepeatUnknown
-  : Outcome.isSafe(verdict)
+  verdict.phase === "Acquire" ?
+    false
+    : verdict.outcome === "Unknown" ?
+    mayRepeatUnknown
+    : Outcome.isSafe(verdict)
 
 type Step = (now: number, verdict: Outcome.Verdict) => Effect.Effect<[unknown, Duration.Duration], unknown>
 

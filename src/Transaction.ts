@@ -49,13 +49,21 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
 import * as SqlClient from "effect/sql/SqlClient"
-import { ConnectionError, SqlError, UnknownError } from "effect/sql/SqlError"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import type { Adapter, Connection } from "./Adapter.ts"
 import { RolledBack } from "./core/RolledBack.ts"
 import * as TransactionSpec from "./core/TransactionSpec.ts"
-import { JudgedConnection } from "./internal/JudgedConnection.ts"
+import {
+  type Beginning,
+  type Deadline,
+  toSqlError,
+  TransactionConnection,
+  transactionError,
+  verdictAfter
+} from "./internal/TransactionConnection.ts"
 import * as Outcome from "./Outcome.ts"
 import type { Pool } from "./Pool.ts"
+import * as PoolError from "./PoolError.ts"
 import * as Retry from "./Retry.ts"
 import * as TransactionError from "./TransactionError.ts"
 
@@ -213,11 +221,19 @@ export const make = (options: Options): Manager & {
 } => {
   const { adapter, budget, pool, transactionService } = options
   const database = adapter.name
+  const keys = makeKeys(adapter, pool)
 
-  /** What the transaction that is about to begin is to be like. One for each database: they may be nested. */
+  /**
+   * What the transaction that is about to begin is to be like. One for each database: they may be nested. It ends where
+   * the body begins, so that what the body lets run outside of the transaction is not begun like it.
+   */
   const Beginning = Context.Reference<Beginning>(`watertight/Transaction/Beginning/${nextId++}`, {
     defaultValue: () => plain
   })
+
+  /** The transaction that a fiber is in. */
+  const current = (context: Context.Context<never>): TransactionConnection | undefined =>
+    Context.getOrUndefined(context, transactionService)?.[0] as TransactionConnection | undefined
 
   const transact = SqlClient.makeWithTransaction<SqlClient.TransactionConnection, TransactionConnection>({
     transactionService: transactionService as never,
@@ -226,47 +242,137 @@ export const make = (options: Options): Manager & {
     // next borrower, and the pool sees to that.
     acquireConnection: (restore) =>
       Effect.withFiber((fiber) => {
-        const { begin, key, resolve } = fiber.getRef(Beginning)
-        const statement = fiber.getRef(SqlClient.BeginTransaction)
-        return restore(Effect.flatMap(pool.reserve, (lent) => {
-          const connection = new TransactionConnection(lent, adapter, resolve, key)
-          return Effect.as(
-            Effect.andThen(
-              Effect.addFinalizer((exit) => rollBack(connection, exit)),
-              judged("InTransaction", lent.begin(statement === undefined ? begin : { ...begin, statement }))
-            ),
-            connection
+        const beginning = fiber.getRef(Beginning)
+        const how = howToBegin(beginning.begin, fiber.getRef(SqlClient.BeginTransaction))
+        let during: "acquire" | "begin" = "acquire"
+        const open = Effect.flatMap(pool.reserve, (lent) => {
+          during = "begin"
+          const connection = new TransactionConnection(lent, adapter, beginning)
+          return Effect.addFinalizer((exit) => rollBack(connection, exit)).pipe(
+            Effect.andThen(connection.begin(how)),
+            Effect.as(connection)
           )
-        }))
+        })
+        return restore(within(open, beginning.deadline, () => during))
       }),
     begin: () => Effect.void,
     commit: (connection) => commit(connection),
     // The finalizer does it: there the exit is known, and so whether anybody waits for the answer.
     rollback: () => Effect.void,
-    savepoint: (connection, id) => judged("InTransaction", connection.base.savepoint(savepointName(id))),
-    releaseSavepoint: (connection, id) => orDestroy(connection, connection.base.releaseSavepoint(savepointName(id))),
-    rollbackSavepoint: (connection, id) =>
+    savepoint: (connection, id) =>
       Effect.andThen(
-        orDestroy(connection, connection.base.rollbackSavepoint(savepointName(id))),
-        Effect.sync(() => connection.failure = undefined)
-      )
+        connection.control(() => connection.base.savepoint(savepointName(id))),
+        Effect.sync(() => connection.enter(id))
+      ),
+    // `nested` releases the savepoint of a body that succeeded.
+    rollbackSavepoint: (connection, id) => rollBackTo(connection, id)
   })
 
-  const judged = <A>(phase: Outcome.Phase, effect: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> =>
-    Effect.mapError(effect, (error) => Outcome.attach(error, phase, adapter.ruleOf))
+  // -------------------------------------------------------------------------------------------------------------------
+  // The end
+  // -------------------------------------------------------------------------------------------------------------------
+
+  const commit = (connection: TransactionConnection): Effect.Effect<void, SqlError> => {
+    connection.close()
+    if (connection.gone !== undefined) return Effect.fail(aborted(connection, connection.gone, "Ended"))
+    if (connection.isEndedInside) return refuse(new TransactionError.EndedInside({ database }))
+    return Effect.catch(connection.base.commit, (error) => notCommitted(connection, error))
+  }
+
+  /** COMMIT did not succeed: find out what that means. */
+  const notCommitted = (connection: TransactionConnection, error: SqlError): Effect.Effect<void, SqlError> => {
+    if (error.reason.cause instanceof RolledBack) return Effect.fail(aborted(connection, connection.failure, "Ended"))
+    Outcome.attach(error, "Commit", adapter.ruleOf)
+    if (!Outcome.isUnknown(error)) return Effect.fail(error)
+    // What could not write has not.
+    if (connection.beginning.begin.access === "read only") return missing(error)
+    return Effect.flatMap(resolve(connection), (outcome) => {
+      if (outcome === "Applied") return Effect.void
+      if (outcome === "NotApplied") return missing(error)
+      const unknown = toSqlError(new TransactionError.CommitUnknown({ database, cause: error }), "commit")
+      return Effect.fail(Outcome.mark(unknown, Outcome.of(error)!))
+    })
+  }
+
+  /** COMMIT was lost, and did nothing. */
+  const missing = (error: SqlError): Effect.Effect<never, SqlError> =>
+    Effect.fail(Outcome.mark(error, {
+      outcome: "NotApplied",
+      scope: "TransactionOnNewConnection",
+      ladder: "Overload",
+      phase: "Commit",
+      about: "COMMIT was lost, and found not to be applied"
+    }))
+
+  /** The transaction has come to nothing because of a failure that was swallowed. It may be repeated if that may. */
+  const aborted = (
+    connection: TransactionConnection,
+    swallowed: SqlError | undefined,
+    phase: "InTransaction" | "Ended"
+  ): SqlError => {
+    const error = toSqlError(new TransactionError.Aborted({ database, cause: swallowed }), "commit")
+    connection.failures.add(error)
+    return Outcome.mark(error, verdictAfter(swallowed, phase))
+  }
+
+  /** Asks the database over another connection, as long as `resolveTimeout`. */
+  const resolve = (connection: TransactionConnection): Effect.Effect<Answer> => {
+    const { key, resolve } = connection.beginning
+    const { resolveCommit } = adapter
+    const token = connection.base.commitToken
+    const questions: Array<(on: Connection) => Effect.Effect<Answer, SqlError>> = []
+    if (resolve !== "never" && resolveCommit !== undefined && token !== undefined) {
+      questions.push((on) => resolveCommit(token, on))
+    }
+    // Comes second, for it waits as long as the lost session holds the key, and the first question may end that.
+    if (key !== undefined) questions.push(keys.wasApplied(key))
+    if (questions.length === 0) return Effect.succeed("Unknown")
+    return pool.use((on) =>
+      Effect.reduce(
+        questions,
+        (): Answer => "Unknown",
+        (answer, question) => answer === "Unknown" ? question(on) : Effect.succeed(answer)
+      )
+    ).pipe(
+      Effect.retry({
+        schedule: Retry.fullJitter({ base: "50 millis", cap: "1 second", times: 100 }),
+        while: (error) => PoolError.fromSqlError(error)?.reason._tag !== "PoolClosed"
+      }),
+      Effect.timeoutOrElse({ duration: resolveTimeout, orElse: () => Effect.succeed<Answer>("Unknown") }),
+      // The mask of COMMIT ends here: for whoever no longer waits for the answer it is unknown.
+      Effect.interruptible,
+      Effect.catchCause(() => Effect.succeed<Answer>("Unknown"))
+    )
+  }
 
   /** Ends the transaction of a body that did not succeed. The pool does it for one that nobody waits for. */
   const rollBack = (connection: TransactionConnection, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> => {
+    connection.close()
     if (Exit.isSuccess(exit)) return Effect.void
     for (const reason of exit.cause.reasons) {
-      if (Cause.isFailReason(reason)) {
-        const error = Outcome.find(reason.error)
-        if (error !== undefined) Outcome.ended(error)
-      }
+      const error = Cause.isFailReason(reason) ? Outcome.find(reason.error) : undefined
+      // What failed in another transaction, or in another database, has not ended with this one.
+      if (error !== undefined && connection.failures.has(error)) Outcome.ended(error)
     }
-    return Exit.hasInterrupts(exit) || !connection.base.inTransaction
+    return isHurried(exit.cause) || connection.gone !== undefined || !connection.base.inTransaction
       ? Effect.void
       : orDestroy(connection, connection.base.rollback)
+  }
+
+  /** Undoes a nested transaction. Nobody waits for it who was interrupted: the server keeps the order. */
+  const rollBackTo = (connection: TransactionConnection, id: number): Effect.Effect<void> => {
+    const hurry = connection.leave(id)
+    if (connection.gone !== undefined || connection.isEndedInside) return Effect.void
+    const name = savepointName(id)
+    const both = orDestroy(
+      connection,
+      // Sent together.
+      Effect.all([connection.base.rollbackSavepoint(name), connection.base.releaseSavepoint(name)], {
+        concurrency: 2,
+        discard: true
+      })
+    )
+    return hurry ? Effect.asVoid(Effect.forkDetach(both, { startImmediately: true })) : both
   }
 
   /**
@@ -279,167 +385,149 @@ export const make = (options: Options): Manager & {
       () => Effect.sync(() => connection.base.destroy("a statement that ends a transaction failed"))
     )
 
-  const commit = (connection: TransactionConnection): Effect.Effect<void, SqlError> =>
-    Effect.matchEffect(connection.base.commit, {
-      onSuccess: () => Effect.void,
-      onFailure: (error) => notCommitted(connection, error)
-    })
+  // -------------------------------------------------------------------------------------------------------------------
+  // The whole
+  // -------------------------------------------------------------------------------------------------------------------
 
-  /** COMMIT did not succeed: find out what that means. */
-  const notCommitted = (connection: TransactionConnection, error: SqlError): Effect.Effect<void, SqlError> => {
-    if (error.reason.cause instanceof RolledBack) {
-      const swallowed = connection.failure
-      const scope = swallowed === undefined ? undefined : Outcome.of(swallowed)
-      return Effect.fail(Outcome.mark(
-        toSqlError(new TransactionError.Aborted({ database, cause: swallowed }), "commit"),
-        // It may be repeated if what was swallowed may.
-        { outcome: "NotApplied", scope: "Never", ladder: "Conflict", ...scope, phase: "Ended", about: "swallowed error" }
-      ))
-    }
-    Outcome.attach(error, "Commit", adapter.ruleOf)
-    if (!Outcome.isUnknown(error)) return Effect.fail(error)
-    return Effect.flatMap(resolve(connection), (outcome) => {
-      if (outcome === "Applied") return Effect.void
-      if (outcome === "NotApplied") {
-        return Effect.fail(Outcome.mark(error, {
-          outcome: "NotApplied",
-          scope: "TransactionOnNewConnection",
-          ladder: "Overload",
-          phase: "Commit",
-          about: "COMMIT was lost, and found not to be applied"
-        }))
-      }
-      const unknown = toSqlError(new TransactionError.CommitUnknown({ database, cause: error }), "commit")
-      return Effect.fail(Outcome.mark(unknown, Outcome.of(error)!))
-    })
-  }
+  /** A transaction inside of another one: a savepoint. */
+  const nested = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
+    transact(Effect.withFiber((fiber) => {
+      const connection = current(fiber.context)!
+      const [, id] = Context.getUnsafe(fiber.context, transactionService)
+      return Effect.onExit(self, (exit) => {
+        if (Exit.isFailure(exit)) {
+          if (isHurried(exit.cause)) connection.hurry(id)
+          return Effect.void
+        }
+        // The savepoint is released here, where a refusal can be told to the caller: a failure was swallowed, and to
+        // go on would only let the next statement fail.
+        return connection.control(() => connection.base.releaseSavepoint(savepointName(id))).pipe(
+          Effect.mapError((error) =>
+            connection.failure === undefined ? error : aborted(connection, connection.failure, "InTransaction")
+          ),
+          Effect.andThen(Effect.sync(() => connection.leave(id)))
+        )
+      })
+    }))
 
-  /** Asks the database over another connection, as long as `resolveTimeout`. */
-  const resolve = (connection: TransactionConnection): Effect.Effect<"Applied" | "NotApplied" | "Unknown"> => {
-    if (connection.resolve === "never" && connection.key === undefined) return Effect.succeed("Unknown")
-    const { resolveCommit } = adapter
-    const token = connection.base.commitToken
-    const ask = connection.key !== undefined
-      ? keys.wasApplied(connection.key)
-      : resolveCommit !== undefined && token !== undefined
-      ? (on: Connection) => resolveCommit(token, on)
-      : undefined
-    if (ask === undefined) return Effect.succeed("Unknown")
-    return pool.use(ask).pipe(
-      Effect.retry({ schedule: Retry.fullJitter({ base: "50 millis", cap: "1 second", times: 100 }) }),
-      Effect.timeoutOrElse({ duration: resolveTimeout, orElse: () => Effect.succeed("Unknown" as const) }),
-      Effect.catchCause(() => Effect.succeed("Unknown" as const)),
-      // The mask of COMMIT ends here: whoever no longer waits for the answer gets it as unknown.
-      Effect.interruptible
-    )
-  }
-
-  const keys = makeKeys(adapter, pool)
+  const withTransaction = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
+    Effect.withFiber((fiber) => current(fiber.context) === undefined ? transact(self) : nested(self))
 
   const run: Manager["run"] = (self, spec) =>
     Effect.withFiber((fiber) => {
-      const outer = Context.getOrUndefined(fiber.context, transactionService)
+      const outer = current(fiber.context)
       const nesting = spec.nesting ?? "savepoint"
-      if (outer !== undefined && nesting !== "requiresNew") {
-        if (nesting === "never") return refuse(new TransactionError.AlreadyInTransaction({ database }))
-        const problem = incompatible(fiber.getRef(Beginning).begin, spec)
-        if (problem !== undefined) return refuse(new TransactionError.Incompatible({ database, problem }))
-        return nesting === "savepoint" ? named(transact(self), spec) : self
+      if (outer === undefined || nesting === "requiresNew") {
+        if (nesting === "mandatory") return refuse(new TransactionError.NotInTransaction({ database }))
+        const transaction = startingAt(spec, (startedAt) => outermost(self, spec, outer, startedAt))
+        return spec.idempotencyKey === undefined ? transaction : Effect.andThen(keys.prepare, transaction)
       }
-      if (nesting === "mandatory") return refuse(new TransactionError.NotInTransaction({ database }))
-      const transaction = outermost(self, spec, outer !== undefined)
-      return spec.idempotencyKey === undefined ? transaction : Effect.andThen(keys.prepare, transaction)
+      if (nesting === "never") return refuse(new TransactionError.AlreadyInTransaction({ database }))
+      const problem = incompatible(outer.beginning.begin, spec)
+      if (problem !== undefined) return refuse(new TransactionError.Incompatible({ database, problem }))
+      return startingAt(spec, (startedAt) => {
+        const body = within(self, deadlineOf(spec, startedAt), () => "body")
+        return named(nesting === "savepoint" ? nested(body) : body, spec)
+      })
     })
 
   const outermost = <A, E, R>(
     self: Effect.Effect<A, E, R>,
     spec: Spec,
-    insideAnother: boolean
+    outer: TransactionConnection | undefined,
+    startedAt: number | undefined
   ): Effect.Effect<A, E | SqlError, R> => {
-    const beginning: Beginning = {
-      begin: {
-        isolation: spec.isolation,
-        access: spec.access,
-        deferrable: spec.deferrable,
-        resolvable: spec.resolve === "always"
-      },
-      resolve: spec.resolve ?? "free",
-      key: spec.idempotencyKey
+    const { idempotencyKey: key, resolve = "free", retry = Retry.defaults } = spec
+    const deadline = deadlineOf(spec, startedAt)
+    const begin = {
+      isolation: spec.isolation,
+      access: spec.access,
+      deferrable: spec.deferrable,
+      resolvable: resolve === "always"
     }
-    const policy = spec.retry ?? Retry.defaults
-    const body = spec.idempotencyKey === undefined
-      ? self
-      : Effect.andThen(keys.claim(spec.idempotencyKey, transactionService), self)
-    const attempt = (body: Effect.Effect<A, E | SqlError, R>): Effect.Effect<A, E | SqlError, R> =>
+    const claimed = key === undefined ? self : Effect.andThen(keys.claim(key, transactionService), self)
+    // Waiting, BEGIN and the body are interrupted at the deadline. COMMIT cannot be, so what the caller is told never
+    // contradicts what was applied.
+    const body = Effect.provideService(within(claimed, deadline, () => "body"), Beginning, plain)
+    const once = named(
       Effect.provideService(
-        insideAnother ? outside(transact(body), transactionService) : transact(body),
+        outer === undefined ? transact(body) : outside(transact(body), transactionService),
         Beginning,
-        beginning
-      )
-    if (spec.deadline === undefined) {
-      const once = named(attempt(body), spec)
-      return policy === Retry.never ? once : Effect.catchCause(once, (cause) =>
-        Retry.recover(cause, once, { name: database, policy, budget, onRepeat: options.onRepeat }))
-    }
-    const deadlineMillis = Duration.toMillis(Duration.fromInputUnsafe(spec.deadline))
-    return Effect.flatMap(Clock.currentTimeMillis, (startedAt) => {
-      const once = named(
-        // Waiting, BEGIN and the body are interrupted at the deadline. COMMIT cannot be, so what the caller is told
-        // never contradicts what was applied.
-        Effect.flatMap(Clock.currentTimeMillis, (now) =>
-          attempt(Effect.timeoutOrElse(body, {
-            duration: startedAt + deadlineMillis - now,
-            orElse: () => refuse(new TransactionError.DeadlineExceeded({ database, deadlineMillis }))
-          }))),
-        spec
-      )
-      return Effect.catchCause(once, (cause) =>
-        Retry.recover(cause, once, {
-          name: database,
-          policy: { ...policy, deadline: policy.deadline ?? spec.deadline },
-          budget,
-          startedAt,
-          onRepeat: options.onRepeat
-        }))
-    })
+        { begin, resolve, key, deadline, outer }
+      ),
+      spec
+    )
+    if (retry === Retry.never) return once
+    const policy = deadline === undefined ? retry : { ...retry, deadline: shorter(deadline, retry) }
+    return Effect.catchCause(
+      once,
+      (cause) => Retry.recover(cause, once, { name: database, policy, budget, startedAt, onRepeat: options.onRepeat })
+    )
   }
+
+  const within = <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    deadline: Deadline | undefined,
+    during: () => TransactionError.DeadlineExceeded["during"]
+  ): Effect.Effect<A, E | SqlError, R> =>
+    deadline === undefined ? self : Effect.flatMap(Clock.currentTimeMillis, (now) =>
+      Effect.timeoutOrElse(self, {
+        duration: Math.max(0, deadline.at - now),
+        orElse: () =>
+          refuse(new TransactionError.DeadlineExceeded({ database, deadlineMillis: deadline.millis, during: during() }))
+      }))
 
   return {
     run,
     prune: (age) => Effect.andThen(keys.prepare, keys.prune(Duration.fromInputUnsafe(age))),
-    withTransaction: transact
+    withTransaction
   }
 }
 
-interface Beginning {
-  readonly begin: TransactionSpec.Begin
-  readonly resolve: "free" | "always" | "never"
-  readonly key: string | undefined
-}
+type Answer = "Applied" | "NotApplied" | "Unknown"
 
-const plain: Beginning = { begin: {}, resolve: "free", key: undefined }
+const plain: Beginning = { begin: {}, resolve: "free", key: undefined, deadline: undefined, outer: undefined }
 
 /** How long a COMMIT without answer is looked into, beside the deadline of the pool for a connection. */
 const resolveTimeout = Duration.seconds(10)
 
 const savepointName = (id: number): string => `watertight_${id}`
 
-/** The connection of a transaction, and what must be known when it ends. */
-class TransactionConnection extends JudgedConnection {
-  readonly resolve: Beginning["resolve"]
-  readonly key: string | undefined
+const refuse = (reason: TransactionError.TransactionErrorReason): Effect.Effect<never, SqlError> =>
+  Effect.suspend(() => Effect.fail(transactionError(reason)))
 
-  constructor(base: Connection, adapter: Adapter, resolve: Beginning["resolve"], key: string | undefined) {
-    super(base, adapter)
-    this.resolve = resolve
-    this.key = key
-  }
+/** Whether nobody waits any more, or may wait. */
+const isHurried = (cause: Cause.Cause<unknown>): boolean =>
+  cause.reasons.some((reason) =>
+    Cause.isInterruptReason(reason) ||
+    (Cause.isFailReason(reason) && isSqlError(reason.error) &&
+      TransactionError.fromSqlError(reason.error)?.reason._tag === "DeadlineExceeded")
+  )
 
-  // Also when the connection is gone by now, and with it the transaction.
-  protected override get phase(): Outcome.Phase {
-    return "InTransaction"
-  }
+/** A statement that was given for all transactions gives way to what one of them asks for. */
+const howToBegin = (begin: TransactionSpec.Begin, statement: string | undefined): TransactionSpec.Begin =>
+  statement === undefined || begin.isolation !== undefined || begin.access !== undefined ||
+    begin.deferrable !== undefined
+    ? begin
+    : { ...begin, statement }
+
+/** The clock is read only for a transaction that is timed. */
+const startingAt = <A, E, R>(
+  spec: Spec,
+  f: (startedAt: number | undefined) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> =>
+  spec.deadline === undefined && spec.retry?.deadline === undefined
+    ? f(undefined)
+    : Effect.flatMap(Clock.currentTimeMillis, f)
+
+const deadlineOf = (spec: Spec, startedAt: number | undefined): Deadline | undefined => {
+  if (spec.deadline === undefined || startedAt === undefined) return undefined
+  const millis = Duration.toMillis(Duration.fromInputUnsafe(spec.deadline))
+  return { at: startedAt + millis, millis }
 }
+
+const shorter = (deadline: Deadline, { deadline: other = Infinity }: Retry.Policy): number =>
+  Math.min(deadline.millis, Duration.toMillis(Duration.fromInputUnsafe(other)))
 
 const named = <A, E, R>(self: Effect.Effect<A, E, R>, spec: Spec): Effect.Effect<A, E, R> =>
   spec.name === undefined ? self : Effect.withSpan(self, spec.name) as Effect.Effect<A, E, R>
@@ -450,27 +538,9 @@ const outside = <A, E, R>(
 ): Effect.Effect<A, E, R> =>
   Effect.updateContext(
     self,
-    (context: Context.Context<R>) => Context.omit(transactionService)(context as Context.Context<any>) as Context.Context<R>
+    (context: Context.Context<R>) =>
+      Context.omit(transactionService)(context as Context.Context<any>) as Context.Context<R>
   )
-
-const refuse = (reason: TransactionError.TransactionErrorReason): Effect.Effect<never, SqlError> =>
-  Effect.sync(() =>
-    Outcome.mark(toSqlError(reason, "transaction"), {
-      outcome: reason._tag === "AlreadyApplied" ? "Applied" : reason._tag === "DeadlineExceeded" ? "NotApplied" : "NotSent",
-      scope: "Never",
-      ladder: "Conflict",
-      phase: "Ended",
-      about: undefined
-    })
-  ).pipe(Effect.flatMap(Effect.fail))
-
-const toSqlError = (reason: TransactionError.TransactionErrorReason, operation: string): SqlError => {
-  const cause = new TransactionError.TransactionError({ reason })
-  const props = { cause, message: cause.message, operation }
-  return new SqlError({
-    reason: reason._tag === "CommitUnknown" ? new ConnectionError(props) : new UnknownError(props)
-  })
-}
 
 /** What a nested transaction asks for and the one around it does not give. */
 const incompatible = (outer: TransactionSpec.Begin, inner: Spec): string | undefined => {

@@ -106,7 +106,21 @@ export class Incompatible extends Data.TaggedClass("Incompatible")<{
 }
 
 /**
- * The transaction was not done when its deadline came, and was rolled back.
+ * A statement other than ours has ended the transaction: a COMMIT or ROLLBACK by hand, or one that commits implicitly.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class EndedInside extends Data.TaggedClass("EndedInside")<{ readonly database: string }> {
+  get message(): string {
+    return `The transaction on ${this.database} was ended by a statement inside it. What came before may have been ` +
+      "committed, and nothing more was sent. Probably a COMMIT or ROLLBACK was run by hand, or, on MySQL and MariaDB, a " +
+      "statement that commits by itself, such as CREATE TABLE: run it outside the transaction"
+  }
+}
+
+/**
+ * The transaction was not done when its deadline came. Nothing was applied.
  *
  * @category models
  * @since 0.1.0
@@ -114,9 +128,17 @@ export class Incompatible extends Data.TaggedClass("Incompatible")<{
 export class DeadlineExceeded extends Data.TaggedClass("DeadlineExceeded")<{
   readonly database: string
   readonly deadlineMillis: number
+  /** What it was doing: waiting for a connection, waiting for the answer to BEGIN, or running its body. */
+  readonly during: "acquire" | "begin" | "body"
 }> {
   get message(): string {
-    return `The transaction on ${this.database} was not done within ${this.deadlineMillis} ms, and was rolled back`
+    return `The transaction on ${this.database} was not done within ${this.deadlineMillis} ms, ` + (
+      this.during === "acquire"
+        ? "which it spent waiting for a connection"
+        : this.during === "begin"
+        ? "because the server did not answer BEGIN"
+        : "and was rolled back"
+    )
   }
 }
 
@@ -146,6 +168,7 @@ export type TransactionErrorReason =
   | NotInTransaction
   | AlreadyInTransaction
   | Incompatible
+  | EndedInside
   | DeadlineExceeded
   | AlreadyApplied
 

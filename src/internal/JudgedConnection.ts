@@ -8,46 +8,50 @@ import * as Outcome from "../Outcome.ts"
 type Transform = (<A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>) | undefined
 
 /**
- * A connection whose failures say what they mean, and that remembers the first one of its transaction.
+ * A connection whose failures say what they mean.
  */
 export class JudgedConnection implements SqlConnection.Connection {
   readonly base: Connection
-  private readonly adapter: Adapter
-  /** The first statement that failed in the transaction. */
-  failure: SqlError | undefined = undefined
+  protected readonly adapter: Adapter
 
   constructor(base: Connection, adapter: Adapter) {
     this.base = base
     this.adapter = adapter
   }
 
-  /** Where a statement is that runs on it. */
-  protected get phase(): Outcome.Phase {
-    return this.base.inTransaction ? "InTransaction" : "Statement"
+  /** Says what a failure of this statement means. */
+  protected judge(error: SqlError, sql: string): SqlError {
+    const phase = !this.base.inTransaction ? "Statement" : endsTransaction(sql) ? "Commit" : "InTransaction"
+    return Outcome.attach(error, phase, this.adapter.ruleOf)
   }
 
-  protected readonly judge = (error: SqlError): SqlError => {
-    const judged = Outcome.attach(error, this.phase, this.adapter.ruleOf)
-    this.failure ??= judged
-    return judged
+  protected run<A>(sql: string, f: () => Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> {
+    return Effect.mapError(f(), (error) => this.judge(error, sql))
   }
 
   execute(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
-    return Effect.mapError(this.base.execute(sql, params, transformRows), this.judge)
+    return this.run(sql, () => this.base.execute(sql, params, transformRows))
   }
   executeRaw(sql: string, params: ReadonlyArray<unknown>) {
-    return Effect.mapError(this.base.executeRaw(sql, params), this.judge)
+    return this.run(sql, () => this.base.executeRaw(sql, params))
   }
   executeValues(sql: string, params: ReadonlyArray<unknown>) {
-    return Effect.mapError(this.base.executeValues(sql, params), this.judge)
+    return this.run(sql, () => this.base.executeValues(sql, params))
   }
   executeValuesUnprepared(sql: string, params: ReadonlyArray<unknown>) {
-    return Effect.mapError(this.base.executeValuesUnprepared(sql, params), this.judge)
+    return this.run(sql, () => this.base.executeValuesUnprepared(sql, params))
   }
   executeUnprepared(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
-    return Effect.mapError(this.base.executeUnprepared(sql, params, transformRows), this.judge)
+    return this.run(sql, () => this.base.executeUnprepared(sql, params, transformRows))
   }
-  executeStream(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
-    return Stream.mapError(this.base.executeStream(sql, params, transformRows), this.judge)
+  executeStream(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform): Stream.Stream<any, SqlError> {
+    return Stream.mapError(this.base.executeStream(sql, params, transformRows), (error) => this.judge(error, sql))
   }
 }
+
+/**
+ * Whether a statement ends a transaction by hand: if its answer is lost, nobody knows whether it has committed. Asked
+ * of statements that failed, so it need not be quick, and may take an innocent one for a COMMIT.
+ */
+export const endsTransaction = (sql: string): boolean =>
+  /^(?:\s|--[^\n]*\n|\/\*[\s\S]*?\*\/|\()*(?:commit|end|prepare\s+transaction)\b/i.test(sql)
