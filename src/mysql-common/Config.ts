@@ -196,6 +196,9 @@ const optionNames: ReadonlyArray<string> = [
   "idleTimeout"
 ]
 
+/** What `layer` takes out before it makes the adapter. */
+const layerOptions: ReadonlyArray<string> = ["pool", "retry", "budget"]
+
 /** Names that other drivers use, and ours. */
 const synonyms: Readonly<Record<string, string>> = {
   user: "username",
@@ -278,6 +281,7 @@ const check = (module: "Mysql" | "Mariadb", options: MysqlOptions): Result.Resul
   Result.gen(function*() {
     for (const name of Object.keys(options)) {
       if (optionNames.includes(name)) continue
+      if (layerOptions.includes(name)) yield* invalid(name, "is an option of `layer`, not of an adapter")
       const guess = Object.hasOwn(synonyms, name) ? synonyms[name] : nearest(name, optionNames)
       yield* invalid(name, guess === undefined ? "does not exist" : `does not exist: did you mean \`${guess}\`?`)
     }

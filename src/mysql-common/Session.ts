@@ -89,8 +89,10 @@ export interface ServerInfo {
   readonly maxAllowedPacket: number
   /** What only this server answers. */
   readonly identity: string
-  /** What makes a session ours. */
+  /** What makes a session ours after it was reset. */
   readonly setup: ReadonlyArray<string>
+  /** The database that a session begins with. */
+  readonly home: string | undefined
 }
 
 type RowTransform = (<A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>) | undefined
@@ -143,6 +145,8 @@ export class Session implements Connection {
   private isStatusKnown = true
   /** The session is not as it was set up. */
   private hasChanged = false
+  /** Another database was chosen: prepared statements would still be about the one before. */
+  private hasMoved = false
   /** A transaction was begun by `begin`. */
   private managed = false
   /** It was committed on the way, by leave of the caller. */
@@ -278,19 +282,24 @@ export class Session implements Connection {
   // Statements
   // -------------------------------------------------------------------------------------------------------------------
 
+  /** @internal Whether statements are prepared now. */
+  get prepares(): boolean {
+    return this.shared.prepares && !this.hasMoved
+  }
+
   execute(sql: string, params: ReadonlyArray<unknown>, transformRows: RowTransform): Effect.Effect<any, SqlError> {
-    return this.statement(Mode.Rows, sql, params, transformRows, this.shared.prepares)
+    return this.statement(Mode.Rows, sql, params, transformRows, true)
   }
 
   executeRaw(sql: string, params: ReadonlyArray<unknown>): Effect.Effect<unknown, SqlError> {
-    return this.statement(Mode.Raw, sql, params, undefined, this.shared.prepares)
+    return this.statement(Mode.Raw, sql, params, undefined, true)
   }
 
   executeValues(
     sql: string,
     params: ReadonlyArray<unknown>
   ): Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, SqlError> {
-    return this.statement(Mode.Values, sql, params, undefined, this.shared.prepares)
+    return this.statement(Mode.Values, sql, params, undefined, true)
   }
 
   executeUnprepared(
@@ -322,6 +331,16 @@ export class Session implements Connection {
         const job = new StatementJob(this, mode, sql, checked.success, transformRows, prepare, fiber, resume)
         return this.submit(job)
       })
+    )
+  }
+
+  /** @internal */
+  miscounted(placeholders: number, parameters: number, operation: string): SqlError {
+    return unknownError(
+      this.shared.database,
+      `the statement was not sent: it has ${placeholders} placeholders, but there are ${parameters} parameters`,
+      undefined,
+      operation
     )
   }
 
@@ -482,6 +501,8 @@ export class Session implements Connection {
   private runReset(job: ControlJob): void {
     // Without autocommit the session is not as it was set up, whoever switched it off.
     if (this.hasChanged || this.isStatusKnown && (this.status & Status.Autocommit) === 0) {
+      // There is no way back to no database.
+      if (this.hasMoved && this.server.home === undefined) return this.lose("the session could not be reset", undefined)
       job.sent = true
       return this.driver.resetSession((error) => {
         if (job.isDone) return
@@ -506,6 +527,7 @@ export class Session implements Connection {
     if (sql === undefined) {
       // Setting variables is a change that the server reports.
       this.hasChanged = false
+      this.hasMoved = false
       return job.succeed()
     }
     this.query(job, sql, (error) => {
@@ -769,6 +791,7 @@ export class Session implements Connection {
   /** @internal The statement goes out now. */
   noteSent(profile: Profile): void {
     if (profile.changesSession) this.hasChanged = true
+    if (profile.words.startsWith("USE")) this.hasMoved = true
     if (profile.clears) this.ended = undefined
   }
 
@@ -872,6 +895,7 @@ class StatementJob extends Job implements Receiver {
   }
 
   start(): void {
+    if (!this.session.prepares) this.prepare = false
     if (!this.prepare && !this.cut()) return
     this.check()
   }
@@ -884,12 +908,7 @@ class StatementJob extends Job implements Receiver {
     this.used = 0
     const count = this.pieces.reduce((sum, piece) => sum + Parameters.countOf(piece), 0)
     if (count !== this.params.length) {
-      this.end(Effect.fail(unknownError(
-        this.session.shared.database,
-        `the statement was not sent: it has ${count} placeholders, but there are ${this.params.length} parameters`,
-        undefined,
-        this.operation
-      )))
+      this.end(Effect.fail(this.session.miscounted(count, this.params.length, this.operation)))
       return false
     }
     if (this.pieces.length > 1) {
@@ -913,6 +932,10 @@ class StatementJob extends Job implements Receiver {
     const { session } = this
     const objection = session.objectionTo(this.profile, this.fiber, this.operation)
     if (objection !== undefined) return this.end(Effect.fail(objection))
+    const { placeholders } = this.profile
+    if (this.prepare && placeholders !== undefined && placeholders !== this.params.length) {
+      return this.end(Effect.fail(session.miscounted(placeholders, this.params.length, this.operation)))
+    }
     session.noteSent(this.profile)
     this.sent = true
     const limit = session.shared.statementLimit
@@ -1131,6 +1154,7 @@ class StreamJob extends Job implements StreamReceiver {
   private readonly profile: Profile
 
   private source: RowSource | undefined = undefined
+  private isText = false
   private isPaused = false
   private isYielding = false
   private isFlushing = false
@@ -1178,7 +1202,8 @@ class StreamJob extends Job implements StreamReceiver {
     if (objection !== undefined) return this.end(Effect.fail(objection))
     session.noteSent(this.profile)
     this.sent = true
-    this.source = session.shared.prepares
+    this.isText = !session.prepares
+    this.source = !this.isText
       ? session.driver.stream(this.sql, this.params, false, this)
       : this.sendText()
     if (this.abandoned) this.discard()
@@ -1278,7 +1303,7 @@ class StreamJob extends Job implements StreamReceiver {
   onError(error: unknown): void {
     if (this.isDone) return
     const { session } = this
-    const serverError = serverErrorOf(error, !session.shared.prepares && this.params.length > 0)
+    const serverError = serverErrorOf(error, this.isText && this.params.length > 0)
     if (serverError === undefined) {
       if (isConnectionError(error)) return session.lose(`the connection failed: ${describe(error)}`, error)
       return this.end(Effect.fail(toDriverFailure(session, error, this.operation)))

@@ -151,9 +151,9 @@ const isMisconfigured = (error: unknown): boolean => {
 /** Sets a session up and asks the server what has to be known of it. */
 const setUp = (config: Resolved, driver: DriverConnection): Effect.Effect<ServerInfo, SqlError> => {
   const isMariadb = /mariadb/i.test(driver.serverVersion)
-  const setup = [settings(config, isMariadb)]
+  const setup = settings(config, isMariadb)
   return Effect.gen(function*() {
-    for (const sql of setup) yield* run(config, driver, sql)
+    yield* run(config, driver, setup)
     const [row] = yield* Effect.catchIf(
       run(config, driver, `SELECT ${identityOf}, @@max_allowed_packet, @@version, @@innodb_rollback_on_timeout`),
       // A server without InnoDB has no such variable.
@@ -167,7 +167,8 @@ const setUp = (config: Resolved, driver: DriverConnection): Effect.Effect<Server
       rollbackOnTimeout: Number(rollbackOnTimeout) === 1,
       maxAllowedPacket: Number(maxAllowedPacket),
       identity: String(identity),
-      setup
+      setup: config.database === undefined ? [setup] : [setup, `USE \`${config.database.replaceAll("`", "``")}\``],
+      home: config.database
     }
   })
 }
@@ -176,9 +177,14 @@ const setUp = (config: Resolved, driver: DriverConnection): Effect.Effect<Server
 const settings = (config: Resolved, isMariadb: boolean): string => {
   const { options } = config
   const list = ["NAMES utf8mb4", "SESSION autocommit = 1", "SESSION time_zone = '+00:00'"]
-  if (options.sqlMode === undefined) {
-    list.push("SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES')")
-  } else if (options.sqlMode !== "server") list.push(`SESSION sql_mode = '${options.sqlMode}'`)
+  // The drivers ask for IGNORE_SPACE, which makes keywords of function names: the mode of the server is said again.
+  list.push(
+    options.sqlMode === undefined
+      ? "SESSION sql_mode = CONCAT(@@GLOBAL.sql_mode, ',STRICT_TRANS_TABLES')"
+      : options.sqlMode === "server"
+      ? "SESSION sql_mode = @@GLOBAL.sql_mode"
+      : `SESSION sql_mode = '${options.sqlMode}'`
+  )
   if (config.statementTimeout !== Infinity) {
     list.push(
       isMariadb

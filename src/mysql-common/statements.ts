@@ -18,9 +18,18 @@ export interface Profile {
   readonly ends: "no" | "commits" | "control"
   /** Whether it begins a new transaction or ends one by ROLLBACK: allowed where another has been given up. */
   readonly clears: boolean
+  /** How many parameters it takes, unless that depends on the session. */
+  placeholders: number | undefined
 }
 
-const plain = (words: string): Profile => ({ words, plain: true, changesSession: false, ends: "no", clears: false })
+const plain = (words: string): Profile => ({
+  words,
+  plain: true,
+  changesSession: false,
+  ends: "no",
+  clears: false,
+  placeholders: undefined
+})
 
 const profile = (words: string, rest: Partial<Profile>): Profile => ({ ...plain(words), plain: false, ...rest })
 
@@ -155,6 +164,7 @@ export class Profiles {
     let found = this.known.get(sql)
     if (found === undefined) {
       found = profileOf(sql)
+      found.placeholders = placeholdersOf(sql)
       if (this.known.size >= this.limit) this.known.delete(this.known.keys().next().value!)
       this.known.set(sql, found)
     }
@@ -306,6 +316,14 @@ export const split = (sql: string, noBackslashEscapes: boolean): ReadonlyArray<P
   end(sql.length)
   return statements
 }
+
+/** How many placeholders a text has. What a backslash means is for the session to say. */
+const placeholdersOf = (sql: string): number | undefined =>
+  !sql.includes("?")
+    ? 0
+    : sql.includes("\\")
+    ? undefined
+    : split(sql, false).reduce((sum, piece) => sum + piece.texts.length - 1, 0)
 
 /** Statements that contain statements: their semicolons do not end them. */
 const isCompound = (sql: string): boolean => {

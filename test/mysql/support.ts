@@ -1,0 +1,122 @@
+import { assert } from "@effect/vitest"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import { ConnectionLost } from "../../src/core/ConnectionLost.ts"
+import type { InvalidOptions } from "../../src/InvalidOptions.ts"
+import { driver as mariadbDriver } from "../../src/mariadb/driver.ts"
+import { Mariadb } from "../../src/mariadb/index.ts"
+import { type MysqlOptions, resolve } from "../../src/mysql-common/Config.ts"
+import { makeConnect } from "../../src/mysql-common/connect.ts"
+import type { Driver } from "../../src/mysql-common/Driver.ts"
+import { MysqlError } from "../../src/mysql-common/errors.ts"
+import type { Session } from "../../src/mysql-common/Session.ts"
+import { driver as mysqlDriver } from "../../src/mysql/driver.ts"
+import { Mysql } from "../../src/mysql/index.ts"
+import { mariadbUrl } from "../support/index.ts"
+
+/** What is tested with both drivers. A difference is a column, not a condition in a test. */
+export interface Subject {
+  readonly name: string
+  readonly driver: Driver
+  readonly module: typeof Mysql | typeof Mariadb
+  /** How many statements of several fibers are under way on one connection. */
+  readonly pipelines: boolean
+}
+
+export const subjects: ReadonlyArray<Subject> = [
+  { name: "mysql2", driver: mysqlDriver, module: Mysql, pipelines: false },
+  { name: "mariadb", driver: mariadbDriver, module: Mariadb, pipelines: true }
+]
+
+/** What opens sessions as those of one adapter. */
+export const connector = (
+  subject: Subject,
+  options: MysqlOptions = {}
+): Effect.Effect<Effect.Effect<Session, SqlError, Scope.Scope>, InvalidOptions> =>
+  Effect.map(
+    resolve(subject.driver.module, {
+      ...(options.url === undefined && options.host === undefined && options.socketPath === undefined
+        ? { url: Redacted.make(mariadbUrl()) }
+        : undefined),
+      ...options
+    }),
+    (config) => Effect.acquireRelease(makeConnect(subject.driver, config, () => {}), (session) => session.close)
+  )
+
+/** A session on the shared server, or wherever the options say. */
+export const connect = (
+  subject: Subject,
+  options?: MysqlOptions
+): Effect.Effect<Session, SqlError | InvalidOptions, Scope.Scope> =>
+  Effect.flatMap(connector(subject, options), (session) => session)
+
+export const run = (session: Session, sql: string, params: ReadonlyArray<unknown> = []) =>
+  session.execute(sql, params, undefined)
+
+/** The first column of the first row. */
+export const one = (session: Session, sql: string, params: ReadonlyArray<unknown> = []): Effect.Effect<any, SqlError> =>
+  Effect.map(session.executeValues(sql, params), (rows) => rows[0]?.[0])
+
+let tables = 0
+
+/** A new table, dropped with the scope. */
+export const table = (
+  session: Session,
+  columns: string
+): Effect.Effect<string, SqlError, Scope.Scope> => {
+  const name = `t_${process.pid}_${tables++}`
+  return Effect.acquireRelease(
+    Effect.as(run(session, `create table ${name} (${columns}) engine = innodb character set utf8mb4`), name),
+    () => Effect.ignore(Effect.timeout(run(session, `drop table if exists ${name}`), "2 seconds"))
+  )
+}
+
+/** The typed failure of an effect that must fail with one, and with nothing else. */
+export const failure = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<E, never, R> =>
+  Effect.map(Effect.exit(effect), (exit) => {
+    assert.isTrue(Exit.isFailure(exit), "it was to fail")
+    const cause = (exit as Exit.Failure<A, E>).cause
+    assert.isFalse(Cause.hasDies(cause), `a defect: ${Cause.pretty(cause)}`)
+    return Option.getOrThrow(Cause.findErrorOption(cause))
+  })
+
+export const sqlFailure = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<SqlError, never, R> =>
+  Effect.map(failure(effect), (error) => {
+    assert.isTrue(isSqlError(error), String(error))
+    return error as unknown as SqlError
+  })
+
+/** What the server said. */
+export const serverError = (error: SqlError): MysqlError => {
+  assert.instanceOf(error.reason.cause, MysqlError, String(error.message))
+  return error.reason.cause as MysqlError
+}
+
+/** The evidence of a lost connection. */
+export const lost = (error: SqlError): ConnectionLost => {
+  assert.instanceOf(error.reason.cause, ConnectionLost, error.message)
+  return error.reason.cause as ConnectionLost
+}
+
+/** Waits until a condition holds, for a few seconds. */
+export const eventually = <E, R>(condition: Effect.Effect<boolean, E, R>): Effect.Effect<void, E | Error, R> => {
+  const loop = (left: number): Effect.Effect<void, E | Error, R> =>
+    Effect.flatMap(condition, (holds) =>
+      holds
+        ? Effect.void
+        : left === 0
+        ? Effect.fail(new Error("it did not come about"))
+        : Effect.andThen(Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 10))), loop(left - 1)))
+  return loop(500)
+}
+
+export const elapsed = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<number, E, R> =>
+  Effect.suspend(() => {
+    const started = performance.now()
+    return Effect.map(effect, () => performance.now() - started)
+  })
