@@ -29,6 +29,7 @@ export const open = async ({ connections, servers }: Target): Promise<Subject<Pr
       await Promise.all(all.map(({ connection }) => connection.end()))
     },
     echo: async (n) => Number((await first(sql.echo, n)).n),
+    sleep: (millis) => first(sql.sleep, millis),
     byKey: async (id) => (await first(sql.byKey, id)).label
   }
 }

@@ -27,6 +27,7 @@ export const open = async ({ connections, servers }: Target): Promise<Subject<Pr
       await Promise.all(clients.map(({ client }) => client.end()))
     },
     echo: async (n) => (await query("echo", sql.echo, [n])).rows[0].n,
+    sleep: (millis) => query("sleep", sql.sleep, [millis]),
     byKey: async (id) => (await query("key", sql.byKey, [id])).rows[0].label
   }
 }

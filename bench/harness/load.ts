@@ -87,6 +87,8 @@ export interface OpenLoop<Operation> {
   /** Starts the operation of a key; which kind it is goes into `latencies`. */
   readonly operation: (key: number) => Operation
   readonly keys: number
+  /** What is run to warm up, if not `operation`. */
+  readonly warmUp?: ((key: number) => Operation) | undefined
   /** Which histogram a request belongs to: 0, 1, … */
   readonly kindOf?: ((key: number) => number) | undefined
   readonly isRight: (key: number, value: unknown) => boolean
@@ -137,6 +139,17 @@ export const openLoop = async <Operation>(job: Job, options: OpenLoop<Operation>
       if (ended && open === 0) finish()
     })
   }
+
+  // At this rate it would take long until all code is compiled.
+  let warm = 20_000
+  await options.style.loop(16, {
+    get running() {
+      return warm > 0
+    },
+    key: () => warm--,
+    operation: options.warmUp ?? options.operation,
+    done: () => {}
+  })
 
   const pacer = new Worker(new URL("./pacer.ts", import.meta.url), {
     workerData: { due, rate: options.rate, seconds, seed: job.round + 7 }

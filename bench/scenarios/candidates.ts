@@ -29,7 +29,10 @@ export const drizzlePostgres = one("drizzle", "drizzle-orm on pg", "candidates/d
 export const effect3 = one("effect3", "Effect 3, @effect/sql-pg", "candidates/effect3/candidate.ts")
 export const limitPostgres = one("limit", "raw socket, pipelined", "limit/postgres.ts")
 
-export const watertightMariadb = one("watertight", "Watertight", "watertight/mariadb.ts")
+export const watertightMariadb = one("watertight", "Watertight on the connector", "watertight/mariadb.ts")
+export const watertightMysql2 = one("watertight-mysql2", "Watertight on mysql2", "watertight/mariadb.ts", {
+  driver: "mysql2"
+})
 export const mysql2 = one("mysql2", "mysql2, pool, promises", "candidates/mysql2.ts")
 export const mysql2Callbacks = one("mysql2-callbacks", "mysql2, pool, callbacks", "candidates/mysql2-callbacks.ts")
 export const connector = one("mariadb", "mariadb connector, pool", "candidates/mariadb.ts")

@@ -102,6 +102,7 @@ const scenario: Scenario = {
       columns,
       candidates: [
         Who.watertightMariadb,
+        Who.watertightMysql2,
         Who.connector,
         Who.mysql2,
         { ...Who.knex, label: "knex (tarn)" },

@@ -55,6 +55,7 @@ const scenario: Scenario = {
       reference: Who.multiplex.id,
       limit: Who.limitPostgres.id,
       columns,
+      overhead: 1.5,
       candidates: [
         Who.limitPostgres,
         Who.watertightPostgres,
@@ -81,9 +82,11 @@ const scenario: Scenario = {
       reference: Who.mysql2.id,
       limit: Who.limitMariadb.id,
       columns,
+      overhead: 1.5,
       candidates: [
         Who.limitMariadb,
         Who.watertightMariadb,
+        Who.watertightMysql2,
         Who.connectorPipeline,
         Who.connector,
         Who.mysql2,

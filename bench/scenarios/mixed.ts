@@ -19,6 +19,7 @@ const run = async (job: Job): Promise<Metrics> => {
     rate,
     keys: items,
     operation: (key) => isSlow(key) ? subject.sleep!(slowMillis) : subject.byKey!(key),
+    warmUp: subject.byKey!,
     kindOf: (key) => isSlow(key) ? 1 : 0,
     isRight: (key, value) => isSlow(key) || value === `item ${key}`
   })
@@ -59,6 +60,7 @@ const scenario: Scenario = {
       servers: ["postgres"],
       reference: Who.multiplex.id,
       columns,
+      overhead: 1.5,
       candidates: [
         Who.watertightPostgres,
         Who.multiplex,
@@ -83,8 +85,10 @@ const scenario: Scenario = {
       servers: ["mariadb"],
       reference: Who.mysql2.id,
       columns,
+      overhead: 1.5,
       candidates: [
         Who.watertightMariadb,
+        Who.watertightMysql2,
         Who.connectorPipeline,
         Who.connector,
         Who.mysql2,

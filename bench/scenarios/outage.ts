@@ -105,6 +105,7 @@ const mariadb = {
   reference: Who.mysql2.id,
   candidates: [
     Who.watertightMariadb,
+    Who.watertightMysql2,
     Who.connector,
     Who.mysql2,
     { ...Who.knex, label: "knex (tarn)" },

@@ -63,6 +63,7 @@ const mariadb: Pick<Case, "servers" | "candidates" | "reference" | "limit" | "co
   candidates: [
     Who.limitMariadb,
     Who.watertightMariadb,
+    Who.watertightMysql2,
     Who.connectorPipeline,
     Who.connector,
     Who.mysql2,

@@ -92,6 +92,7 @@ const scenario: Scenario = {
       reference: Who.mysql2.id,
       candidates: [
         Who.watertightMariadb,
+        Who.watertightMysql2,
         Who.connector,
         Who.mysql2,
         { ...Who.knex, label: "knex (tarn)" },

@@ -83,6 +83,7 @@ const scenario: Scenario = {
       candidates: [
         Who.limitMariadb,
         Who.watertightMariadb,
+        Who.watertightMysql2,
         Who.connector,
         Who.mysql2,
         Who.knex,
