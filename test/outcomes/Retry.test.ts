@@ -1,0 +1,287 @@
+/** Ladders, budget and history, on a clock that the test turns. */
+import { assert, describe, it } from "@effect/vitest"
+import { Cause, Effect, Exit, Fiber, Option, Schedule } from "effect"
+import { SqlError, UnknownError } from "effect/sql/SqlError"
+import { TestClock } from "effect/testing"
+import { InvalidOptions, Outcome, Retry } from "watertight"
+
+const verdict = (change: Partial<Outcome.Verdict> = {}): Outcome.Verdict => ({
+  outcome: "NotApplied",
+  scope: "Transaction",
+  ladder: "Conflict",
+  phase: "Ended",
+  about: undefined,
+  ...change
+})
+
+const failing = (change: Partial<Outcome.Verdict> = {}) =>
+  Outcome.mark(
+    new SqlError({ reason: new UnknownError({ cause: undefined, message: "failed", operation: "execute" }) }),
+    verdict(change)
+  )
+
+/** Does what `outcomes` say, one attempt after the other, and then succeeds. Knows when each attempt was made. */
+const attempts = Effect.fnUntraced(function*(
+  outcomes: (attempt: number) => Effect.Effect<string, unknown>,
+  options: Partial<Retry.Options> & { readonly calls?: () => number; readonly capacity?: number } = {}
+) {
+  const times: Array<number> = []
+  const start = yield* Effect.clockWith((clock) => clock.currentTimeMillis)
+  const once = Effect.suspend(() =>
+    Effect.flatMap(
+      Effect.clockWith((clock) => clock.currentTimeMillis),
+      (now) => outcomes(times.push(now - start))
+    )
+  )
+  const budget = yield* Retry.makeBudget({ capacity: options.capacity ?? 1000 }, options.calls ?? (() => 0))
+  const effect = Effect.catchCause(
+    once,
+    (cause) => Retry.recover(cause, once, { name: "db", policy: Retry.defaults, budget, ...options })
+  )
+  return { effect, times, budget }
+})
+
+/** Runs an effect to its end, however long that takes. */
+const finish = Effect.fnUntraced(function*<A, E>(effect: Effect.Effect<A, E>) {
+  const fiber = yield* Effect.forkChild(effect)
+  yield* TestClock.adjust("1 hour")
+  return yield* Fiber.await(fiber)
+})
+
+const errorOf = <A, E>(exit: Exit.Exit<A, E>): E =>
+  Option.getOrThrow(Cause.findErrorOption((exit as Exit.Failure<A, E>).cause))
+
+describe("ladders", () => {
+  for (
+    const [ladder, repetitions, ceilings] of [
+      ["Instant", 3, [0, 0, 0]],
+      ["Conflict", 10, [5, 10, 20, 40, 80, 160, 320, 500, 500, 500]],
+      ["Overload", 3, [100, 200, 400]]
+    ] as const
+  ) {
+    it.effect(`${ladder}: ${repetitions} repetitions, below ${ceilings.join(", ")} ms`, () =>
+      Effect.gen(function*() {
+        const highest = ceilings.map(() => 0)
+        for (let round = 0; round < 40; round++) {
+          const { effect, times } = yield* attempts(() => Effect.fail(failing({ ladder })))
+          const exit = yield* finish(effect)
+          assert.isTrue(Exit.isFailure(exit))
+          assert.strictEqual(times.length, repetitions + 1)
+          for (let n = 0; n < repetitions; n++) {
+            const pause = times[n + 1]! - times[n]!
+            assert.isAtMost(pause, ceilings[n]!)
+            highest[n] = Math.max(highest[n]!, pause)
+          }
+        }
+        // Full jitter uses its room: of 40 random times one is above half of the ceiling.
+        for (let n = 0; n < repetitions; n++) assert.isAtLeast(highest[n]!, ceilings[n]! / 2)
+      }))
+  }
+
+  it.effect("each class of failure has a ladder of its own", () =>
+    Effect.gen(function*() {
+      const { effect, times } = yield* attempts((n) =>
+        Effect.fail(failing({ ladder: n % 2 === 0 ? "Instant" : "Overload" }))
+      )
+      yield* finish(effect)
+      assert.strictEqual(times.length, 1 + 3 + 3)
+    }))
+
+  it.effect("a success ends it", () =>
+    Effect.gen(function*() {
+      const { effect, times } = yield* attempts((n) => n < 3 ? Effect.fail(failing()) : Effect.succeed("done"))
+      assert.deepStrictEqual(yield* finish(effect), Exit.succeed("done"))
+      assert.strictEqual(times.length, 3)
+    }))
+
+  it.effect("never is never", () =>
+    Effect.gen(function*() {
+      const { effect, times } = yield* attempts(() => Effect.fail(failing()), { policy: Retry.never })
+      yield* finish(effect)
+      assert.strictEqual(times.length, 1)
+    }))
+
+  it.effect("a pause that would pass the deadline is not begun", () =>
+    Effect.gen(function*() {
+      const everySecond = { ...Retry.defaults, conflict: Schedule.spaced("1 second") }
+      const { effect, times } = yield* attempts(() => Effect.fail(failing()), {
+        policy: { ...everySecond, deadline: "3500 millis" }
+      })
+      const started = yield* Effect.clockWith((clock) => clock.currentTimeMillis)
+      const fiber = yield* Effect.forkChild(effect)
+      yield* TestClock.adjust("3 seconds")
+      assert.isDefined(fiber.pollUnsafe())
+      assert.strictEqual(times.length, 4)
+      assert.strictEqual((yield* Effect.clockWith((clock) => clock.currentTimeMillis)) - started, 3000)
+    }))
+})
+
+describe("what is repeated", () => {
+  const once = (name: string, failure: Effect.Effect<string, unknown>) =>
+    it.effect(`${name} is not`, () =>
+      Effect.gen(function*() {
+        const { effect, times } = yield* attempts(() => failure)
+        yield* finish(effect)
+        assert.strictEqual(times.length, 1)
+      }))
+
+  once(
+    "what nobody knows the outcome of",
+    Effect.fail(failing({ outcome: "Unknown", scope: "Never", phase: "Commit" }))
+  )
+  once("what failed for good", Effect.fail(failing({ scope: "Never" })))
+  once("what was applied", Effect.fail(failing({ outcome: "Applied" })))
+  once("a caller that got no connection in time", Effect.fail(failing({ outcome: "NotSent", phase: "Acquire" })))
+  once(
+    "a statement in a transaction that is still open",
+    Effect.fail(failing({ phase: "InTransaction", scope: "Statement" }))
+  )
+  once("a failure of something else", Effect.fail("not found"))
+  once("a defect", Effect.die(failing()))
+  once("an interruption", Effect.interrupt)
+
+  it.effect("what nobody knows the outcome of is, inside `idempotent`", () =>
+    Effect.gen(function*() {
+      const { effect, times } = yield* attempts(() =>
+        Effect.fail(failing({ outcome: "Unknown", scope: "Never", ladder: "Overload", phase: "Commit" }))
+      )
+      yield* finish(Retry.idempotent(effect))
+      assert.strictEqual(times.length, 4)
+    }))
+
+  it.effect("what failed for good is not, inside `idempotent` either", () =>
+    Effect.gen(function*() {
+      const { effect, times } = yield* attempts(() => Effect.fail(failing({ scope: "Never" })))
+      yield* finish(Retry.idempotent(effect))
+      assert.strictEqual(times.length, 1)
+    }))
+
+  it.effect("a failure that was wrapped is", () =>
+    Effect.gen(function*() {
+      const { effect, times } = yield* attempts(() => Effect.fail(new Error("domain", { cause: failing() })))
+      yield* finish(effect)
+      assert.strictEqual(times.length, 11)
+    }))
+
+  it.effect("what was given up is not taken up again by what is around it", () =>
+    Effect.gen(function*() {
+      const inner = yield* attempts(() => Effect.fail(failing()))
+      const outer = yield* attempts(() => inner.effect)
+      yield* finish(outer.effect)
+      assert.strictEqual(outer.times.length, 1)
+      assert.strictEqual(inner.times.length, 11)
+    }))
+
+  it.effect("of several failures at the same time the first one counts, and interrupted others do not", () =>
+    Effect.gen(function*() {
+      const { effect, times } = yield* attempts(() =>
+        Effect.as(
+          Effect.all([Effect.never, Effect.andThen(Effect.sleep(1), Effect.fail(failing()))], {
+            concurrency: "unbounded"
+          }),
+          "done"
+        )
+      )
+      yield* finish(effect)
+      assert.strictEqual(times.length, 11)
+    }))
+})
+
+describe("history", () => {
+  it.effect("the last failure knows all attempts, and how long was waited", () =>
+    Effect.gen(function*() {
+      const failures = [failing(), failing({ ladder: "Overload" }), failing({ scope: "Never" })]
+      const { effect } = yield* attempts((n) => Effect.fail(failures[n - 1]))
+      const error = errorOf(yield* finish(effect))
+      const history = Retry.attempts(error)
+      assert.deepStrictEqual(history.map((attempt) => attempt.error), failures)
+      assert.deepStrictEqual(history.map((attempt) => attempt.pauseMillis === undefined), [false, false, true])
+    }))
+
+  it.effect("a failure that was not repeated has none", () =>
+    Effect.gen(function*() {
+      const { effect } = yield* attempts(() => Effect.fail(failing({ scope: "Never" })))
+      assert.deepStrictEqual(Retry.attempts(errorOf(yield* finish(effect))), [])
+    }))
+
+  it.effect("each repetition is told before its pause", () =>
+    Effect.gen(function*() {
+      const told: Array<Retry.Attempt> = []
+      const { effect } = yield* attempts((n) => n < 3 ? Effect.fail(failing()) : Effect.succeed("done"), {
+        onRepeat: (attempt) => void told.push(attempt)
+      })
+      yield* finish(effect)
+      assert.strictEqual(told.length, 2)
+    }))
+})
+
+describe("budget", () => {
+  it.effect("without a token a failure is final", () =>
+    Effect.gen(function*() {
+      const { effect, times } = yield* attempts(() => Effect.fail(failing()), { capacity: 4 })
+      const error = errorOf(yield* finish(effect))
+      assert.strictEqual(times.length, 5)
+      assert.strictEqual(Retry.attempts(error).length, 5)
+    }))
+
+  it.effect("a success earns a fraction, up to the capacity", () =>
+    Effect.gen(function*() {
+      let calls = 0
+      const budget = yield* Retry.makeBudget({ capacity: 2, earn: 0.25 }, () => calls)
+      assert.isTrue(budget.spend() && budget.spend())
+      assert.isFalse(budget.spend())
+      calls += 3
+      assert.isFalse(budget.spend())
+      calls += 1
+      assert.isTrue(budget.spend())
+      calls += 1000
+      assert.strictEqual(budget.tokens(), 2)
+    }))
+
+  it.effect("calls that fail earn nothing, also if they looked like successes while they were under way", () =>
+    Effect.gen(function*() {
+      let calls = 0
+      const budget = yield* Retry.makeBudget({ capacity: 10, earn: 0.1 }, () => calls)
+      let repeated = 0
+      // A thousand rounds in which two hundred calls are made and then all of them fail.
+      for (let round = 0; round < 1000; round++) {
+        calls += 200
+        for (let n = 0; n < 200; n++) {
+          budget.failed()
+          if (budget.spend()) repeated++
+        }
+      }
+      // The capacity, and once the calls under way.
+      assert.isAtMost(repeated, 10 + 200 * 0.1)
+    }))
+
+  it.effect("an outage costs the capacity once, however many callers there are", () =>
+    Effect.gen(function*() {
+      let made = 0
+      const budget = yield* Retry.makeBudget({ capacity: 50 }, () => made)
+      const once = Effect.suspend(() => {
+        made++
+        return Effect.fail(failing({ ladder: "Overload" }))
+      })
+      const caller = Effect.exit(Effect.catchCause(
+        once,
+        (cause) => Retry.recover(cause, once, { name: "db", policy: Retry.defaults, budget })
+      ))
+      const fiber = yield* Effect.forkChild(
+        Effect.all(Array<typeof caller>(200).fill(caller), { concurrency: "unbounded" })
+      )
+      yield* TestClock.adjust("1 minute")
+      yield* Fiber.join(fiber)
+      // Calls under way look like successes: at most all of them, once.
+      assert.isAtMost(made, 200 + 50 + 200 * 0.1)
+      assert.isAtLeast(made, 200 + 50)
+    }))
+
+  it.effect("says what is wrong with an option", () =>
+    Effect.gen(function*() {
+      for (const options of [{ capacity: -1 }, { earn: -1 }, { capacity: Number.NaN }]) {
+        const error = yield* Effect.flip(Retry.makeBudget(options, () => 0))
+        assert.instanceOf(error, InvalidOptions)
+      }
+    }))
+})
