@@ -18,6 +18,7 @@ import * as Tls from "node:tls"
 import type { InvalidOptions } from "../InvalidOptions.ts"
 import { invalid, type InvalidOption, invalidOption, nearest } from "./internal/invalid.ts"
 import type { Endpoint, TlsOptions } from "./internal/Socket.ts"
+import type { Codecs } from "./internal/TypeStore.ts"
 import * as Url from "./internal/url.ts"
 
 /**
@@ -77,6 +78,11 @@ export interface PostgresOptions extends PgPoolConfig {
    * that answers at all answers these at once. Default: 5 seconds.
    */
   readonly controlTimeout?: Duration.Input | undefined
+  /**
+   * How the values of some types are read and written, by the names of the types: `{ int8: Types.int8AsNumber }`. What
+   * is made of such a type, as an array of it, follows.
+   */
+  readonly codecs?: Codecs | undefined
   /** How many rows of a stream are fetched at a time, at most: fewer when rows are large. Default: 1000. */
   readonly fetchSize?: number | undefined
 }
@@ -103,6 +109,7 @@ export interface Resolved {
   readonly preparedStatementCacheSize: number
   readonly maxMessageSize: number
   readonly types: PgTypes.Registry | undefined
+  readonly codecs: Codecs | undefined
 }
 
 const optionNames: ReadonlyArray<string> = [
@@ -129,6 +136,7 @@ const optionNames: ReadonlyArray<string> = [
   "transformQueryNames",
   "transformJson",
   "types",
+  "codecs",
   "multiplex",
   "multiplexConcurrency",
   "prepare",
@@ -272,7 +280,8 @@ const check = (options: PostgresOptions): Result.Result<Resolved, InvalidOption>
       prepare: options.prepare ?? true,
       preparedStatementCacheSize: cacheSize ?? 100,
       maxMessageSize: Math.min(maxMessageSize ?? maxMessageSizeLimit, maxMessageSizeLimit),
-      types: options.types
+      types: options.types,
+      codecs: options.codecs
     }
   })
 

@@ -225,8 +225,18 @@ describe("the session", () => {
         ["SELECT", 1]
       ])
       assert.deepStrictEqual(results[2]!.rows, [
-        { a: 1, b: "x", c: true, e: new Uint8Array([1, 2]), f: { a: 1 }, r: "[1,2)", g: 5n, h: 1.5, i: "2.50" },
-        { a: 2, b: null, c: false, e: null, f: null, r: "[1,2)", g: 5n, h: 1.5, i: "2.50" }
+        {
+          a: 1,
+          b: "x",
+          c: true,
+          e: new Uint8Array([1, 2]),
+          f: { a: 1 },
+          r: { lower: 1, upper: 2, bounds: "[)" },
+          g: 5n,
+          h: 1.5,
+          i: "2.50"
+        },
+        { a: 2, b: null, c: false, e: null, f: null, r: { lower: 1, upper: 2, bounds: "[)" }, g: 5n, h: 1.5, i: "2.50" }
       ])
       assert.deepStrictEqual(results[3]!.rows, [{ last: 1 }])
       const error = yield* sqlFailure(session.script("insert into t values (3); select 1/0; insert into t values (4)"))

@@ -32,6 +32,7 @@ describe("parameters", () => {
     ["strings", ["a", "b,\"c\""], "$1", "text[]", ["a", "b,\"c\""]],
     ["booleans", [true, false], "$1", "boolean[]", [true, false]],
     ["an empty array", [], "$1::int[]", "integer[]", []],
+    ["an array of arrays", [[1, 2], [3, null]], "$1", "integer[]", [[1, 2], [3, null]]],
     ["a typed parameter", PgTypes.numeric("1.50"), "$1", "numeric", "1.50"],
     ["json", PgTypes.jsonb({ a: [1, { b: null }] }), "$1", "jsonb", { a: [1, { b: null }] }],
     ["uuid", PgTypes.uuid("a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"), "$1", "uuid", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"]
@@ -55,7 +56,7 @@ describe("parameters", () => {
     ["an object", { a: 1 }, "parameter $2: an object has no PostgreSQL type of its own: pass sql.json(value)"],
     ["a function", () => 1, "parameter $2: a function cannot be sent"],
     ["a symbol", Symbol.iterator, "parameter $2: a symbol cannot be sent"],
-    ["an array of arrays", [[1], [2]], "parameter $2: an array of arrays cannot be sent"],
+    ["uneven arrays in an array", [[1], [2, 3]], "the arrays inside an array must all have the same length"],
     ["a mixed array", [1, "a"], "parameter $2: the elements of an array must all be of one type"],
     ["an array of nulls", [null], "parameter $2: the type of an array that contains only nulls is not known"],
     ["a bad value of a typed parameter", PgTypes.int4(1.5), "int4"]
@@ -122,13 +123,13 @@ describe("results", () => {
     ["array['a',null]::text[]", ["a", null]],
     ["null::int4range", null]
   ]
-  const unknown: ReadonlyArray<[sql: string, value: string]> = [
-    ["'[1,5)'::int4range", "[1,5)"],
-    ["'{[1,3),[5,7)}'::int4multirange", "{[1,3),[5,7)}"],
-    ["array[int4range(1,2)]", "{\"[1,2)\"}"],
-    ["row(1,'a')", "(1,a)"],
-    ["'(1,2)'::point", "(1,2)"],
-    ["'((0,0),(1,1))'::box", "(1,1),(0,0)"],
+  const unknown: ReadonlyArray<[sql: string, value: unknown]> = [
+    ["'[1,5)'::int4range", { lower: 1, upper: 5, bounds: "[)" }],
+    ["'{[1,3),(,0)}'::int4multirange", [{ lower: null, upper: 0, bounds: "()" }, { lower: 1, upper: 3, bounds: "[)" }]],
+    ["array[int4range(1,2)]", [{ lower: 1, upper: 2, bounds: "[)" }]],
+    ["row(1,'a')", [1, "a"]],
+    ["'(1,2)'::point", { x: 1, y: 2 }],
+    ["'((0,0),(1,1))'::box", [{ x: 1, y: 1 }, { x: 0, y: 0 }]],
     ["B'101'", "101"],
     ["'101'::varbit", "101"],
     ["'12.34'::money", "$12.34"],
@@ -140,7 +141,7 @@ describe("results", () => {
     ["'$.a'::jsonpath", "$.\"a\""],
     ["'=r/postgres'::aclitem", "=r/postgres"],
     ["'int4'::regtype", "integer"],
-    ["'1'::xid", "1"],
+    ["'1'::xid", 1],
     ["'a'::\"char\"", "a"]
   ]
   it.effect("types with a codec come as values, all of them also as rows of values", () =>
@@ -154,7 +155,7 @@ describe("results", () => {
       }
     }))
 
-  it.effect("types without a codec come as PostgreSQL's text, also the first time and beside known ones", () =>
+  it.effect("types that the driver does not know come as values or as PostgreSQL's text, also the first time and beside known ones", () =>
     Effect.gen(function*() {
       const session = yield* connect()
       const sql = `select 7 as seven, ${unknown.map(([sql], index) => `${sql} as c${index}`).join(", ")}, now() as now`
@@ -171,7 +172,7 @@ describe("results", () => {
       )
     }))
 
-  it.effect("enums, domains, composites and their arrays come as text", () =>
+  it.effect("enums, domains, composites and their arrays come as values", () =>
     Effect.gen(function*() {
       const session = yield* connect()
       yield* session.begin({})
@@ -183,7 +184,13 @@ describe("results", () => {
         `select 'sad'::pg_temp.mood m, array['sad','happy']::pg_temp.mood[] ms, 7::pg_temp.small s,
           row(1,'x y')::pg_temp.pair p, array[row(1,'x')::pg_temp.pair] ps`
       )
-      assert.deepStrictEqual(row, { m: "sad", ms: "{sad,happy}", s: 7, p: "(1,\"x y\")", ps: "{\"(1,x)\"}" })
+      assert.deepStrictEqual(row, {
+        m: "sad",
+        ms: ["sad", "happy"],
+        s: 7,
+        p: { a: 1, b: "x y" },
+        ps: [{ a: 1, b: "x" }]
+      })
       yield* session.rollback
     }))
 
@@ -191,10 +198,12 @@ describe("results", () => {
     Effect.gen(function*() {
       const open = yield* connector()
       const session = yield* open
-      yield* run(session, "create temp table place (id serial, spot point, area int4range)")
+      yield* run(session, "create temp table place (id serial, spot tsvector, area int4range)")
       const insert = "insert into place (spot, area) values ($1, $2) returning id, spot, area"
       for (const id of [1, 2, 3]) {
-        assert.deepStrictEqual(yield* run(session, insert, ["(1,2)", "[1,9)"]), [{ id, spot: "(1,2)", area: "[1,9)" }])
+        assert.deepStrictEqual(yield* run(session, insert, ["a b", "[1,9)"]), [
+          { id, spot: "'a' 'b'", area: { lower: 1, upper: 9, bounds: "[)" } }
+        ])
       }
       assert.strictEqual(yield* one(session, "select count(*)::int from place"), 3)
     }))
@@ -205,7 +214,7 @@ describe("results", () => {
       const open = yield* connector()
       const first = yield* open
       const second = yield* open
-      const sql = "select $1::int + 1 as next, '(1,2)'::point as spot"
+      const sql = "select $1::int + 1 as next, 'a'::tsvector as spot"
       yield* run(first, sql, [1])
       const spy = second as unknown as { onReady: (...args: ReadonlyArray<unknown>) => void }
       const onReady = spy.onReady
@@ -213,9 +222,9 @@ describe("results", () => {
         trips++
         onReady.apply(second, args as never)
       }
-      assert.deepStrictEqual(yield* run(second, sql, [1]), [{ next: 2, spot: "(1,2)" }])
+      assert.deepStrictEqual(yield* run(second, sql, [1]), [{ next: 2, spot: "'a'" }])
       assert.strictEqual(trips, 1)
-      assert.deepStrictEqual(yield* run(second, sql, [2]), [{ next: 3, spot: "(1,2)" }])
+      assert.deepStrictEqual(yield* run(second, sql, [2]), [{ next: 3, spot: "'a'" }])
       assert.strictEqual(trips, 2)
     }))
 
@@ -254,12 +263,12 @@ describe("results", () => {
       yield* run(other, "create table changing (a int)")
       yield* run(other, "insert into changing values (1)")
       yield* run(first, "select a from changing")
-      yield* run(other, "alter table changing alter a type int4range using int4range(a, a + 1)")
+      yield* run(other, "alter table changing alter a type tsvector using a::text::tsvector")
       const error = yield* sqlFailure(run(second, "select a from changing"))
       assert.include(error.message, "column \"a\"")
       assert.isFalse(error.isRetryable)
-      assert.deepStrictEqual(yield* run(second, "select a from changing"), [{ a: "[1,2)" }])
-      assert.deepStrictEqual(yield* run(first, "select a from changing"), [{ a: "[1,2)" }])
+      assert.deepStrictEqual(yield* run(second, "select a from changing"), [{ a: "'1'" }])
+      assert.deepStrictEqual(yield* run(first, "select a from changing"), [{ a: "'1'" }])
       yield* run(other, "drop table changing")
     }))
 
@@ -267,12 +276,17 @@ describe("results", () => {
     Effect.gen(function*() {
       const session = yield* connect()
       const [bad, good] = yield* Effect.all([
-        Effect.exit(run(session, "select array[[1,2],[3,4]] as grid, generate_series(1, 3)")),
+        Effect.exit(
+          run(
+            session,
+            "select case when clock_timestamp() is not null then '290000-01-01'::timestamp end as grid, generate_series(1, 3)"
+          )
+        ),
         run(session, "select 1 as one")
       ], { concurrency: "unbounded" })
       assert.strictEqual(bad._tag, "Failure")
       assert.deepStrictEqual(good, [{ one: 1 }])
-      const error = yield* sqlFailure(run(session, "select array[[1,2],[3,4]] as grid"))
+      const error = yield* sqlFailure(run(session, "select '290000-01-01'::timestamp as grid"))
       assert.include(error.message, "the statement ran, but column \"grid\" cannot be decoded")
       assert.strictEqual(yield* one(session, "select 1"), 1)
     }))

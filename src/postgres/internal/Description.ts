@@ -2,16 +2,15 @@
  * What is known of a statement's columns, and how its rows are read.
  *
  * PostgreSQL sends each column in the format that `Bind` asked for, so the columns must be known before `Bind`: a type
- * without a codec has to be asked for as text, for nobody could read its binary form. That is why a statement that is
+ * whose binary form nobody could read has to be asked for as text. That is why a statement that is
  * new to the process is described before it runs (see `Session.ts`), and why a description is shared by all sessions
  * of an adapter.
  */
 import type { Field, Row } from "@effect/sql-pg/PgConnection"
 import type * as PgProtocol from "@effect/sql-pg/PgProtocol"
-import * as PgTypes from "@effect/sql-pg/PgTypes"
-import * as Result from "effect/Result"
+import { type Codec, onlyText, readText } from "./codecs.ts"
 import * as frames from "./frames.ts"
-import { isReadableText, textReader } from "./textValues.ts"
+import type { TypeStore } from "./TypeStore.ts"
 
 type FieldReader = PgProtocol.FieldReader<unknown>
 type RowBuilder = (values: ReadonlyArray<unknown>) => Row
@@ -43,14 +42,15 @@ export class Description {
   constructor(
     columns: ReadonlyArray<PgProtocol.FieldDescription>,
     binary: ReadonlyArray<boolean>,
-    registry: PgTypes.Registry | undefined
+    types: TypeStore | undefined
   ) {
+    const codecs = columns.map((column) => types?.codec(column.dataTypeOid))
     this.columns = columns
     this.binary = binary
     this.fields = columns.map((column) => ({ name: column.name, dataTypeId: column.dataTypeOid }))
     this.formats = binary.includes(false) ? frames.resultFormats(binary) : undefined
-    this.problem = findProblem(columns, binary, registry)
-    this.readField = makeReader(columns, binary, registry)
+    this.problem = findProblem(columns, binary, codecs)
+    this.readField = makeReader(binary, codecs)
     this.builder = genericBuilder(columns)
   }
 
@@ -79,69 +79,45 @@ export class Description {
 /** Chooses the formats for a statement that has been described but not yet bound. */
 export const describeStatement = (
   columns: ReadonlyArray<PgProtocol.FieldDescription>,
-  registry: PgTypes.Registry | undefined
-): Description => new Description(columns, columns.map((column) => hasCodec(column.dataTypeOid, registry)), registry)
+  types: TypeStore
+): Description =>
+  new Description(columns, columns.map((column) => types.codec(column.dataTypeOid)?.read !== undefined), types)
 
 /** Describes rows whose formats are already fixed. */
 export const describeRows = (
   columns: ReadonlyArray<PgProtocol.FieldDescription>,
-  registry: PgTypes.Registry | undefined
-): Description => new Description(columns, columns.map((column) => column.format === 1), registry)
-
-/**
- * Whether the registry can read a type. The driver has no question for this, but encoding anything tells: a missing
- * codec is reported before the value is looked at.
- */
-const hasCodec = (oid: number, registry: PgTypes.Registry | undefined): boolean => {
-  try {
-    const encoded = PgTypes.encode(undefined, oid, registry)
-    return Result.isSuccess(encoded) || !encoded.failure.message.startsWith("No codec registered for OID")
-  } catch {
-    // A codec of the user's own that threw on the probe exists, which is all that was asked.
-    return true
-  }
-}
+  types: TypeStore
+): Description => new Description(columns, columns.map((column) => column.format === 1), types)
 
 const findProblem = (
   columns: ReadonlyArray<PgProtocol.FieldDescription>,
   binary: ReadonlyArray<boolean>,
-  registry: PgTypes.Registry | undefined
+  codecs: ReadonlyArray<Codec<any> | undefined>
 ): string | undefined => {
   for (let index = 0; index < columns.length; index++) {
-    const { dataTypeOid, name } = columns[index]!
-    const known = hasCodec(dataTypeOid, registry)
-    if (binary[index] === true ? !known : known && !isReadableText(dataTypeOid)) {
-      return `the type of column "${name}" changed to one that was not asked for in a readable format`
+    if (binary[index] === true && codecs[index]?.read === undefined) {
+      return `the type of column "${columns[index]!.name}" changed to one that was not asked for in a readable format`
     }
   }
   return undefined
 }
 
+const unknownType = onlyText("unknown")
+
 const makeReader = (
-  columns: ReadonlyArray<PgProtocol.FieldDescription>,
   binary: ReadonlyArray<boolean>,
-  registry: PgTypes.Registry | undefined
+  codecs: ReadonlyArray<Codec<any> | undefined>
 ): FieldReader => {
-  // Text is read as the codec of `text` reads it, whatever the column's type; what it means is worked out after that.
-  const reader = PgTypes.makeFieldReader(
-    columns.map((column, index) => ({
-      format: 1,
-      dataTypeOid: binary[index] === true ? column.dataTypeOid : PgTypes.OID.text
-    })),
-    registry
+  const readers = codecs.map((codec = unknownType, index) =>
+    binary[index] === true && codec.read !== undefined
+      ? codec.read
+      : (bytes: Uint8Array, offset: number, size: number) => codec.parse(readText(bytes, offset, size))
   )
-  // It fails for text formats only, and there are none left.
-  const read = Result.getOrThrow(reader)
-  const texts = columns.map((column, index) => binary[index] === true ? undefined : textReader(column.dataTypeOid))
-  const convert: FieldReader = texts.every((text) => text === undefined) ? read : (bytes, offset, size, column) => {
-    const value = read(bytes, offset, size, column)
-    const text = texts[column]
-    return text === undefined || value === null ? value : text(value as string)
-  }
   return (bytes, offset, size, column) => {
+    if (size < 0) return null
     // The codec boundary: what a codec throws is a failure of this statement and must not reach the parser.
     try {
-      return convert(bytes, offset, size, column)
+      return readers[column]!(bytes, offset, size)
     } catch (cause) {
       if (decodeFailure.cause === undefined) {
         decodeFailure.cause = cause ?? new Error("A codec failed without an error")

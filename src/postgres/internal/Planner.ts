@@ -12,16 +12,17 @@
  * text, and a statement must not be run twice to find that out.
  */
 import * as PgProtocol from "@effect/sql-pg/PgProtocol"
-import type * as PgTypes from "@effect/sql-pg/PgTypes"
 import * as Result from "effect/Result"
 import { describeRows, describeStatement, type Description, noColumns } from "./Description.ts"
 import { type Entry, Stage } from "./Entry.ts"
 import * as frames from "./frames.ts"
 import * as parameters from "./parameters.ts"
 import { type Catalogue, Held, maxTextLength, Prepared, PreparedCache } from "./PreparedCache.ts"
+import type { TypeStore } from "./TypeStore.ts"
 
 export interface PlannerOptions {
-  readonly types: PgTypes.Registry | undefined
+  /** Shared by all sessions of an adapter. */
+  readonly types: TypeStore
   readonly encodeBind: parameters.BindEncoder
   /** Shared by all sessions of an adapter. */
   readonly catalogue: Catalogue
@@ -31,7 +32,7 @@ export interface PlannerOptions {
 }
 
 export class Planner {
-  private readonly types: PgTypes.Registry | undefined
+  private readonly types: TypeStore
   private readonly encodeBind: parameters.BindEncoder
   private readonly catalogue: Catalogue
   private readonly cache: PreparedCache | undefined
@@ -172,6 +173,25 @@ export class Planner {
     return entry.description.problem
   }
 
+  /** Which types of a described statement nobody knows yet. */
+  unknownTypes(prepared: Prepared): ReadonlyArray<number> {
+    const { description } = prepared
+    return description === undefined ? noTypes : this.types.missing(description.columns.map((c) => c.dataTypeOid))
+  }
+
+  /** The types of a described statement have been looked up. */
+  describeAgain(prepared: Prepared): void {
+    prepared.description = describeStatement(prepared.description!.columns, this.types)
+    this.catalogue.set(prepared, prepared.description)
+  }
+
+  /** A value could not be read, perhaps because its type has changed: next time the columns are looked at again. */
+  onUnreadable(entry: Entry): void {
+    if (entry.prepared === undefined) return
+    this.catalogue.forget(entry.prepared)
+    this.cache?.evict(entry.prepared)
+  }
+
   /** The question for the columns was refused or answered. Returns those who waited for the answer. */
   onDescribed(prepared: Prepared, exists: boolean): ReadonlyArray<Entry> {
     const followers = prepared.followers ?? noEntries
@@ -221,13 +241,18 @@ export class Planner {
     // Most tags are told apart by their first letter.
     switch (tag.charCodeAt(0)) {
       case 0x41: // ALTER
+        if (changesTypes.test(tag)) this.types.forget()
         return this.catalogue.clear()
       case 0x43: // CREATE
-        if (tag.startsWith("CREATE")) this.catalogue.clear()
+        if (!tag.startsWith("CREATE")) return
+        if (changesTypes.test(tag)) this.types.forget()
+        this.catalogue.clear()
         return
       case 0x44: // DROP, DISCARD, DEALLOCATE; but DELETE is the common one
-        if (tag.startsWith("DROP")) this.catalogue.clear()
-        else if (tag === "DISCARD ALL" || tag === "DEALLOCATE ALL") this.cache?.clear()
+        if (tag.startsWith("DROP")) {
+          this.types.forget()
+          this.catalogue.clear()
+        } else if (tag === "DISCARD ALL" || tag === "DEALLOCATE ALL") this.cache?.clear()
         return
     }
   }
@@ -239,6 +264,10 @@ export class Planner {
 }
 
 const noEntries: ReadonlyArray<Entry> = []
+const noTypes: ReadonlyArray<number> = []
+
+/** Commands after which a type may be another one, or one that was not there may be. */
+const changesTypes = /^(?:ALTER (?:TYPE|DOMAIN|TABLE|VIEW|EXTENSION)|CREATE (?:TYPE|DOMAIN|EXTENSION))/
 
 /** Whether the server reports that a name or the plan behind it is of no use any more. */
 export const isStale = (fields: PgProtocol.ErrorFields): boolean =>

@@ -10,9 +10,12 @@
  */
 import type { Notification, Result } from "@effect/sql-pg/PgConnection"
 import type * as PgProtocol from "@effect/sql-pg/PgProtocol"
+import * as Cause from "effect/Cause"
 import * as Channel from "effect/Channel"
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
 import type * as Queue from "effect/Queue"
 import * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
@@ -33,6 +36,7 @@ import { Portal, type PortalHost } from "./Portal.ts"
 import { toResult } from "./results.ts"
 import type { Transport } from "./Socket.ts"
 import type { Started } from "./Startup.ts"
+import { type TypeStore, UnknownTypes } from "./TypeStore.ts"
 import { Timer } from "./Timer.ts"
 
 /** What all sessions of an adapter have in common. */
@@ -92,6 +96,8 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
   private readonly transport: Transport
   private readonly parser: PgProtocol.Parser<unknown>
   private readonly planner: Planner
+  /** What is known of the types of the database. */
+  readonly types: TypeStore
   private readonly listeners = new Listeners()
 
   private readonly pending = new EntryQueue()
@@ -136,6 +142,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
     this.parameters = started.parameters
     this.id = String(started.processId)
     this.planner = new Planner(options)
+    this.types = options.types
     this.tick()
     const { socket } = transport
     socket.on("data", this.onData)
@@ -327,10 +334,45 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
     try {
       this.planner.plan(entry, this.now)
     } catch (cause) {
-      this.refuse(entry, cause)
+      if (cause instanceof UnknownTypes) {
+        this.lookUp([], cause.names, (error) => {
+          if (error !== undefined) entry.resume(Effect.fail(error))
+          else if (!entry.abandoned) this.open(entry)
+        })
+      } else this.refuse(entry, cause)
       return
     }
     this.submit(entry)
+  }
+
+  /** Asks the catalogue for types, ahead of whatever waits, and then goes on. */
+  private lookUp(
+    oids: ReadonlyArray<number>,
+    names: ReadonlyArray<string>,
+    done: (error: SqlError | undefined) => void
+  ): void {
+    const sql = this.types.question(oids, names)
+    const ask = new Entry(Mode.Script, sql, noParams, false, this.options.controlLimit, "execute", (effect) => {
+      const exit = effect as Exit.Exit<ReadonlyArray<Result>, SqlError>
+      if (Exit.isFailure(exit)) return done(Option.getOrThrow(Cause.findErrorOption(exit.cause)))
+      const [named, found] = exit.value.map((result) => result.rows.map((row) => Object.values(row) as Array<any>))
+      this.types.load(oids, named as never, found!)
+      done(undefined)
+    })
+    ask.head = frames.simpleQuery(sql)
+    if (this.end !== undefined) return ask.resume(Effect.fail(this.lostErrorOf(ask)))
+    this.pending.unshift(ask)
+    this.scheduleFlush()
+  }
+
+  /** Makes sure that types are known. */
+  knowTypes(oids: Iterable<number>): Effect.Effect<void, SqlError> {
+    return Effect.suspend(() => {
+      const missing = this.types.missing(oids)
+      return missing.length === 0 ? Effect.void : Effect.callback((resume) =>
+        this.lookUp(missing, [], (error) => resume(error === undefined ? Effect.void : Effect.fail(error)))
+      )
+    })
   }
 
   private refuse(entry: Entry, cause: unknown): void {
@@ -589,6 +631,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
     const name = entry.description?.columns[column]?.name
     entry.failure ??= { what: `the statement ran, but column "${name}" cannot be decoded`, cause }
     this.parser.readField = skipField
+    this.planner.onUnreadable(entry)
   }
 
   private onColumns(entry: Entry, columns: ReadonlyArray<PgProtocol.FieldDescription>): void {
@@ -639,10 +682,28 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
     this.succeeded(entry)
   }
 
+  /** What a described statement waited for was answered, or not. It was in no queue meanwhile. */
+  private typesKnown(entry: Entry, error: SqlError | undefined): void {
+    const prepared = entry.prepared!
+    if (this.end !== undefined) {
+      for (const one of [entry, ...prepared.followers ?? []]) if (!one.abandoned) one.resume(this.lastWord(one))
+      return
+    }
+    if (error === undefined) this.planner.describeAgain(prepared)
+    else entry.error = error.reason.cause as PgError
+    this.described(entry)
+  }
+
   /** The question for the columns was answered: now the statement can run, and those that waited for it. */
   private described(entry: Entry): void {
     const prepared = entry.prepared!
     const exists = entry.error === undefined
+    if (exists) {
+      const missing = this.planner.unknownTypes(prepared)
+      if (missing.length > 0) {
+        return this.lookUp(missing, [], (error) => this.typesKnown(entry, error))
+      }
+    }
     const followers = this.planner.onDescribed(prepared, exists)
     // In front of what waits, in their order. If there is no such statement, each of the others asks for itself.
     for (let index = followers.length - 1; index >= 0; index--) {

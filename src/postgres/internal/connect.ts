@@ -16,6 +16,7 @@ import { Catalogue } from "./PreparedCache.ts"
 import { Session, type SessionKey, type SessionOptions } from "./Session.ts"
 import * as Socket from "./Socket.ts"
 import * as Startup from "./Startup.ts"
+import { TypeStore } from "./TypeStore.ts"
 
 /** How long the server's own timeout has to be heard of before the session is given up, in milliseconds. */
 const statementGrace = 1_000
@@ -28,7 +29,7 @@ export const makeConnect = (
   const { endpoint } = config
   const options: SessionOptions = {
     database: config.name,
-    types: config.types,
+    types: new TypeStore(config.types, config.codecs),
     encodeBind: makeBindEncoder(config.types),
     catalogue: new Catalogue(),
     prepare: config.prepare,

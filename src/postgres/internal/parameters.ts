@@ -7,6 +7,9 @@
 import * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import * as PgTypes from "@effect/sql-pg/PgTypes"
 import * as Result from "effect/Result"
+import type { Codec } from "./codecs.ts"
+import { TypedValue } from "./TypedValue.ts"
+import { type TypeStore, UnknownTypes } from "./TypeStore.ts"
 
 const INT32_MIN = -2147483648
 const INT32_MAX = 2147483647
@@ -15,9 +18,11 @@ const INT32_MAX = 2147483647
 interface Slot extends PgTypes.Parameter {
   oid: number
   value: unknown
+  /** How the value is written, where the driver does not do it. */
+  codec: Codec<any> | undefined
 }
 
-const makeSlot = (): Slot => ({ [PgTypes.ParameterTypeId]: PgTypes.ParameterTypeId, oid: 0, value: null })
+const makeSlot = (): Slot => ({ [PgTypes.ParameterTypeId]: PgTypes.ParameterTypeId, oid: 0, value: null, codec: undefined })
 
 /**
  * Encoding is synchronous, so one set of slots per number of parameters serves every session. They are emptied by
@@ -32,7 +37,8 @@ const fail = (message: string): never => {
   throw new PgTypes.CodecError({ message })
 }
 
-const inferScalar = (slot: Slot, value: unknown): void => {
+const inferScalar = (slot: Slot, value: unknown, types: TypeStore): void => {
+  slot.codec = undefined
   switch (typeof value) {
     case "string":
       slot.oid = 0
@@ -70,6 +76,10 @@ const inferScalar = (slot: Slot, value: unknown): void => {
   if (value === null) {
     slot.oid = 0
     slot.value = null
+  } else if (value instanceof TypedValue) {
+    slot.oid = types.byName(value.type)
+    slot.codec = types.codec(slot.oid)
+    slot.value = value.value
   } else if (PgTypes.isParameter(value)) {
     slot.oid = value.oid
     slot.value = value.value
@@ -85,7 +95,7 @@ const inferScalar = (slot: Slot, value: unknown): void => {
   } else {
     fail(
       typeof value === "object"
-        ? "an object has no PostgreSQL type of its own: pass sql.json(value) for a jsonb, or a PgTypes parameter"
+        ? "an object has no PostgreSQL type of its own: pass sql.json(value) for a jsonb, or Types.value(type, value)"
         : `a ${typeof value} cannot be sent to PostgreSQL`
     )
   }
@@ -94,8 +104,9 @@ const inferScalar = (slot: Slot, value: unknown): void => {
 const inferArray = (
   slot: Slot,
   value: ReadonlyArray<unknown>,
-  registry: PgTypes.Registry | undefined
+  types: TypeStore
 ): void => {
+  slot.codec = undefined
   if (value.length === 0) {
     // The server derives the array's type from the statement, as it does for a string.
     slot.oid = 0
@@ -103,27 +114,33 @@ const inferArray = (
     return
   }
   let elementOid = 0
-  const values: Array<unknown> = new Array(value.length)
-  for (let index = 0; index < value.length; index++) {
-    const element = value[index]
-    if (Array.isArray(element)) fail("an array of arrays cannot be sent: pass it as a literal or as sql.json(value)")
-    inferScalar(slot, element)
-    values[index] = slot.value
-    if (slot.value === null) continue
+  let nested = false
+  const convert = (element: unknown): unknown => {
+    if (Array.isArray(element)) {
+      nested = true
+      return element.map(convert)
+    }
+    inferScalar(slot, element, types)
+    if (slot.value === null) return null
     // A string by itself is untyped, but an array names the type of its elements.
     const oid = slot.oid === 0 ? PgTypes.OID.text : slot.oid
     if (elementOid === 0) elementOid = oid
     else if (elementOid !== oid) fail("the elements of an array must all be of one type")
+    return slot.value
   }
-  if (elementOid === 0) fail("the type of an array that contains only nulls is not known: pass a PgTypes parameter")
-  const arrayOid = PgTypes.arrayOidFor(elementOid, registry)
+  const values = value.map(convert)
+  const { codec } = slot
+  if (elementOid === 0) fail("the type of an array that contains only nulls is not known: pass Types.value(type, value)")
+  const arrayOid = PgTypes.arrayOidFor(elementOid, types.registry) ?? types.arrayOf(elementOid)
   if (arrayOid === undefined) return fail(`no array type is known for elements of type ${elementOid}`)
   slot.oid = arrayOid
   slot.value = values
+  // The driver's arrays have one dimension.
+  slot.codec = nested || codec !== undefined ? types.codec(arrayOid) : undefined
 }
 
 /** Infers the parameters of a statement. Throws a `CodecError` for a value that has no type. */
-export const infer = (values: ReadonlyArray<unknown>, registry: PgTypes.Registry | undefined): Parameters => {
+export const infer = (values: ReadonlyArray<unknown>, types: TypeStore): Parameters => {
   const count = values.length
   let slots = count <= reusableUpTo ? reusable[count] : undefined
   if (slots === undefined) {
@@ -134,17 +151,17 @@ export const infer = (values: ReadonlyArray<unknown>, registry: PgTypes.Registry
     const value = values[index]
     if (Array.isArray(value)) {
       try {
-        inferArray(slots[index]!, value, registry)
+        inferArray(slots[index]!, value, types)
       } catch (cause) {
         throw inParameter(index, cause)
       }
     } else {
       // Only an object can fail, and the common values should not pay for the handler.
       if (typeof value !== "object" && typeof value !== "function" && typeof value !== "symbol") {
-        inferScalar(slots[index]!, value)
+        inferScalar(slots[index]!, value, types)
       } else {
         try {
-          inferScalar(slots[index]!, value)
+          inferScalar(slots[index]!, value, types)
         } catch (cause) {
           throw inParameter(index, cause)
         }
@@ -154,8 +171,8 @@ export const infer = (values: ReadonlyArray<unknown>, registry: PgTypes.Registry
   return slots
 }
 
-const inParameter = (index: number, cause: unknown): PgTypes.CodecError =>
-  new PgTypes.CodecError({ message: `parameter $${index + 1}: ${cause instanceof Error ? cause.message : cause}` })
+const inParameter = (index: number, cause: unknown): Error =>
+  cause instanceof UnknownTypes ? cause : new PgTypes.CodecError({ message: `parameter $${index + 1}: ${cause instanceof Error ? cause.message : cause}` })
 
 /** Lets go of the values that were encoded. */
 export const release = (parameters: Parameters): void => {
@@ -165,15 +182,44 @@ export const release = (parameters: Parameters): void => {
 /** Encodes a `Bind`. Throws the codec's errors. */
 export type BindEncoder = (portal: string, statement: string, parameters: Parameters) => Uint8Array
 
+const hasCodec = (parameter: PgTypes.Parameter): boolean => (parameter as Slot).codec !== undefined
+
+/** The driver's writer wants the failures of its own kind. */
+const writeValue = (
+  sink: PgProtocol.ValueSink,
+  codec: Codec<any>,
+  value: unknown
+): Result.Result<void, PgTypes.CodecError> => {
+  try {
+    if (codec.write === undefined) sink.utf8(codec.format(value))
+    else codec.write(sink, value)
+    return Result.void
+  } catch (cause) {
+    const what = cause instanceof Error ? cause.message : String(cause)
+    return Result.fail(new PgTypes.CodecError({ message: `${codec.name}: ${what}` }))
+  }
+}
+
 /** The encoder for a registry of types. The driver's own writer takes a faster path when no registry is given. */
 export const makeBindEncoder = (registry: PgTypes.Registry | undefined): BindEncoder => {
-  const encode = registry === undefined
+  const encodeDriver = registry === undefined
     ? PgProtocol.makeBindEncoder(PgTypes.writeParameter, PgTypes.isTextFormat)
     : PgProtocol.makeBindEncoder(
       (sink: PgProtocol.ValueSink, parameter: PgTypes.Parameter) => PgTypes.writeParameter(sink, parameter, registry),
       PgTypes.isTextFormat
     )
+  const encodeOwn = PgProtocol.makeBindEncoder((sink: PgProtocol.ValueSink, parameter: PgTypes.Parameter) => {
+    const { codec, value } = parameter as Slot
+    if (codec === undefined || value === null || value === undefined) {
+      return PgTypes.writeParameter(sink, value === undefined ? { ...parameter, value: null } : parameter, registry)
+    }
+    return writeValue(sink, codec, value)
+  }, (parameter) => {
+    const { codec, oid } = parameter as Slot
+    return codec === undefined ? oid === 0 : codec.write === undefined
+  })
   return (portal, statement, parameters) => {
+    const encode = parameters.some(hasCodec) ? encodeOwn : encodeDriver
     const result = encode({ portal, statement, parameters })
     if (Result.isFailure(result)) throw result.failure
     return result.success
