@@ -278,15 +278,18 @@ class Borrower extends State.Lease<Connection> {
   }
 }
 
-/** An adapter may die instead of failing, but not without a trace. */
-const connectErrorOf = (cause: Cause.Cause<SqlError>): SqlError | undefined =>
-  Option.getOrUndefined(Cause.findErrorOption(cause)) ?? (Cause.hasInterruptsOnly(cause) ? undefined : new SqlError({
-    reason: new ConnectionError({
-      cause: Cause.squash(cause),
-      message: "The adapter died of a defect while it connected",
-      operation: "connect"
-    })
-  }))
+/** Why there is no connection. An interruption says nothing; a defect must not go without a trace. */
+const connectErrorOf = (exit: Exit.Exit<Connection, SqlError>): SqlError | undefined => {
+  if (Exit.isSuccess(exit)) return notConnected(undefined, "The connection was lost as soon as it was open")
+  const error = Cause.findErrorOption(exit.cause)
+  if (Option.isSome(error)) return error.value
+  return Cause.hasInterruptsOnly(exit.cause)
+    ? undefined
+    : notConnected(Cause.squash(exit.cause), "The adapter died of a defect while it connected")
+}
+
+const notConnected = (cause: unknown, message: string): SqlError =>
+  new SqlError({ reason: new ConnectionError({ cause, message, operation: "connect" }) })
 
 /**
  * Makes a pool over an adapter. It is shut down when the scope closes.
@@ -305,7 +308,7 @@ export const make = Effect.fnUntraced(function*(
   const runFork = Effect.runForkWith(context)
   const state = new State.PoolState<Connection>(resolved.state, () => random.nextDoubleUnsafe())
   const drained = Deferred.makeUnsafe<void>()
-  const opening = new Set<Fiber.Fiber<Connection, SqlError>>()
+  const opening = new Map<State.Slot<Connection>, Fiber.Fiber<Connection, SqlError>>()
 
   let checkouts = 0
   let waited = 0
@@ -349,13 +352,14 @@ export const make = Effect.fnUntraced(function*(
     try {
       while (performed < actions.length) performOne(actions[performed++]!)
     } finally {
-      // Whatever an observer of a resumed fiber throws, the pool goes on.
       if (performed === actions.length) actions.length = 0
       else actions.splice(0, performed)
       performing = false
       holding = undefined
+      if (wakeAt !== undefined) arm(wakeAt)
+      // An observer of a resumed fiber has thrown: that is not the affair of those behind it.
+      if (actions.length > 0) perform()
     }
-    if (wakeAt !== undefined) arm(wakeAt)
   }
 
   const performOne = (action: State.Action<Connection>): void => {
@@ -419,26 +423,26 @@ export const make = Effect.fnUntraced(function*(
 
   const connect = (slot: State.Slot<Connection>): void => {
     const fiber = observe(adapter.connect, (exit) => {
-      opening.delete(fiber)
+      opening.delete(slot)
       connected(slot, exit)
     })
-    if (fiber.pollUnsafe() === undefined) opening.add(fiber)
+    if (fiber.pollUnsafe() === undefined) opening.set(slot, fiber)
   }
 
   /** What became of an attempt to connect. Returns whether it failed for good. */
   const connected = (slot: State.Slot<Connection>, exit: Exit.Exit<Connection, SqlError>): boolean => {
-    if (Exit.isSuccess(exit)) {
-      const connection = exit.value
+    // One that is lost by the time it is open is a failed attempt: nobody gets it, and the next one waits.
+    if (Exit.isSuccess(exit) && !exit.value.isClosed) {
       created++
       connectError = undefined
-      state.connected(slot, connection, now())
-      connection.onLost(() => {
+      state.connected(slot, exit.value, now())
+      exit.value.onLost(() => {
         lost(slot)
         perform()
       })
       return false
     }
-    const error = connectErrorOf(exit.cause)
+    const error = connectErrorOf(exit)
     if (error !== undefined) {
       connectFailures++
       connectError = error
@@ -459,18 +463,23 @@ export const make = Effect.fnUntraced(function*(
 
   /** One timer for everything. */
   const arm = (at: number): void => {
+    disarm()
+    // Rounded up, because a clock that is woken too early by less than it can measure would be so for ever.
+    const fiber = runFork(clock.sleep(Duration.millis(Math.max(0, Math.ceil(at - now())))))
+    timer = fiber
+    fiber.addObserver(() => {
+      if (timer !== fiber) return
+      timer = undefined
+      state.tick(now())
+      perform()
+    })
+  }
+
+  const disarm = (): void => {
+    const fiber = timer
+    timer = undefined
     wakeAt = undefined
-    timer?.interruptUnsafe()
-    timer = runFork(
-      Effect.andThen(
-        clock.sleep(Duration.millis(Math.max(0, at - now()))),
-        Effect.sync(() => {
-          timer = undefined
-          state.tick(now())
-          perform()
-        })
-      )
-    )
+    fiber?.interruptUnsafe()
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -632,12 +641,12 @@ export const make = Effect.fnUntraced(function*(
   const shuttingDown = Effect.gen(function*() {
     state.shutdown()
     perform()
-    for (const fiber of opening) fiber.interruptUnsafe()
+    for (const fiber of opening.values()) fiber.interruptUnsafe()
     const cut = yield* Deferred.await(drained).pipe(
       Effect.as<ReadonlyArray<PoolError.Holder>>([]),
       Effect.timeoutOrElse({ duration: resolved.shutdownTimeout, orElse: () => cutOff })
     )
-    timer?.interruptUnsafe()
+    disarm()
     return { database: adapter.name, cut }
   })
 
@@ -659,9 +668,11 @@ export const make = Effect.fnUntraced(function*(
       const slot = state.begin(now())
       const exit = yield* Effect.exit(restore(adapter.connect))
       const permanent = connected(slot, exit)
-      if (Exit.isSuccess(exit)) return
-      if (permanent || Exit.hasInterrupts(exit) || Exit.hasDies(exit)) return yield* Effect.failCause(exit.cause)
-      yield* Effect.logWarning(`${adapter.name} cannot be reached yet: ${connectError!.message}`)
+      if (Exit.isFailure(exit) && (permanent || Exit.hasInterrupts(exit) || Exit.hasDies(exit))) {
+        return yield* Effect.failCause(exit.cause)
+      }
+      if (connectError === undefined) return
+      yield* Effect.logWarning(`${adapter.name} cannot be reached yet: ${connectError.message}`)
     }))
   }
   state.start(now())
