@@ -443,7 +443,7 @@ export const make = (options: Options): Manager & {
       isolation: spec.isolation,
       access: spec.access,
       deferrable: spec.deferrable,
-      resolvable: resolve === "always"
+      resolvable: resolve === "free" ? undefined : resolve
     }
     const claimed = key === undefined ? self : Effect.andThen(keys.claim(key, transactionService), self)
     // Waiting, BEGIN and the body are interrupted at the deadline. COMMIT cannot be, so what the caller is told never

@@ -32,10 +32,10 @@ export interface Begin {
   /** PostgreSQL only, with `serializable` and `read only`: wait for a snapshot that cannot fail. */
   readonly deferrable?: boolean | undefined
   /**
-   * Whether a COMMIT without answer must be resolvable afterwards, even if that costs a round trip before it. Without
-   * it, it is so as far as it costs none.
+   * Whether a COMMIT without answer must be resolvable afterwards, even if that costs a round trip before it
+   * (`"always"`), or need not be (`"never"`). Without it, it is so as far as that costs no round trip.
    */
-  readonly resolvable?: boolean | undefined
+  readonly resolvable?: "always" | "never" | undefined
   /** The statement to begin with, instead of one made of the above: Effect's `BeginTransaction`. */
   readonly statement?: string | undefined
 }

@@ -18,6 +18,8 @@ import { type PostgresOptions, resolve } from "./Config.ts"
 import * as Internal from "./internal/adapter.ts"
 import { type Features, layer as clientLayer } from "./internal/client.ts"
 import { makeConnect } from "./internal/connect.ts"
+import { resolveCommit } from "./internal/resolve.ts"
+import { Knowledge } from "./internal/Witness.ts"
 
 export type { PostgresOptions, SslMode } from "./Config.ts"
 
@@ -39,7 +41,8 @@ export const makeAdapter = (options: PostgresOptions): Effect.Effect<Adapter, In
         ["server.port", config.endpoint.port]
       ],
       maxConnections: undefined,
-      connect: makeConnect(config)
+      connect: makeConnect(config, { witness: new Knowledge() }),
+      resolveCommit
     }))
 
 /**

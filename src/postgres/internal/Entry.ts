@@ -67,6 +67,8 @@ export class Entry {
   parses = false
   /** Nothing else may be on the wire with it. */
   exclusive = false
+  /** The question of the witness rides with it: its answer comes after the command tag. */
+  asks = false
   /** There is nothing to do for it outside a transaction. */
   onlyInTransaction = false
 

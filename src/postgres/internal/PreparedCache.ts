@@ -40,6 +40,7 @@ export class Prepared {
   lastUse = 0
   /** Whether it is a COPY, which takes whatever follows on the wire for its data. */
   readonly copies: boolean
+  private writing: boolean | undefined = undefined
   /** The same text with other types. */
   next: Prepared | undefined = undefined
 
@@ -53,6 +54,11 @@ export class Prepared {
     this.copies = copyPattern.test(sql)
   }
 
+  /** Whether it may write. Found out when somebody wants to know. */
+  get writes(): boolean {
+    return this.writing ??= writePattern.test(this.sql)
+  }
+
   takes(parameters: Parameters): boolean {
     const oids = this.oids
     if (oids.length !== parameters.length) return false
@@ -64,6 +70,10 @@ export class Prepared {
 }
 
 const copyPattern = /^\s*copy\b/i
+
+/** Takes a statement that writes through a function for one that does not, and some that do not for one that does. */
+const writePattern =
+  /\b(?:insert|update|delete|merge|truncate|create|alter|drop|grant|revoke|comment|refresh|reindex|call|do|lock)\b/i
 
 /** Behind a pooler, sessions of different processes may meet on one server connection. */
 const namespace = randomBytes(6).toString("base64url")

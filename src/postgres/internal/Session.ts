@@ -36,8 +36,9 @@ import { Portal, type PortalHost } from "./Portal.ts"
 import { toResult } from "./results.ts"
 import type { Transport } from "./Socket.ts"
 import type { Started } from "./Startup.ts"
-import { type TypeStore, UnknownTypes } from "./TypeStore.ts"
 import { Timer } from "./Timer.ts"
+import { type TypeStore, UnknownTypes } from "./TypeStore.ts"
+import { type Knowledge, readXid, Witness } from "./Witness.ts"
 
 /** What all sessions of an adapter have in common. */
 export interface SessionOptions extends PlannerOptions {
@@ -54,6 +55,8 @@ export interface SessionOptions extends PlannerOptions {
    * `undefined` where statements cannot be cancelled.
    */
   readonly cancel: ((session: SessionKey, done: () => void) => void) | undefined
+  /** Where a COMMIT without answer can be looked into: what that takes, for all sessions. */
+  readonly witness?: Knowledge | undefined
 }
 
 /** What a cancel request has to show. */
@@ -96,6 +99,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
   private readonly transport: Transport
   private readonly parser: PgProtocol.Parser<unknown>
   private readonly planner: Planner
+  private readonly witness: Witness
   /** What is known of the types of the database. */
   readonly types: TypeStore
   private readonly listeners = new Listeners()
@@ -142,6 +146,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
     this.parameters = started.parameters
     this.id = String(started.processId)
     this.planner = new Planner(options)
+    this.witness = new Witness(options.witness, started.parameters.get("server_version"), started.processId)
     this.types = options.types
     this.tick()
     const { socket } = transport
@@ -369,9 +374,11 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
   knowTypes(oids: Iterable<number>): Effect.Effect<void, SqlError> {
     return Effect.suspend(() => {
       const missing = this.types.missing(oids)
-      return missing.length === 0 ? Effect.void : Effect.callback((resume) =>
-        this.lookUp(missing, [], (error) => resume(error === undefined ? Effect.void : Effect.fail(error)))
-      )
+      return missing.length === 0 ?
+        Effect.void :
+        Effect.callback((resume) =>
+          this.lookUp(missing, [], (error) => resume(error === undefined ? Effect.void : Effect.fail(error)))
+        )
     })
   }
 
@@ -422,12 +429,38 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
   readonly ping: Effect.Effect<void, SqlError> = Effect.asVoid(this.control(frames.sync, "ping"))
 
   begin(how: Begin): Effect.Effect<void, SqlError> {
-    return this.command(beginStatement(how), "begin")
+    return Effect.suspend(() => {
+      const question = this.witness.begins(how)
+      if (question !== undefined) this.ask(question, (exit) => this.witness.introduced(exit))
+      return this.command(beginStatement(how), "begin")
+    })
+  }
+
+  /** Asks something for our own purposes. Nobody hears of it if it fails. */
+  private ask(sql: string, answered: (exit: Exit.Exit<ReadonlyArray<Result>, SqlError>) => void): void {
+    const { controlLimit } = this.options
+    const entry = new Entry(Mode.Script, sql, noParams, false, controlLimit, "execute", (effect) => {
+      answered(effect as Exit.Exit<ReadonlyArray<Result>, SqlError>)
+    })
+    entry.head = frames.simpleQuery(sql)
+    this.submit(entry)
   }
 
   readonly commit: Effect.Effect<void, SqlError> = Effect.uninterruptible(
     Effect.flatMap(
-      Effect.suspend(() => this.control(commitFrame, "commit")),
+      Effect.suspend(() => {
+        const question = this.status === "T" ? this.witness.question : undefined
+        const commit = this.control(commitFrame, "commit")
+        if (question === undefined) return commit
+        // Not with COMMIT in one write: whatever cuts off the answer to the one would cut off that to the other.
+        const asked = Effect.callback<void>((resume) =>
+          this.ask(question, (exit) => {
+            this.witness.confirmed(exit)
+            resume(Effect.void)
+          })
+        )
+        return Effect.andThen(asked, commit)
+      }),
       (tag) =>
         tag !== "ROLLBACK" ? Effect.void : Effect.suspend(() =>
           Effect.fail(unknownError(
@@ -440,7 +473,9 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
     )
   )
 
-  readonly commitToken: unknown = undefined
+  get commitToken(): unknown {
+    return this.witness.token
+  }
 
   readonly rollback: Effect.Effect<void, SqlError> = Effect.asVoid(this.control(rollbackFrame, "rollback"))
 
@@ -502,7 +537,8 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
       if (closes !== undefined) { for (const close of closes) length += parts[parts.push(close) - 1]!.length }
       if (entry.head !== undefined) length += parts[parts.push(entry.head) - 1]!.length
       if (entry.bind !== undefined && entry.stage === Stage.Run) length += parts[parts.push(entry.bind) - 1]!.length
-      if (entry.tail !== undefined) length += parts[parts.push(entry.tail) - 1]!.length
+      const tail = this.status === "T" ? this.witness.rides(entry) ?? entry.tail : entry.tail
+      if (tail !== undefined) length += parts[parts.push(tail) - 1]!.length
       entry.written = true
       if (!entry.abandoned) this.awaited++
       if (entry.stage === Stage.Describe) this.describing++
@@ -616,6 +652,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
   }
 
   private onRow(entry: Entry, values: ReadonlyArray<unknown>): void {
+    if (entry.asks && entry.tag !== undefined) return this.witness.answered(values[0])
     if (decodeFailure.cause !== undefined) this.onUndecodable(entry)
     if (entry.abandoned || entry.failure !== undefined) return
     const { description } = entry
@@ -641,6 +678,10 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
   }
 
   private onCommand(entry: Entry, tag: string): void {
+    if (entry.asks) {
+      if (entry.tag !== undefined) return
+      this.parser.readField = readXid
+    }
     entry.tag = tag
     this.planner.onCommand(tag)
     if (entry.mode === Mode.Script) {
@@ -670,6 +711,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
     if (!entry.abandoned) this.awaited--
     if (entry.stage === Stage.Describe) this.describing--
     if (entry === this.cancelled) this.cancelled = undefined
+    if (entry.asks) this.witness.asked()
     this.status = status
     if (this.inFlight.size === 0) {
       if (this.cancelTimer !== undefined) this.releaseHold()

@@ -30,6 +30,7 @@ export const makeAdapter = (options: {
   readonly spanAttributes: ReadonlyArray<readonly [string, unknown]>
   readonly maxConnections: number | undefined
   readonly connect: Effect.Effect<Session, SqlError>
+  readonly resolveCommit?: Adapter["resolveCommit"]
 }): SessionAdapter => {
   const { spanAttributes, transformJson, transformQueryNames, transformResultNames } = options.client
   return {
@@ -50,7 +51,7 @@ export const makeAdapter = (options: {
     isPermanent,
     ruleOf,
     idempotency,
-    resolveCommit: undefined
+    resolveCommit: options.resolveCommit
   }
 }
 

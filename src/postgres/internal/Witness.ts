@@ -1,0 +1,196 @@
+/**
+ * What a session remembers of its transaction, so that a COMMIT whose answer was lost can be looked into afterwards.
+ *
+ * The id of the transaction is what the server can be asked about, and a transaction has one from its first write on.
+ * The question for it rides with that write: behind it in the same cycle, so that it costs no round trip, that the
+ * answer is there before anybody can ask for COMMIT, and that it is skipped when the write fails.
+ *
+ * An id means something only where it was given out. So the session also learns, once and ahead of its first BEGIN, who
+ * the server is: which system, on which timeline, and started when. If that cannot be had, the session never asks: a
+ * question that fails would take the user's transaction along.
+ */
+import type { Result as QueryResult } from "@effect/sql-pg/PgConnection"
+import * as PgProtocol from "@effect/sql-pg/PgProtocol"
+import * as Cause from "effect/Cause"
+import * as Exit from "effect/Exit"
+import * as Result from "effect/Result"
+import type { SqlError } from "effect/sql/SqlError"
+import { Buffer } from "node:buffer"
+import type { Begin } from "../../core/TransactionSpec.ts"
+import { type Entry, Mode, Stage } from "./Entry.ts"
+import * as frames from "./frames.ts"
+
+/** Where a transaction id means something. */
+export interface Incarnation {
+  readonly system: string
+  readonly timeline: string
+  /** When the server was started, and when it last recovered from a crash: what was not written by then is lost. */
+  readonly started: string
+}
+
+/** What identifies a transaction to `resolveCommit`. */
+export interface CommitToken {
+  /** `undefined` if it has written nothing. */
+  readonly xid: string | undefined
+  readonly processId: number
+  readonly incarnation: Incarnation
+}
+
+/** What the sessions of an adapter know together. */
+export class Knowledge {
+  /** Whether the server can tell who it is. It is asked until it has refused once. */
+  tells = true
+}
+
+export class Witness {
+  private readonly knowledge: Knowledge | undefined
+  private readonly dialect: Dialect | undefined
+  private readonly processId: number
+  private incarnation: Incarnation | undefined = undefined
+  /** Whether the server has been asked who it is. */
+  private isIntroduced = false
+  /** Whether this transaction is to be resolvable, as far as that costs nothing. */
+  private watching = false
+  /** Whether it is to be so at any cost. */
+  private insists = false
+  /** The question is on its way. */
+  private asking = false
+  private xid: string | undefined = undefined
+  private isKnown = false
+
+  constructor(knowledge: Knowledge | undefined, version: string | undefined, processId: number) {
+    this.knowledge = knowledge
+    this.dialect = knowledge === undefined ? undefined : dialectOf(version)
+    this.processId = processId
+  }
+
+  /** A transaction begins. Returns what to ask before it, if the server has not said yet who it is. */
+  begins(how: Begin): string | undefined {
+    this.xid = undefined
+    this.isKnown = false
+    this.asking = false
+    this.watching = this.dialect !== undefined && how.access !== "read only" && how.resolvable !== "never"
+    this.insists = how.resolvable === "always"
+    if (!this.watching || this.isIntroduced || !this.knowledge!.tells) return undefined
+    this.isIntroduced = true
+    return whoAreYou
+  }
+
+  /** What the server has said of itself. */
+  introduced(exit: Exit.Exit<ReadonlyArray<QueryResult>, SqlError>): void {
+    if (Exit.isFailure(exit)) {
+      // Not if the connection was lost meanwhile.
+      if (exit.cause.reasons.some(isAnswer)) this.knowledge!.tells = false
+      return
+    }
+    const [system, timeline, started] = Object.values(exit.value[0]?.rows[0] ?? {})
+    // A standby has no timeline of its own.
+    if (typeof system === "string" && typeof timeline === "string" && typeof started === "string") {
+      this.incarnation = { system, timeline, started }
+    }
+  }
+
+  /** What to write at the end of a statement's cycle instead of its own, if the question is to ride with it. */
+  rides(entry: Entry): Uint8Array | undefined {
+    if (!this.watching || this.xid !== undefined || this.asking || this.incarnation === undefined) return undefined
+    if (entry.stage !== Stage.Run || entry.mode > Mode.Raw || entry.prepared?.writes !== true) return undefined
+    const tail = entry.tail === frames.executeSync
+      ? this.dialect!.executeAsk
+      : entry.tail === frames.describeExecuteSync
+      ? this.dialect!.describeExecuteAsk
+      : undefined
+    if (tail === undefined) return undefined
+    this.asking = true
+    entry.asks = true
+    return tail
+  }
+
+  /** The answer. */
+  answered(xid: unknown): void {
+    this.xid = typeof xid === "string" ? xid : undefined
+    this.isKnown = true
+  }
+
+  /** The answer to the question that came last thing before COMMIT. */
+  confirmed(exit: Exit.Exit<ReadonlyArray<QueryResult>, SqlError>): void {
+    if (Exit.isFailure(exit)) return
+    const [xid] = Object.values(exit.value[0]?.rows[0] ?? {})
+    this.answered(xid === null || xid === undefined ? undefined : String(xid))
+  }
+
+  /** The cycle with the question is over, answered or not. */
+  asked(): void {
+    this.asking = false
+  }
+
+  /** What has to be asked before COMMIT. */
+  get question(): string | undefined {
+    return this.insists && this.watching && this.xid === undefined && this.incarnation !== undefined
+      ? this.dialect!.ask
+      : undefined
+  }
+
+  get token(): CommitToken | undefined {
+    if (!this.watching || this.incarnation === undefined) return undefined
+    // That it has no id yet says something only if it was asked last thing before COMMIT.
+    if (this.xid === undefined && !(this.insists && this.isKnown)) return undefined
+    return { xid: this.xid, processId: this.processId, incarnation: this.incarnation }
+  }
+}
+
+const isAnswer = (reason: Cause.Reason<SqlError>): boolean =>
+  Cause.isFailReason(reason) && "severity" in Object(reason.error.reason.cause)
+
+/** How a version of the server calls things. */
+export interface Dialect {
+  readonly ask: string
+  readonly executeAsk: Uint8Array
+  readonly describeExecuteAsk: Uint8Array
+}
+
+const succeed = (encoded: Result.Result<Uint8Array, PgProtocol.EncodeError>): Uint8Array => Result.getOrThrow(encoded)
+
+const describePortal = frames.join(PgProtocol.encodeDescribe({ target: "portal", name: "" }))
+const execute = frames.join(PgProtocol.encodeExecute({ portal: "", maxRows: 0 }))
+
+const makeDialect = (ask: string): Dialect => {
+  // Parsed each time: a name could be gone, and the failure would take the transaction along.
+  const question = frames.join(
+    succeed(PgProtocol.encodeParse({ name: "", query: ask, parameterTypes: [] })),
+    succeed(PgProtocol.encodeBind({ portal: "", statement: "", parameters: [] })),
+    frames.executeSync
+  )
+  return {
+    ask,
+    executeAsk: frames.join(execute, question),
+    describeExecuteAsk: frames.join(describePortal, execute, question)
+  }
+}
+
+const modern = makeDialect("select pg_catalog.pg_current_xact_id_if_assigned()")
+const old = makeDialect("select pg_catalog.txid_current_if_assigned()")
+
+const dialectOf = (version: string | undefined): Dialect | undefined => {
+  const major = Number.parseInt(version ?? "", 10)
+  return major >= 13 ? modern : major >= 10 ? old : undefined
+}
+
+/** Reads an id, which comes as eight bytes. */
+export const readXid: PgProtocol.FieldReader<string | undefined> = (bytes, offset, size) =>
+  size === 8 ? Buffer.from(bytes.buffer, bytes.byteOffset + offset, 8).readBigUInt64BE().toString() : undefined
+
+/** The same for all sessions, whatever their settings are. */
+const inUtc = (time: string): string => `to_char(${time} at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')`
+
+/**
+ * Who the server is. The timeline is that of the log which is being written: the control file learns of a promotion
+ * only with the next checkpoint. Statistics begin anew when the server recovers from a crash, also from one that left
+ * the server process alive.
+ */
+export const incarnation = `(select system_identifier from pg_catalog.pg_control_system())::text as system, ` +
+  `case when not pg_catalog.pg_is_in_recovery() ` +
+  `then substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8) end as timeline, ` +
+  `concat(${inUtc("pg_catalog.pg_postmaster_start_time()")}, ` +
+  `' ', ${inUtc("pg_catalog.pg_stat_get_bgwriter_stat_reset_time()")}) as started`
+
+const whoAreYou = `select ${incarnation}`
