@@ -1,0 +1,89 @@
+/**
+ * What a pool tells about itself: every change that a person would want to see in a log, with its reason.
+ *
+ * **Details**
+ *
+ * `PoolState` reports these where it takes the decision. A checkout is no event: there are too many of them, and the
+ * counters tell about them.
+ *
+ * @since 0.1.0
+ */
+import type { CloseReason } from "./PoolState.ts"
+
+/**
+ * Why the connections beside one that failed are asked for a sign of life before they are lent again.
+ *
+ * `NetworkFault`: one was cut or did not answer. `RoleChange`: one found that its server accepts no writes any more.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Suspicion = "NetworkFault" | "RoleChange"
+
+/**
+ * Why an attempt to connect failed: nobody was there, the server has no room for one more, or nobody will get in until
+ * a person changes something.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ConnectFailure = "Unreachable" | "Full" | "Permanent"
+
+/**
+ * What became of the pool's size, and why.
+ *
+ * `Utilization`: the connections are in use for more than the desired part of the time. `Wait`: Little's law predicts
+ * that callers will wait for longer than desired. `Unneeded`: the median of what was needed lately is lower.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ScaleReason = "Utilization" | "Wait" | "Unneeded"
+
+/**
+ * Something that happened to a pool. `connection` is the number of the connection within the pool, `millis` a duration.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type PoolEvent =
+  /** A connection was opened, which took so long. */
+  | { readonly _tag: "Created"; readonly connection: number; readonly millis: number }
+  /** A connection could not be opened. */
+  | {
+    readonly _tag: "ConnectFailed"
+    readonly connection: number
+    readonly millis: number
+    readonly reason: ConnectFailure
+  }
+  /** A connection is of no use any more, after so long. */
+  | { readonly _tag: "Closed"; readonly connection: number; readonly millis: number; readonly reason: CloseReason }
+  /** So many connections are asked for a sign of life before they are lent again. */
+  | { readonly _tag: "Suspected"; readonly count: number; readonly reason: Suspicion }
+  /** All connections of before are to be replaced: so many of them. */
+  | { readonly _tag: "Cleared"; readonly count: number; readonly mode: "graceful" | "immediate" }
+  /** Nobody gets a connection: those who want one wait, or fail. */
+  | { readonly _tag: "Suspended"; readonly mode: "hold" | "reject" }
+  | { readonly _tag: "Resumed" }
+  /** The limits were changed at run time. */
+  | { readonly _tag: "Resized"; readonly min: number; readonly max: number }
+  /** The pool opens connections before anybody has to wait for them. */
+  | { readonly _tag: "ScaledUp"; readonly from: number; readonly to: number; readonly reason: ScaleReason }
+  /** The pool closes connections that were not needed lately. */
+  | { readonly _tag: "ScaledDown"; readonly from: number; readonly to: number; readonly reason: ScaleReason }
+  /** The server has no room for more connections, so the pool gets by with those that it has. */
+  | { readonly _tag: "OverloadLowered"; readonly from: number; readonly to: number }
+  /** The server has not refused for a while, so the pool may try one more. */
+  | { readonly _tag: "OverloadRaised"; readonly from: number; readonly to: number }
+  /** The adaptive limit on what runs at a time has changed. */
+  | { readonly _tag: "LimitChanged"; readonly from: number; readonly to: number }
+  /** Somebody has had a connection for longer than `leakThreshold`. */
+  | { readonly _tag: "LeakSuspected"; readonly connection: number; readonly millis: number }
+  /** Somebody who was suspected to have leaked a connection has given it back after all. */
+  | { readonly _tag: "LeakReturned"; readonly connection: number; readonly millis: number }
+  /** The connection was taken away from somebody who has had it for longer than `reclaimAfter`. */
+  | { readonly _tag: "LeakReclaimed"; readonly connection: number; readonly millis: number }
+  /** Nobody gets a connection any more; so many are lent. */
+  | { readonly _tag: "ShutdownStarted"; readonly used: number; readonly waiting: number }
+  /** Borrowers who had not finished when the pool was shut down or drained were cut off. */
+  | { readonly _tag: "CutOff"; readonly count: number }
