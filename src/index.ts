@@ -12,6 +12,13 @@
 export * as Adapter from "./Adapter.ts"
 
 /**
+ * Many rows at once, as fast as the database takes them.
+ *
+ * @since 0.1.0
+ */
+export * as Bulk from "./Bulk.ts"
+
+/**
  * The evidence that a lost connection leaves behind.
  *
  * @since 0.1.0

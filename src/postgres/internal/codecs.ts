@@ -108,7 +108,9 @@ const checkInteger = (value: unknown, min: number, max: number): number =>
     ? value
     : typeof value === "bigint" && value >= BigInt(min) && value <= BigInt(max)
     ? Number(value)
-    : unfit(typeof value === "number" || typeof value === "bigint" ? "the number is out of range" : "expected an integer")
+    : unfit(
+      typeof value === "number" || typeof value === "bigint" ? "the number is out of range" : "expected an integer"
+    )
 
 const int64Min = -(2n ** 63n)
 const int64Max = 2n ** 63n - 1n
@@ -237,8 +239,10 @@ const parseBytes = (text: string): Uint8Array => {
   if (text.startsWith("\\x")) return new Uint8Array(Buffer.from(text.slice(2), "hex"))
   // The `escape` output format, which a session may have been set to.
   return new Uint8Array(Buffer.from(
-    text.replace(/\\(\\|[0-7]{3})/g, (_, code: string) =>
-      code === "\\" ? "\\" : String.fromCharCode(Number.parseInt(code, 8))),
+    text.replace(
+      /\\(\\|[0-7]{3})/g,
+      (_, code: string) => code === "\\" ? "\\" : String.fromCharCode(Number.parseInt(code, 8))
+    ),
     "latin1"
   ))
 }
@@ -293,9 +297,10 @@ const json: Codec<unknown> = {
 
 const jsonb: Codec<unknown> = {
   name: "jsonb",
-  read: (bytes, offset, size) => bytes[offset] === 1
-    ? parseJson(readText(bytes, offset + 1, size - 1))
-    : unfit("an unknown version of jsonb"),
+  read: (bytes, offset, size) =>
+    bytes[offset] === 1
+      ? parseJson(readText(bytes, offset + 1, size - 1))
+      : unfit("an unknown version of jsonb"),
   write: (sink, value) => {
     const text = toJson(value)
     sink.uint8(1)
@@ -351,7 +356,9 @@ const int8: Codec<bigint> = {
 const uint64Max = 2n ** 64n - 1n
 
 const checkUint64 = (value: unknown): bigint =>
-  typeof value === "bigint" && value >= 0n && value <= uint64Max ? value : unfit("expected a bigint that is not negative")
+  typeof value === "bigint" && value >= 0n && value <= uint64Max
+    ? value
+    : unfit("expected a bigint that is not negative")
 
 const xid8: Codec<bigint> = {
   name: "xid8",
@@ -397,7 +404,7 @@ const numeric: Codec<string> = { ...viaBinary(OID.numeric, "numeric", numericTex
 
 /** The driver writes years before 1 as astronomers do, the server as historians do. */
 const formatYear = (text: string): string => {
-  if (!text.startsWith("-") && !/^0000-/.test(text)) return text
+  if (!text.startsWith("-") && !text.startsWith("0000-")) return text
   const [, year, rest] = /^-?(\d+)(-\d\d-\d\d)$/.exec(text)!
   return `${pad(text.startsWith("-") ? Number(year) + 1 : 1, 4)}${rest} BC`
 }
@@ -828,7 +835,9 @@ const pointsOf = (numbers: ReadonlyArray<number>): Array<PointValue> => {
 }
 
 const flat = (points: ReadonlyArray<PointValue>): Array<number> =>
-  Array.isArray(points) ? points.flatMap((point: PointValue | null) => [point?.x!, point?.y!]) : unfit("expected points")
+  Array.isArray(points)
+    ? points.flatMap((point: PointValue | null) => point === null ? unfit("expected points") : [point.x, point.y])
+    : unfit("expected points")
 
 const point = numbers<PointValue>("point", 2, ([x, y]) => ({ x: x!, y: y! }), ({ x, y }) => [x, y], (n) => `(${n})`)
 
@@ -972,7 +981,10 @@ export const builtins: ReadonlyArray<Builtin> = [
   builtin(2203, 2208, onlyText("regoper")),
   builtin(2204, 2209, onlyText("regoperator")),
   // The driver reads its number, which the others have as names.
-  builtin(2205, 2210, { ...unsigned("regclass"), parse: (text) => (/^\d+$/.test(text) ? Number(text) : text) as number }),
+  builtin(2205, 2210, {
+    ...unsigned("regclass"),
+    parse: (text) => (/^\d+$/.test(text) ? Number(text) : text) as number
+  }),
   builtin(2206, 2211, onlyText("regtype")),
   builtin(2275, 1263, textCodec("cstring")),
   builtin(2278, 0, textCodec("void")),

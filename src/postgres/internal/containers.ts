@@ -68,8 +68,7 @@ const nest = (lengths: ReadonlyArray<number>, depth: number, next: () => unknown
 
 const needsQuotes = /[{}(),"\\;\s]|^$|^null$/i
 
-const quoteElement = (text: string): string =>
-  needsQuotes.test(text) ? `"${text.replace(/["\\]/g, "\\$&")}"` : text
+const quoteElement = (text: string): string => needsQuotes.test(text) ? `"${text.replace(/["\\]/g, "\\$&")}"` : text
 
 /** Whether a value of the element type is an array itself, so that where the array ends cannot be seen. */
 const arrayElements = new Set(["box", "lseg", "polygon", "int2vector", "oidvector"])
@@ -405,7 +404,8 @@ export const compositeCodec = (
     onMismatch()
     return unfit(`the type ${name} has changed since it was read: the next statement reads it again`)
   }
-  const fieldOf = (value: unknown, index: number): unknown => (value as Record<string, unknown>)[attributes[index]!.name]
+  const fieldOf = (value: unknown, index: number): unknown =>
+    (value as Record<string, unknown>)[attributes[index]!.name]
   const check = (value: unknown): void => {
     if (typeof value !== "object" || value === null) return unfit(`expected an object for ${name}`)
     for (const key of Object.keys(value)) {
@@ -499,7 +499,9 @@ type Hstore = Readonly<Record<string, string | null>>
 const entriesOf = (value: unknown): ReadonlyArray<readonly [string, string | null]> => {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return unfit("expected an object of texts")
   const entries = Object.entries(value as Record<string, unknown>)
-  for (const [, text] of entries) if (text !== null && typeof text !== "string") return unfit("expected an object of texts")
+  for (const [, text] of entries) {
+    if (text !== null && typeof text !== "string") return unfit("expected an object of texts")
+  }
   return entries as ReadonlyArray<readonly [string, string | null]>
 }
 

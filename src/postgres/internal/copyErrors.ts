@@ -28,10 +28,17 @@ const placeOf = (where: unknown): { readonly row: number | undefined; readonly c
 /** Writes down how far a COPY got when it failed, where `extentOf` finds it, and says it in the message. */
 export const withExtent = (
   error: SqlError,
-  got: { readonly bytes: number; readonly rows?: number | undefined; readonly direction: "sent" | "received" }
+  got: {
+    readonly bytes: number
+    readonly rows?: number | undefined
+    readonly direction: "sent" | "received"
+    /** Which row it is of those that were given. */
+    readonly rowOf?: ((row: number) => number) | undefined
+  }
 ): SqlError => {
   if (extents.has(error)) return error
-  const { column, row } = placeOf((error.reason.cause as { readonly where?: unknown } | undefined)?.where)
+  const { column, row: counted } = placeOf((error.reason.cause as { readonly where?: unknown } | undefined)?.where)
+  const row = counted === undefined || got.rowOf === undefined ? counted : got.rowOf(counted)
   extents.set(error, { bytes: got.bytes, rows: got.rows, row, column })
   const place = row === undefined ? "" : `, row ${row}${column === undefined ? "" : `, column "${column}"`}`
   const rows = got.rows === undefined ? "" : `${got.rows} rows, `

@@ -22,7 +22,12 @@ interface Slot extends PgTypes.Parameter {
   codec: Codec<any> | undefined
 }
 
-const makeSlot = (): Slot => ({ [PgTypes.ParameterTypeId]: PgTypes.ParameterTypeId, oid: 0, value: null, codec: undefined })
+const makeSlot = (): Slot => ({
+  [PgTypes.ParameterTypeId]: PgTypes.ParameterTypeId,
+  oid: 0,
+  value: null,
+  codec: undefined
+})
 
 /**
  * Encoding is synchronous, so one set of slots per number of parameters serves every session. They are emptied by
@@ -130,7 +135,9 @@ const inferArray = (
   }
   const values = value.map(convert)
   const { codec } = slot
-  if (elementOid === 0) fail("the type of an array that contains only nulls is not known: pass Types.value(type, value)")
+  if (elementOid === 0) {
+    fail("the type of an array that contains only nulls is not known: pass Types.value(type, value)")
+  }
   const arrayOid = PgTypes.arrayOidFor(elementOid, types.registry) ?? types.arrayOf(elementOid)
   if (arrayOid === undefined) return fail(`no array type is known for elements of type ${elementOid}`)
   slot.oid = arrayOid
@@ -172,7 +179,9 @@ export const infer = (values: ReadonlyArray<unknown>, types: TypeStore): Paramet
 }
 
 const inParameter = (index: number, cause: unknown): Error =>
-  cause instanceof UnknownTypes ? cause : new PgTypes.CodecError({ message: `parameter $${index + 1}: ${cause instanceof Error ? cause.message : cause}` })
+  cause instanceof UnknownTypes
+    ? cause
+    : new PgTypes.CodecError({ message: `parameter $${index + 1}: ${cause instanceof Error ? cause.message : cause}` })
 
 /** Lets go of the values that were encoded. */
 export const release = (parameters: Parameters): void => {
