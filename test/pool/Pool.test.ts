@@ -411,7 +411,7 @@ describe("Pool: what an error says", () => {
       const exit = yield* fork(Effect.exit(pool.use(select)))
       yield* TestClock.adjust("1 second")
       const reason = reasonOf(yield* Fiber.join(exit)) as PoolError.AcquireTimeout
-      assert.include((reason.connectError?.reason.cause as Error).message, "a bug")
+      assert.strictEqual((reason.connectError!.reason.cause as Error).message, "a bug")
       assert.isAbove((yield* pool.stats).connectFailures, 1)
     }))
 })

@@ -153,7 +153,7 @@ export class FakeConnection implements Adapter.Connection {
   // -------------------------------------------------------------------------------------------------------------------
 
   private run<A>(sql: string, result: () => A): Effect.Effect<A, SqlError> {
-    return Effect.suspend(() => {
+    return Effect.uninterruptibleMask((restore) => {
       if (this.end !== undefined) return Effect.fail(this.lostError(false))
       this.ran.push(sql)
       const millis = Number(/^sleep ([\d.]+)/.exec(sql)?.[1] ?? 0)
@@ -172,8 +172,8 @@ export class FakeConnection implements Adapter.Connection {
         ahead === undefined ? Effect.void : Effect.exit(Deferred.await(ahead)),
         Effect.andThen(Effect.sleep(millis), Effect.sync(() => this.answer(exchange, sql)))
       )
-      return Effect.forkDetach(serve, { startImmediately: true }).pipe(
-        Effect.andThen(Deferred.await(exchange)),
+      return Effect.forkDetach(Effect.interruptible(serve), { startImmediately: true }).pipe(
+        Effect.andThen(restore(Deferred.await(exchange))),
         Effect.andThen(answer),
         Effect.onInterrupt(() =>
           Effect.sync(() => {
