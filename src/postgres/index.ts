@@ -24,3 +24,10 @@ export * as Postgres from "./Postgres.ts"
  * @since 0.1.0
  */
 export * as Sessions from "./Sessions.ts"
+
+/**
+ * The values of PostgreSQL's types, and how to choose others.
+ *
+ * @since 0.1.0
+ */
+export * as Types from "./Types.ts"
