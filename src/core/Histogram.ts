@@ -50,10 +50,14 @@ export interface Summary {
  * @since 0.1.0
  */
 export class Histogram {
-  readonly counts = new Uint32Array(buckets)
+  readonly counts: Uint32Array | Float64Array
   count = 0
   sum = 0
   max = 0
+
+  constructor(counts: Uint32Array | Float64Array = new Uint32Array(buckets)) {
+    this.counts = counts
+  }
 
   /** Counts a duration in milliseconds. */
   record(millis: number): void {
@@ -62,6 +66,15 @@ export class Histogram {
     this.count++
     this.sum += millis
     if (millis > this.max) this.max = millis
+  }
+
+  /** Counts what another one has counted. */
+  add(other: Histogram): void {
+    if (other.count === 0) return
+    for (let i = 0; i < buckets; i++) this.counts[i]! += other.counts[i]!
+    this.count += other.count
+    this.sum += other.sum
+    this.max = Math.max(this.max, other.max)
   }
 
   clear(): void {
@@ -84,42 +97,112 @@ export class Histogram {
   }
 }
 
+/** The slices of a window of time, of which the one that is oldest makes room for the current one. */
+abstract class Ring {
+  protected current = 0
+  private endsAt = -Infinity
+  private readonly sliceMillis: number
+  private readonly size: number
+
+  constructor(windowMillis: number, slices: number) {
+    this.sliceMillis = windowMillis / slices
+    this.size = slices
+  }
+
+  /** Turns to the slice of this time. */
+  protected turn(now: number): void {
+    if (now < this.endsAt) return
+    if (this.endsAt === -Infinity) {
+      this.endsAt = now + this.sliceMillis
+      return
+    }
+    const passed = Math.floor((now - this.endsAt) / this.sliceMillis) + 1
+    for (let i = Math.min(this.size, passed); i > 0; i--) {
+      this.current = (this.current + 1) % this.size
+      this.vacate(this.current)
+    }
+    this.endsAt += passed * this.sliceMillis
+  }
+
+  protected abstract vacate(slice: number): void
+}
+
 /**
- * Durations of the last minute or so: a ring of histograms, each for a slice of time.
+ * Durations of the last minute or so, and of always: a ring of histograms, each for a slice of time, and one for what
+ * has left the ring. So each duration is counted once.
  *
  * @category models
  * @since 0.1.0
  */
-export class RecentHistogram {
-  private readonly slices: ReadonlyArray<Histogram>
-  private readonly sliceMillis: number
-  private current = 0
-  private endsAt = -Infinity
+export class RecentHistogram extends Ring {
+  // Made when they are needed: of a thousand pools most have nothing to count.
+  private readonly slices: Array<Histogram | undefined>
+  // In numbers that do not overflow after four billion durations.
+  private readonly past = new Histogram(new Float64Array(buckets))
 
   constructor(windowMillis: number, slices = 6) {
-    this.slices = Array.from({ length: slices }, () => new Histogram())
-    this.sliceMillis = windowMillis / slices
+    super(windowMillis, slices)
+    this.slices = Array.from({ length: slices }, () => undefined)
   }
 
   record(millis: number, now: number): void {
-    if (now >= this.endsAt) this.turn(now)
-    this.slices[this.current]!.record(millis)
+    this.turn(now)
+    const slice = this.slices[this.current] ??= new Histogram()
+    slice.record(millis)
   }
 
+  /** The durations of the window that ends now. */
   summary(now: number): Summary {
-    if (now >= this.endsAt) this.turn(now)
-    return summarize(this.slices)
+    this.turn(now)
+    return summarize(this.recent())
   }
 
-  /** The slices whose time has passed make room for the current one. */
-  private turn(now: number): void {
-    const passed = Math.floor((now - this.endsAt) / this.sliceMillis) + 1
-    const turns = Math.min(this.slices.length, passed)
-    for (let i = 0; i < turns; i++) {
-      this.current = (this.current + 1) % this.slices.length
-      this.slices[this.current]!.clear()
-    }
-    this.endsAt = this.endsAt === -Infinity ? now + this.sliceMillis : this.endsAt + passed * this.sliceMillis
+  /** All durations ever. */
+  life(): Summary {
+    return summarize([this.past, ...this.recent()])
+  }
+
+  private recent(): Array<Histogram> {
+    return this.slices.filter((slice) => slice !== undefined)
+  }
+
+  protected override vacate(index: number): void {
+    const slice = this.slices[index]
+    if (slice === undefined) return
+    this.past.add(slice)
+    slice.clear()
+  }
+}
+
+/**
+ * How often something has happened: always, and in the last minute or so.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class RecentCounter extends Ring {
+  total = 0
+  private readonly slices: Array<number>
+
+  constructor(windowMillis: number, slices = 6) {
+    super(windowMillis, slices)
+    this.slices = Array.from({ length: slices }, () => 0)
+  }
+
+  record(now: number): void {
+    this.turn(now)
+    this.total++
+    this.slices[this.current]!++
+  }
+
+  /** How often within the window that ends now. */
+  recent(now: number): number {
+    this.turn(now)
+    return this.slices.reduce((sum, count) => sum + count, 0)
+  }
+
+  protected override vacate(index: number): void {
+    this.slices[index] = 0
   }
 }
 

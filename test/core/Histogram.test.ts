@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Histogram, RecentHistogram } from "../../src/core/Histogram.ts"
+import { Histogram, RecentCounter, RecentHistogram } from "../../src/core/Histogram.ts"
 import { seed } from "../support/seed.ts"
 
 describe("Histogram", () => {
@@ -40,5 +40,25 @@ describe("Histogram", () => {
     assert.strictEqual(recent.summary(1_000_000).count, 0)
     recent.record(5, 1_000_001)
     assert.strictEqual(recent.summary(1_000_002).count, 1)
+  })
+
+  it("keeps for ever what has left the window", () => {
+    const recent = new RecentHistogram(60_000)
+    for (let second = 0; second < 600; second++) recent.record(second < 300 ? 100 : 1, second * 1000)
+    const life = recent.life()
+    assert.strictEqual(life.count, 600)
+    assert.strictEqual(life.max, 100)
+    assert.strictEqual(life.sum, 30_300)
+    assert.isBelow(recent.summary(599_000).max, 2)
+  })
+
+  it("counts what happened within the window, and always", () => {
+    const counter = new RecentCounter(60_000)
+    for (let second = 0; second < 120; second++) counter.record(second * 1000)
+    assert.strictEqual(counter.total, 120)
+    assert.isAtLeast(counter.recent(119_000), 50)
+    assert.isAtMost(counter.recent(119_000), 60)
+    assert.strictEqual(counter.recent(1_000_000), 0)
+    assert.strictEqual(counter.total, 120)
   })
 })
