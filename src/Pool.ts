@@ -126,10 +126,16 @@ export interface Options {
    */
   readonly pipelineDepth?: number | undefined
   /**
-   * How long a statement may run and still count as quick. Nobody is sent to wait behind a slower one. Default: 10
-   * milliseconds.
+   * How much longer than the fastest answer of the last minutes a statement may take and still count as quick. Nobody
+   * is sent to wait behind a slower one. Default: 10 milliseconds, wherever the server is: the way to it does not count.
    */
   readonly slowStatement?: Duration.Input | undefined
+  /**
+   * How long a statement may have to wait for those that it shares a connection with, by what was measured, until one
+   * more connection is opened. Default: 1 millisecond: few connections with many quick statements on each are faster
+   * than many connections, because each write and each answer carries more of them.
+   */
+  readonly shareWait?: Duration.Input | undefined
   /**
    * The least ceiling of the random delay between attempts to connect while the database cannot be reached. The
    * ceiling is a tenth of the time that the outage has lasted, between `backoffBase` and `backoffCap`. Default: 250
@@ -734,6 +740,7 @@ const durations = {
   validateAfter: Duration.seconds(1),
   keepAlive: Duration.minutes(1),
   slowStatement: Duration.millis(10),
+  shareWait: Duration.millis(1),
   backoffBase: Duration.millis(250),
   backoffCap: Duration.seconds(5),
   shutdownTimeout: Duration.seconds(10)

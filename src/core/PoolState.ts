@@ -34,11 +34,12 @@
  * 5. A connection that was idle for longer than `validateAfter` is pinged before it is lent.
  * 6. Statements share a connection only when none is free: the least loaded one, never one that is `reserved` for
  *    somebody who waits for a whole connection, that is too old, that carries a statement which is not known to be
- *    quick, or on which nothing has been answered for `slowStatement`. They may do so past those who wait for a whole
- *    connection, because they take nothing away from them, but not past each other.
+ *    quick, or on which nothing has been answered for `slowStatement` beyond the fastest answer. They may do so past
+ *    those who wait for a whole connection, because they take nothing away from them, but not past each other.
  *
  * @since 0.1.0
  */
+import { RoundTrip } from "./RoundTrip.ts"
 
 /**
  * The options of a pool, as numbers. Durations are milliseconds; `Infinity` switches a limit off.
@@ -62,7 +63,10 @@ export interface Options {
   readonly backoffCap: number
   /** How many statements may share one connection; 1 switches sharing off. */
   readonly pipelineDepth: number
+  /** How much longer than the fastest answer a statement may take and still count as quick. */
   readonly slowStatement: number
+  /** How long a statement may have to wait for those it shares a connection with, until one more is opened. */
+  readonly shareWait: number
   /** How long an attempt to connect, or a ping, may take until nobody counts on it any more. */
   readonly slowConnect: number
 }
@@ -164,23 +168,30 @@ export class Slot<C> {
  *
  * **Details**
  *
- * It counts as quick once it has been so twice in a row, so a statement that nobody knows keeps its connection to
- * itself, and one slow answer is enough to lose the trust.
+ * It counts as quick once it has been so twice, so a statement that nobody knows keeps its connection to itself. One
+ * slow answer is enough to lose a trust that is new; one that has grown over many answers is lost by the second,
+ * because now and then any statement has to wait for a process that had other things to do. Slow answers that come
+ * together are one piece of evidence.
  *
  * @category models
  * @since 0.1.0
  */
 export class StatementProfile {
-  private streak = 0
+  private trust = 0
+  private slowAt = -Infinity
 
   get quick(): boolean {
-    return this.streak >= 2
+    return this.trust >= 2
   }
 
-  /** The statement was first in line on its connection for `millis`. */
-  observe(millis: number, slowStatement: number): void {
-    if (millis >= slowStatement) this.streak = 0
-    else if (this.streak < 2) this.streak++
+  /** The statement was first in line on its connection for `millis` until now, and is slow from `limit` on. */
+  observe(millis: number, limit: number, now: number): void {
+    if (millis < limit) {
+      if (this.trust < 16) this.trust++
+    } else if (now - this.slowAt >= limit) {
+      this.slowAt = now
+      this.trust = Math.max(0, this.trust - 8)
+    }
   }
 }
 
@@ -232,6 +243,12 @@ export interface Counts {
   readonly waiting: number
 }
 
+/** For how many waiting statements one more connection is opened. */
+const perConnection = 16
+
+/** Answers closer than this, in milliseconds, have come in one piece. */
+const together = 0.1
+
 /**
  * @category models
  * @since 0.1.0
@@ -243,6 +260,7 @@ export class PoolState<C> {
   readonly slots = new Set<Slot<C>>()
   closing = false
 
+  private readonly roundTrip = new RoundTrip()
   private readonly random: () => number
   private nextId = 1
   private nextTicket = 1
@@ -257,6 +275,10 @@ export class PoolState<C> {
   /** How many are lent. */
   private used = 0
   private reserved = 0
+  /** How long a statement on a shared connection is first in line, on average. */
+  private pace: number
+  /** The part of those statements that were not answered together with the one before. */
+  private singly = 1
   private readonly whole = new Queue<C>()
   private readonly sharing = new Queue<C>()
   /** When the `Wake` that is under way is due. */
@@ -271,6 +293,8 @@ export class PoolState<C> {
     this.options = options
     this.random = random
     this.window = options.maxConnecting
+    // Until it is known better, one that is ahead is one too many.
+    this.pace = options.shareWait
   }
 
   get counts(): Counts {
@@ -285,6 +309,14 @@ export class PoolState<C> {
 
   get waiting(): number {
     return this.whole.size + this.sharing.size
+  }
+
+  /**
+   * From when on a statement counts as slow. The way to the server and back is not its fault, or none would ever be
+   * quick on a long one.
+   */
+  get slowLimit(): number {
+    return this.roundTrip.fastest + this.options.slowStatement
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -382,6 +414,8 @@ export class PoolState<C> {
     this.retryAt = -Infinity
     this.window = Math.min(this.options.maxConnecting, this.window * 2)
     slot.aliveAt = now
+    // Connecting takes several round trips, so the first answer replaces this.
+    this.roundTrip.observe(now - slot.createdAt, now)
     slot.expiresAt = now + this.options.lifetime * (1 - this.options.lifetimeJitter * this.random())
     this.free(slot, now)
     if (this.closing) return
@@ -559,8 +593,15 @@ export class PoolState<C> {
     if (slot.lease === lease) {
       // Answers come in order, so it was first in line since the one before it was answered.
       const millis = now - slot.headSince
-      if (answered || millis >= this.options.slowStatement) lease.profile?.observe(millis, this.options.slowStatement)
-      if (answered) slot.headSince = now
+      const limit = this.slowLimit
+      if (answered || millis >= limit) lease.profile?.observe(millis, limit, now)
+      if (answered) {
+        // One that followed another was under way already while that one was answered.
+        if (lease.heldAt >= slot.headSince) this.roundTrip.observe(millis, now)
+        slot.headSince = now
+        this.pace += (millis - this.pace) / 16
+        this.singly += ((millis > together ? 1 : 0) - this.singly) / 32
+      }
     }
     if (lease.previous === undefined) slot.lease = lease.next
     else lease.previous.next = lease.next
@@ -571,13 +612,13 @@ export class PoolState<C> {
   }
 
   private leastLoaded(now: number): Slot<C> | undefined {
-    const { pipelineDepth, slowStatement } = this.options
+    const limit = this.slowLimit
     let best: Slot<C> | undefined
-    let load = pipelineDepth
+    let load = this.options.pipelineDepth
     for (let i = 0; i < this.shared.length; i++) {
       const slot = this.shared[i]!
       if (
-        slot.load < load && slot.unproven === 0 && !slot.reserved && now - slot.headSince < slowStatement &&
+        slot.load < load && slot.unproven === 0 && !slot.reserved && now - slot.headSince < limit &&
         slot.expiresAt > now
       ) {
         best = slot
@@ -656,9 +697,10 @@ export class PoolState<C> {
 
   /** Pings and opens connections as far as there is demand that no connection under way will meet. */
   private supply(now: number): void {
-    const { max, maxConnecting, min, slowConnect } = this.options
+    const { max, maxConnecting, min, shareWait, slowConnect } = this.options
     // Statements that share say that one more connection would be used, not how many.
-    const demand = Math.max(this.waiting, this.crowded(now) ? 1 : 0)
+    const crowded = this.crowded(now)
+    const demand = Math.max(this.waiting, crowded ? 1 : 0)
     const slowPings = this.hanging(this.pinging, now)
     // Idle connections while there is demand are ones that must be pinged first.
     while (this.idle.length > 0 && this.pinging.length - slowPings < demand) this.validate(this.idle.pop()!, now)
@@ -667,8 +709,15 @@ export class PoolState<C> {
       this.wake(this.pinging[slowPings]!.since + slowConnect)
     }
     if (room <= 0) return
+    // Statements that wait beside connections which they could share are served within moments, as a rule.
+    const sharing = this.sharing.head
+    const patient = sharing !== undefined && this.shared.length > 0 && sharing.askedAt + shareWait > now
+    if (patient) this.wake(sharing.askedAt + shareWait)
+    // Not one for each of them: they can share.
+    const statements = patient ? 0 : Math.ceil(this.sharing.size / perConnection)
+    const pressing = Math.max(this.whole.size + statements, crowded ? 1 : 0)
     // A ping that hangs says that the others may hang as well.
-    const wanted = Math.max(slowPings > 0 ? demand : demand - this.pinging.length, min - this.open)
+    const wanted = Math.max(slowPings > 0 ? pressing : pressing - this.pinging.length, min - this.open)
     if (wanted <= 0) return
     const slow = this.hanging(this.opening, now)
     const underWay = this.opening.length - slow
@@ -680,11 +729,16 @@ export class PoolState<C> {
     }
   }
 
-  /** Whether statements share because there is no connection for each. */
+  /**
+   * Whether a statement that shares has to wait so long that another connection would be worth it. Few connections with
+   * many quick statements on each are faster than many with few: each write and each answer then carries more of them.
+   */
   private crowded(now: number): boolean {
     if (this.shared.length === 0 || this.fresh(now) !== undefined) return false
-    for (const slot of this.shared) if (slot.load > 1) return true
-    return false
+    let ahead = Infinity
+    for (const slot of this.shared) ahead = Math.min(ahead, slot.load - 1)
+    // Answers that come together have been waiting for us, and not we for the server.
+    return ahead > 0 && this.singly > 0.5 && ahead * this.pace >= this.options.shareWait
   }
 
   /** How many of those being opened or pinged have been so for too long. */

@@ -90,7 +90,7 @@ const mutants: ReadonlyArray<readonly [name: string, found: RegExp, make: Make]>
   ],
   [
     "serves last come, first served",
-    /was served before/,
+    /was served before|deadline is due/,
     broken((state) => {
       const queue = state.whole as unknown as {
         push: (lease: Lease<number>) => void

@@ -789,6 +789,31 @@ describe("PoolState: sharing", () => {
     same(pool.shared("e"), ["Lease e 2", "Connect 3"])
   })
 
+  it("opens no further connection while those ahead of a statement are answered at once", () => {
+    const pool = new Steps({ max: 3, maxConnecting: 1 }).open(1)
+    for (let i = 0; i < 200; i++) {
+      pool.shared("a")
+      pool.sleep(0.01)
+      pool.end("a")
+    }
+    for (let i = 0; i < 10; i++) same(pool.shared(`${i}`), [`Lease ${i} 1`])
+    // Half a millisecond for each is another matter.
+    for (let i = 0; i < 40; i++) {
+      pool.sleep(0.5)
+      pool.end(`${i}`)
+      pool.shared(`${i + 10}`)
+    }
+    same(pool.in("Connecting").length, 1)
+  })
+
+  it("gives statements that could share a moment before it opens a connection for them", () => {
+    const pool = new Steps({ max: 3 }).open(1)
+    pool.shared("a", new StatementProfile())
+    same(pool.shared("b"), [])
+    same(pool.sleep(0.9), [])
+    same(pool.sleep(0.1), ["Connect 2"])
+  })
+
   it("pings one of those that have been idle for long when statements share, and waits for none of them", () => {
     const pool = new Steps({ max: 4, validateAfter: 1_000 }).open(4)
     pool.shared("a")
@@ -797,8 +822,8 @@ describe("PoolState: sharing", () => {
     same(pool.validated(3, true), ["Lease b 3"])
     pool.end("a")
     same(pool.shared("c"), ["Lease c 4"])
-    same(pool.shared("d"), ["Lease d 3", "Ping 2"])
-    same(pool.shared("e"), ["Lease e 4"])
+    same(pool.shared("d"), ["Lease d 3"])
+    same(pool.shared("e"), ["Lease e 4", "Ping 2"])
     same(pool.validated(2, true), [])
     same(pool.shared("f"), ["Lease f 2"])
   })

@@ -37,6 +37,7 @@ interface Inside {
   readonly reserved: number
   readonly window: number
   readonly retryAt: number
+  readonly roundTrip: { readonly fastest: number }
 }
 
 export const randomOptions = (seed: Seed): Options => {
@@ -56,6 +57,7 @@ export const randomOptions = (seed: Seed): Options => {
     backoffCap: seed.pick([25, 100]),
     pipelineDepth: seed.pick([1, 2, 4, 64]),
     slowStatement: seed.pick([3, 10]),
+    shareWait: seed.pick([0, 1, 5]),
     slowConnect: seed.pick([10, 50, Infinity])
   }
 }
@@ -81,6 +83,8 @@ export class World {
   private ticksAtOnce = 0
   private shutdown = false
   private drained = 0
+  /** How long answers took, with the time at which they came, that tell how long the way to the server is. */
+  private readonly answers: Array<readonly [at: number, millis: number]> = []
   private what = "nothing"
 
   constructor(make: Make, seed: Seed) {
@@ -145,6 +149,8 @@ export class World {
         const known = this.known.get(slot!)!
         if (slot!.load === 1) known.abandoned = 0
         else if (!answered) known.abandoned++
+        const first = slot!.lease === lease && lease.heldAt >= slot!.headSince && slot!.phase === "Shared"
+        if (answered && first) this.answers.push([this.now, this.now - slot!.headSince])
       }
       if (client.status !== "failed") client.status = "ended"
       this.state.end(lease, this.now, ready, answered)
@@ -160,6 +166,7 @@ export class World {
           if (well) {
             known.status = "open"
             known.endsAt = this.now + this.options.lifetime
+            this.answers.push([this.now, this.now - slot.createdAt])
             return this.state.connected(slot, slot.id, this.now)
           }
           known.status = "gone"
@@ -309,7 +316,7 @@ export class World {
       const found = others.filter((other) => other.lease.heldAt < this.now || other.name < client.name)
       this.check(found.every((other) => other.lease.proven), `${client.name} waits behind an unknown statement`)
       this.check(this.known.get(slot)!.abandoned === 0, `${client.name} waits behind an abandoned statement`)
-      this.check(this.now - slot.headSince < this.options.slowStatement, `${client.name} waits behind a slow one`)
+      this.check(this.now - slot.headSince < this.slowLimit, `${client.name} waits behind a slow one`)
     } else if (slot.aliveAt < this.now) {
       this.check(slot.aliveAt + this.options.validateAfter >= this.now, `${client.name} got ${slot.id} without a ping`)
     }
@@ -320,12 +327,21 @@ export class World {
   // -------------------------------------------------------------------------------------------------------------------
 
   private inspect(): void {
-    const { max, maxConnecting, min, pipelineDepth, slowConnect, slowStatement } = this.options
+    const { max, maxConnecting, min, pipelineDepth, slowConnect } = this.options
     const inside = this.state as unknown as Inside
     const slots = [...this.state.slots]
     const held = this.clients.filter((client) => client.status === "held")
     const queue = this.queue()
     const inPhase = (phase: Slot<number>["phase"]) => slots.filter((slot) => slot.phase === phase)
+
+    // The way to the server is as long as the fastest answer of the last minute, or two.
+    while (this.answers.length > 0 && this.answers[0]![0] <= this.now - 120_000) this.answers.shift()
+    const recent = this.answers.filter(([at]) => at > this.now - 60_000)
+    const { fastest } = inside.roundTrip
+    if (recent.length > 0) {
+      this.check(recent.every(([, millis]) => fastest <= millis), `the fastest answer is ${fastest}`)
+      this.check(this.answers.some(([, millis]) => fastest === millis), `no answer took ${fastest}`)
+    }
 
     // Capacity.
     this.check(slots.length <= max, `${slots.length} connections`)
@@ -419,7 +435,7 @@ export class World {
       for (const slot of inside.shared) {
         this.check(
           slot.load >= pipelineDepth || slot.unproven > 0 || slot.reserved || slot.expiresAt <= this.now ||
-            this.now - slot.headSince >= slowStatement,
+            this.now - slot.headSince >= this.slowLimit,
           `a statement waits, although ${slot.id} has room for it`
         )
       }
@@ -429,7 +445,12 @@ export class World {
     const hanging = slow(inside.opening)
     const underWay = inside.opening.length - hanging
     const pings = slow(inside.pinging) > 0 ? 0 : inside.pinging.length
-    const wanted = Math.max(queue.length - pings, min - open)
+    // Statements that wait beside shared connections are given a moment.
+    const asked = queue.find((client) => client.lease.shared)?.lease.askedAt
+    const patient = asked !== undefined && inside.shared.length > 0 &&
+      (asked + this.options.shareWait > this.now || this.wakeAt <= this.now)
+    const pressing = whole + (patient ? 0 : Math.ceil((queue.length - whole) / 16))
+    const wanted = Math.max(pressing - pings, min - open)
     const possible = Math.min(max - slots.length, inside.window - underWay, maxConnecting - inside.opening.length)
     if (Math.min(wanted - underWay, possible) > 0) {
       const excuse = Math.min(inside.retryAt > this.now ? inside.retryAt : Infinity, this.now)
@@ -503,6 +524,11 @@ export class World {
   // -------------------------------------------------------------------------------------------------------------------
   // Helpers
   // -------------------------------------------------------------------------------------------------------------------
+
+  /** From when on a statement counts as slow. */
+  private get slowLimit(): number {
+    return (this.state as unknown as Inside).roundTrip.fastest + this.options.slowStatement
+  }
 
   /** Forgets what has long been over, so that a long run stays fast. */
   forget(): void {

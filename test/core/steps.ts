@@ -16,14 +16,15 @@ export const defaults: Options = {
   backoffCap: 5_000,
   pipelineDepth: 64,
   slowStatement: 10,
+  shareWait: 1,
   slowConnect: 1_000
 }
 
 /** A statement that is known to be quick. */
 export const quick = (): StatementProfile => {
   const profile = new StatementProfile()
-  profile.observe(0, 10)
-  profile.observe(0, 10)
+  profile.observe(0, 10, 0)
+  profile.observe(0, 10, 0)
   return profile
 }
 
