@@ -16,6 +16,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -28,8 +29,8 @@ import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import { Adapter, type Connection } from "./Adapter.ts"
 import { StatementProfile } from "./core/PoolState.ts"
-import type { InvalidOptions } from "./InvalidOptions.ts"
 import { JudgedConnection } from "./internal/JudgedConnection.ts"
+import type { InvalidOptions } from "./InvalidOptions.ts"
 import * as Outcome from "./Outcome.ts"
 import { layer as poolLayer, type Options as PoolOptions, Pool } from "./Pool.ts"
 import * as Retry from "./Retry.ts"
@@ -46,6 +47,11 @@ export interface Options {
   readonly retry?: Retry.Policy | undefined
   /** How much may be repeated before the failures are final. */
   readonly budget?: Retry.BudgetOptions | undefined
+  /**
+   * How long a COMMIT without answer is looked into before it is reported as unknown. Default: 10 seconds, which most
+   * restarts and failovers stay below.
+   */
+  readonly resolveTimeout?: Duration.Input | undefined
 }
 
 /**
@@ -110,7 +116,8 @@ export const make = Effect.fnUntraced(function*(
     pool,
     budget,
     onRepeat,
-    transactionService
+    transactionService,
+    resolveTimeout: options.resolveTimeout
   })
   const policy = options.retry ?? Retry.defaults
   const pooled = new PooledConnection(pool, adapter, (cause, once) => {
@@ -145,13 +152,19 @@ export const layer = (
   options: Options = {}
 ): Layer.Layer<Database | SqlClient.SqlClient | Transaction.Manager, InvalidOptions, Adapter | Pool> =>
   Layer.effectContext(
-    Effect.flatMap(Adapter, (adapter) =>
-      Effect.flatMap(Pool, (pool) =>
-        Effect.map(make(adapter, pool, options), (database) =>
-          Context.make(Database, database).pipe(
-            Context.add(SqlClient.SqlClient, database.client),
-            Context.add(Transaction.Manager, database.transactions)
-          ))))
+    Effect.flatMap(
+      Adapter,
+      (adapter) =>
+        Effect.flatMap(
+          Pool,
+          (pool) =>
+            Effect.map(make(adapter, pool, options), (database) =>
+              Context.make(Database, database).pipe(
+                Context.add(SqlClient.SqlClient, database.client),
+                Context.add(Transaction.Manager, database.transactions)
+              ))
+        )
+    )
   ).pipe(Layer.provide(Reactivity.layer))
 
 /**
@@ -247,7 +260,9 @@ class PooledConnection implements SqlConnection.Connection {
   // Rows that were handed out cannot be taken back, so a stream is never repeated.
   executeStream(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
     return Stream.mapError(
-      Stream.unwrap(Effect.map(this.pool.reserve, (connection) => connection.executeStream(sql, params, transformRows))),
+      Stream.unwrap(
+        Effect.map(this.pool.reserve, (connection) => connection.executeStream(sql, params, transformRows))
+      ),
       (error) => Outcome.attach(error, "Statement", this.adapter.ruleOf)
     )
   }

@@ -204,6 +204,8 @@ export interface Options {
   readonly pool: Pool
   readonly budget: Retry.Budget
   readonly onRepeat?: ((attempt: Retry.Attempt) => void) | undefined
+  /** How long a COMMIT without answer is looked into. Default: 10 seconds. */
+  readonly resolveTimeout?: Duration.Input | undefined
   /** Where `SqlClient` looks for the transaction that a statement belongs to. */
   readonly transactionService: Context.Service<SqlClient.TransactionConnection, SqlClient.TransactionConnection.Service>
 }
@@ -219,7 +221,7 @@ let nextId = 0
 export const make = (options: Options): Manager & {
   readonly withTransaction: SqlClient.SqlClient["withTransaction"]
 } => {
-  const { adapter, budget, pool, transactionService } = options
+  const { adapter, budget, pool, resolveTimeout = Duration.seconds(10), transactionService } = options
   const database = adapter.name
   const keys = makeKeys(adapter, pool)
 
@@ -487,9 +489,6 @@ export const make = (options: Options): Manager & {
 type Answer = "Applied" | "NotApplied" | "Unknown"
 
 const plain: Beginning = { begin: {}, resolve: "free", key: undefined, deadline: undefined, outer: undefined }
-
-/** How long a COMMIT without answer is looked into, beside the deadline of the pool for a connection. */
-const resolveTimeout = Duration.seconds(10)
 
 const savepointName = (id: number): string => `watertight_${id}`
 

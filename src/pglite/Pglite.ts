@@ -148,6 +148,6 @@ export const layer = (
   | Features,
   InvalidOptions | SqlError
 > => {
-  const { budget, pool, retry, ...own } = options
-  return clientLayer(own).pipe(Layer.provideMerge(Database.layerOf(adapter(own), { budget, retry, pool })))
+  const { budget, pool, resolveTimeout, retry, ...own } = options
+  return clientLayer(own).pipe(Layer.provideMerge(Database.layerOf(adapter(own), { budget, resolveTimeout, retry, pool })))
 }

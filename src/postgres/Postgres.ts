@@ -113,9 +113,9 @@ export type Services =
  */
 export const layer = (options: LayerOptions): Layer.Layer<Services, InvalidOptions | SqlError> =>
   Layer.unwrap(Effect.map(poolOptions(options), (pool) => {
-    const { budget, pool: _, retry, ...postgres } = options
+    const { budget, pool: _, resolveTimeout, retry, ...postgres } = options
     return clientLayer(postgres).pipe(
-      Layer.provideMerge(Database.layerOf(adapter(postgres), { budget, retry, pool }))
+      Layer.provideMerge(Database.layerOf(adapter(postgres), { budget, resolveTimeout, retry, pool }))
     )
   }))
 

@@ -1,0 +1,150 @@
+/**
+ * The ledger: workers move money while the network and the server fail under them, and afterwards the books are
+ * compared with what the workers were told.
+ *
+ * Each operation also writes its own id to a table without a unique key. The sum of all accounts would not notice an
+ * operation that was done twice; the table does.
+ */
+import { Clock, Effect, Exit, Layer } from "effect"
+import { SqlClient } from "effect/sql"
+import type { SqlError } from "effect/sql/SqlError"
+import { Outcome, type Transaction } from "watertight"
+import { FaultProxy, PostgresServer, seed as makeSeed } from "../support/index.ts"
+import { layerAt } from "./support.ts"
+
+/** How an operation is run. It fails or succeeds, and its failure is judged by `Outcome`. */
+export type Client = (
+  operation: string,
+  body: Effect.Effect<void, SqlError, SqlClient.SqlClient>
+) => Effect.Effect<void, unknown, SqlClient.SqlClient | Transaction.Manager>
+
+export interface Options {
+  readonly client: Client
+  readonly seconds: number
+  readonly seed: number
+  readonly workers?: number | undefined
+  /** The chance that a chunk on the wire ends its connection. */
+  readonly cuts?: number | undefined
+  /** The chance that a COMMIT is cut off, and the same again that its answer is. */
+  readonly commitCuts?: number | undefined
+  /** How often the server is killed, in seconds. */
+  readonly killEvery?: number | undefined
+}
+
+export interface Report {
+  readonly seed: number
+  readonly operations: number
+  readonly succeeded: number
+  readonly failed: number
+  readonly unknown: number
+  /** How many of the unknown ones are in the books. */
+  readonly unknownApplied: number
+  readonly cuts: number
+  readonly kills: number
+  /** Operations that are in the books more than once. */
+  readonly doubled: ReadonlyArray<string>
+  /** Operations that succeeded and are not in the books. */
+  readonly lost: ReadonlyArray<string>
+  /** Operations that failed and are in the books. */
+  readonly ghosts: ReadonlyArray<string>
+  /** Failures that do not say what they mean. */
+  readonly unjudged: ReadonlyArray<unknown>
+  readonly sum: number
+  readonly expectedSum: number
+}
+
+/** Whether the books are right. */
+export const isRight = (report: Report): boolean =>
+  report.doubled.length === 0 && report.lost.length === 0 && report.ghosts.length === 0 &&
+  report.unjudged.length === 0 && report.sum === report.expectedSum
+
+const accounts = 40
+
+export const run = Effect.fnUntraced(function*(options: Options) {
+  const { client, commitCuts = 0.03, cuts = 0.005, killEvery = 1.2, seconds, workers = 8 } = options
+  const seed = makeSeed(options.seed)
+  const server = yield* PostgresServer.make()
+  yield* server.query("create table account (id int primary key, cents int not null)")
+  yield* server.query(`insert into account select i, 1000 from generate_series(1, ${accounts}) i`)
+  yield* server.query("create table ledger (operation text not null)")
+  const proxy = yield* FaultProxy.make(server.url)
+  const told = new Map<string, "succeeded" | "failed" | "unknown">()
+  const unjudged: Array<unknown> = []
+
+  const transfer = Effect.fnUntraced(function*(operation: string, from: number, to: number, cents: number) {
+    const sql = yield* SqlClient.SqlClient
+    const rows = yield* sql<{ id: number; cents: number }>`select id, cents from account where id in (${from}, ${to})`
+    const balance = new Map(rows.map((row) => [row.id, row.cents]))
+    yield* sql`insert into ledger (operation) values (${operation})`
+    yield* sql`update account set cents = ${balance.get(from)! - cents} where id = ${from}`
+    yield* sql`update account set cents = ${balance.get(to)! + cents} where id = ${to}`
+  })
+
+  let stopped = false
+  const worker = Effect.fnUntraced(function*(name: number) {
+    const random = seed.fork()
+    for (let n = 0; !stopped; n++) {
+      const operation = `${name}/${n}`
+      const from = random.int(1, accounts)
+      const to = 1 + (from + random.int(0, accounts - 2)) % accounts
+      const exit = yield* Effect.exit(client(operation, transfer(operation, from, to, random.int(1, 100))))
+      if (Exit.isSuccess(exit)) {
+        told.set(operation, "succeeded")
+        continue
+      }
+      const error = exit.cause.reasons[0]?._tag === "Fail" ? exit.cause.reasons[0].error : exit.cause
+      const verdict = Outcome.of(error)
+      if (verdict === undefined) unjudged.push(error)
+      told.set(operation, verdict?.outcome === "NotSent" || verdict?.outcome === "NotApplied" ? "failed" : "unknown")
+    }
+  })
+
+  let kills = 0
+  const unrest = Effect.gen(function*() {
+    const end = (yield* Clock.currentTimeMillis) + seconds * 1000
+    while ((yield* Clock.currentTimeMillis) < end) {
+      yield* Effect.sleep(Math.min(killEvery * 1000, Math.max(0, end - (yield* Clock.currentTimeMillis))))
+      yield* server.kill
+      kills++
+      yield* Effect.sleep(seed.int(0, 200))
+      yield* server.start
+    }
+    stopped = true
+    yield* proxy.heal
+  })
+
+  yield* proxy.randomCuts({ seed: seed.int(0, 1e9), probability: cuts })
+  const chance = seed.fork()
+  for (const fault of ["before", "after"] as const) {
+    yield* proxy.when((chunk) => chunk.includes("COMMIT") && chance.chance(commitCuts), fault, { times: Infinity })
+  }
+  yield* Effect.all([unrest, ...Array.from({ length: workers }, (_, name) => worker(name))], {
+    concurrency: "unbounded",
+    discard: true
+  }).pipe(Effect.provide(Layer.fresh(layerAt(proxy.url, { pool: { max: workers, startup: "lazy" } }))))
+
+  const booked = new Map<string, number>()
+  for (const { operation } of yield* server.query("select operation from ledger")) {
+    booked.set(operation as string, (booked.get(operation as string) ?? 0) + 1)
+  }
+  const sum = Number((yield* server.query("select sum(cents)::int as sum from account"))[0]!["sum"])
+  const where = (what: string, count: (n: number) => boolean) =>
+    [...told].filter(([operation, said]) => said === what && count(booked.get(operation) ?? 0)).map(([id]) => id)
+  const report: Report = {
+    seed: seed.value,
+    operations: told.size,
+    succeeded: where("succeeded", () => true).length,
+    failed: where("failed", () => true).length,
+    unknown: where("unknown", () => true).length,
+    unknownApplied: where("unknown", (n) => n > 0).length,
+    cuts: proxy.events().filter((event) => event.type === "fault").length,
+    kills,
+    doubled: [...booked].filter(([, n]) => n > 1).map(([id]) => id),
+    lost: where("succeeded", (n) => n === 0),
+    ghosts: where("failed", (n) => n > 0),
+    unjudged,
+    sum,
+    expectedSum: accounts * 1000
+  }
+  return report
+})
