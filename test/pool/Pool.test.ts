@@ -56,8 +56,8 @@ const reasonOf = <A>(exit: Exit.Exit<A, SqlError>): PoolError.PoolErrorReason =>
 
 const quick = () => {
   const profile = new StatementProfile()
-  profile.observe(0, 10)
-  profile.observe(0, 10)
+  profile.observe(0, 10, 0)
+  profile.observe(0, 10, 0)
   return profile
 }
 
