@@ -3,7 +3,7 @@
  *
  * **Details**
  *
- * A statement goes `sql` → `Database` → `Pool.share` → connection, and its rows come straight back. It may share its
+ * A statement goes `sql` → `Database` → `Breaker` → `Pool.share` → connection, and its rows come straight back. It may share its
  * connection with other statements. A stream, a transaction and `sql.reserve` have a connection for themselves, until
  * their scope closes. How a transaction goes is told in `Transaction`.
  *
@@ -28,6 +28,7 @@ import type * as SqlConnection from "effect/sql/SqlConnection"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import { Adapter, type Connection } from "./Adapter.ts"
+import * as Breaker from "./Breaker.ts"
 import { StatementProfile } from "./core/PoolState.ts"
 import { JudgedConnection } from "./internal/JudgedConnection.ts"
 import type { InvalidOptions } from "./InvalidOptions.ts"
@@ -47,6 +48,11 @@ export interface Options {
   readonly retry?: Retry.Policy | undefined
   /** How much may be repeated before the failures are final. */
   readonly budget?: Retry.BudgetOptions | undefined
+  /**
+   * The options of the circuit breaker, or `false` for none. Default: one that opens for a second or more when half of
+   * the last calls have failed because the database could not be reached or had no room, see `Breaker`.
+   */
+  readonly breaker?: Breaker.Options | false | undefined
   /**
    * How long a COMMIT without answer is looked into before it is reported as unknown. Default: 10 seconds, which most
    * restarts and failovers stay below.
@@ -76,6 +82,8 @@ export interface Database {
   readonly name: string
   readonly client: SqlClient.SqlClient
   readonly transactions: Transaction.Manager
+  /** What turns callers away while the database is in trouble. `undefined` if it was switched off. */
+  readonly breaker: Breaker.Breaker | undefined
   /** What is repeated, from now on. */
   readonly events: Stream.Stream<Repeated>
 }
@@ -111,23 +119,28 @@ export const make = Effect.fnUntraced(function*(
   const transactionService = Context.Service<SqlClient.TransactionConnection, SqlClient.TransactionConnection.Service>(
     `watertight/Database/Transaction/${nextId++}`
   )
+  const breaker = options.breaker === false ? undefined : yield* Breaker.make(adapter, options.breaker)
+  // Whoever wants a whole connection is turned away or not while it waits; what it does with it is its own affair.
+  const reserve = breaker === undefined
+    ? pool.reserve
+    : breaker.execute(Effect.mapError(pool.reserve, (error) => Outcome.attach(error, "Acquire", adapter.ruleOf)))
   const { withTransaction, ...transactions } = Transaction.make({
     adapter,
-    pool,
+    pool: { ...pool, reserve },
     budget,
     onRepeat,
     transactionService,
     resolveTimeout: options.resolveTimeout
   })
   const policy = options.retry ?? Retry.defaults
-  const pooled = new PooledConnection(pool, adapter, (cause, once) => {
+  const pooled = new PooledConnection({ ...pool, reserve }, adapter, breaker, (cause, once) => {
     failures++
     return Retry.recover(cause, once, { name: adapter.name, policy, budget, onRepeat })
   })
   const client = yield* SqlClient.make({
     acquirer: Effect.succeed(pooled),
     borrower: (f) => f(pooled),
-    transactionAcquirer: Effect.map(pool.reserve, (connection) => new JudgedConnection(connection, adapter)),
+    transactionAcquirer: Effect.map(reserve, (connection) => new JudgedConnection(connection, adapter)),
     transactionService,
     compiler: adapter.compiler,
     transformRows: adapter.transformRows as never,
@@ -138,6 +151,7 @@ export const make = Effect.fnUntraced(function*(
     name: adapter.name,
     client: Object.assign(client, { withTransaction }),
     transactions,
+    breaker,
     events: Stream.fromPubSub(events)
   }
 })
@@ -179,6 +193,19 @@ export interface LayerOptions extends Options {
 }
 
 /**
+ * Tells the options of the database layer from those of its adapter, where both are given as one object.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export const separate = <O extends LayerOptions>(
+  options: O
+): { readonly database: LayerOptions; readonly adapter: Omit<O, keyof LayerOptions> } => {
+  const { breaker, budget, pool, resolveTimeout, retry, ...adapter } = options
+  return { database: { breaker, budget, pool, resolveTimeout, retry }, adapter }
+}
+
+/**
  * Provides the database of an adapter over a pool of its own.
  *
  * @category layers
@@ -206,29 +233,55 @@ type Recover = <A>(cause: Cause.Cause<SqlError>, again: Effect.Effect<A, SqlErro
 class PooledConnection implements SqlConnection.Connection {
   private readonly pool: Pool
   private readonly adapter: Adapter
+  private readonly breaker: Breaker.Breaker | undefined
   private readonly recover: Recover
   private readonly profiles = new Map<string, StatementProfile>()
 
-  constructor(pool: Pool, adapter: Adapter, recover: Recover) {
+  constructor(pool: Pool, adapter: Adapter, breaker: Breaker.Breaker | undefined, recover: Recover) {
     this.pool = pool
     this.adapter = adapter
+    this.breaker = breaker
     this.recover = recover
   }
 
+  /** Everything here but asking the pool is for failures, and what the breaker wants to know of a success. */
   private run<A>(sql: string, f: (connection: Connection) => Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> {
+    const { breaker } = this
     const once = this.pool.share(this.profile(sql), f)
-    return Effect.catchCause(once, (cause) => {
-      this.judge(cause)
-      return this.recover(
-        cause,
-        Effect.tapCause(once, (cause) => Effect.sync(() => this.judge(cause)))
-      )
+    if (breaker === undefined) return Effect.catchCause(once, (cause) => this.failed(cause, once))
+    const startedAt = breaker.now()
+    breaker.touch(startedAt)
+    if (!breaker.closed) {
+      return Effect.catchCause(this.guarded(once), (cause) => this.recover(cause, this.guarded(once)))
+    }
+    const { permit } = breaker
+    return Effect.matchCauseEffect(once, {
+      onSuccess: (value) => {
+        if (breaker.watching) breaker.succeeded(breaker.now() - startedAt, permit)
+        return Effect.succeed(value)
+      },
+      onFailure: (cause) => {
+        const error = this.judge(cause)
+        if (error !== undefined) breaker.failed(error, breaker.now() - startedAt, permit)
+        return this.recover(cause, this.guarded(once))
+      }
     })
   }
 
-  private judge(cause: Cause.Cause<SqlError>): void {
+  private failed<A>(cause: Cause.Cause<SqlError>, once: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> {
+    this.judge(cause)
+    return this.recover(cause, this.guarded(once))
+  }
+
+  /** One attempt that is judged, and admitted by the breaker. */
+  private guarded<A>(once: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> {
+    const judged = Effect.tapCause(once, (cause) => Effect.sync(() => this.judge(cause)))
+    return this.breaker === undefined ? judged : this.breaker.execute(judged)
+  }
+
+  private judge(cause: Cause.Cause<SqlError>): SqlError | undefined {
     const error = Option.getOrUndefined(Cause.findErrorOption(cause))
-    if (isSqlError(error)) Outcome.attach(error, "Statement", this.adapter.ruleOf)
+    return isSqlError(error) ? Outcome.attach(error, "Statement", this.adapter.ruleOf) : undefined
   }
 
   private profile(sql: string): StatementProfile {

@@ -19,6 +19,13 @@ export * as Adapter from "./Adapter.ts"
 export * as Bulk from "./Bulk.ts"
 
 /**
+ * Turns callers away while a database is in trouble, with Effect's own circuit breaker.
+ *
+ * @since 0.1.0
+ */
+export * as Breaker from "./Breaker.ts"
+
+/**
  * The evidence that a lost connection leaves behind.
  *
  * @since 0.1.0

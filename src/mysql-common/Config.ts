@@ -197,7 +197,7 @@ const optionNames: ReadonlyArray<string> = [
 ]
 
 /** What `layer` takes out before it makes the adapter. */
-const layerOptions: ReadonlyArray<string> = ["pool", "retry", "budget", "resolveTimeout"]
+const layerOptions: ReadonlyArray<string> = ["pool", "retry", "budget", "breaker", "resolveTimeout"]
 
 /** Names that other drivers use, and ours. */
 const synonyms: Readonly<Record<string, string>> = {

@@ -115,11 +115,11 @@ export const makeAdapter = (driver: Driver) => (options: MysqlOptions): Effect.E
 /** Joins adapter, pool and client. */
 export const layer = (driver: Driver) => (options: LayerOptions): Layer.Layer<Services, InvalidOptions | SqlError> =>
   Layer.unwrap(Effect.map(poolOptions(driver.module, options), (pool) => {
-    const { budget, pool: _, resolveTimeout, retry, ...mysql } = options
+    const { adapter: mysql, database } = Database.separate(options)
     return clientLayer(mysql).pipe(
       Layer.provideMerge(Database.layerOf(
         Layer.effect(Adapter, makeAdapter(driver)(mysql)),
-        { budget, resolveTimeout, retry, pool }
+        { ...database, pool }
       ))
     )
   }))

@@ -148,6 +148,6 @@ export const layer = (
   | Features,
   InvalidOptions | SqlError
 > => {
-  const { budget, pool, resolveTimeout, retry, ...own } = options
-  return clientLayer(own).pipe(Layer.provideMerge(Database.layerOf(adapter(own), { budget, resolveTimeout, retry, pool })))
+  const { adapter: own, database } = Database.separate(options)
+  return clientLayer(own).pipe(Layer.provideMerge(Database.layerOf(adapter(own), database)))
 }

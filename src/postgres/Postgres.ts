@@ -113,10 +113,8 @@ export type Services =
  */
 export const layer = (options: LayerOptions): Layer.Layer<Services, InvalidOptions | SqlError> =>
   Layer.unwrap(Effect.map(poolOptions(options), (pool) => {
-    const { budget, pool: _, resolveTimeout, retry, ...postgres } = options
-    return clientLayer(postgres).pipe(
-      Layer.provideMerge(Database.layerOf(adapter(postgres), { budget, resolveTimeout, retry, pool }))
-    )
+    const { adapter: own, database } = Database.separate(options)
+    return clientLayer(own).pipe(Layer.provideMerge(Database.layerOf(adapter(own), { ...database, pool })))
   }))
 
 /**
