@@ -43,10 +43,13 @@ import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
+import type * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
 import { Adapter, type Connection } from "./Adapter.ts"
+import type { PoolEvent } from "./core/PoolEvent.ts"
 import * as State from "./core/PoolState.ts"
 import { LentConnection } from "./internal/LentConnection.ts"
+import { type Durations, PoolTelemetry } from "./internal/PoolTelemetry.ts"
 import { InvalidOptions } from "./InvalidOptions.ts"
 import * as PoolError from "./PoolError.ts"
 
@@ -184,10 +187,16 @@ export const dataPipeline: Options = { min: 5, max: 20, idleTimeout: "10 minutes
  * @since 0.1.0
  */
 export interface Stats extends State.Counts {
+  /** The name of the pool in metrics: the address of the database and its name. */
+  readonly pool: string
   readonly min: number
   readonly max: number
+  /** The most connections just now: less than `max` while the server has no room for more. */
+  readonly effectiveMax: number
   /** How often a connection was lent, or shared by a statement, since the pool was made. */
   readonly checkouts: number
+  /** How often one was given back. */
+  readonly checkins: number
   /** How many of them had to wait. */
   readonly waited: number
   /** How many callers got no connection, by reason. */
@@ -198,6 +207,50 @@ export interface Stats extends State.Counts {
   readonly connectFailures: number
   /** How many connections were closed, by reason. */
   readonly closed: Readonly<Record<State.CloseReason, number>>
+  /** How many connections did not answer a ping. */
+  readonly validationFailures: number
+  /** How often a connection had to be cleaned up before the next borrower could have it. */
+  readonly resets: number
+  /** How often somebody was suspected to hold a connection for too long, and how often it came back after all. */
+  readonly leaks: { readonly suspected: number; readonly returned: number }
+  /** How long callers waited for a connection, in milliseconds. Those who did not have to wait count as well. */
+  readonly wait: Durations
+  /** How long they had it. */
+  readonly use: Durations
+  /** How long opening a connection took. */
+  readonly create: Durations
+  /** How long statements took on the server and on the way there, without waiting for a connection. */
+  readonly query: Durations
+  /** What happened within the window that is "recent" here. */
+  readonly recent: {
+    readonly windowMillis: number
+    readonly checkouts: number
+    /** How many callers got no connection. */
+    readonly failed: number
+    readonly created: number
+    readonly connectFailures: number
+  }
+  /** For how long somebody has waited without a break, in milliseconds; 0 if nobody waits. */
+  readonly exhaustedMillis: number
+  /** For how long every attempt to connect has failed, in milliseconds; 0 if the last one did not. */
+  readonly outageMillis: number
+}
+
+export type {
+  /**
+   * Durations of always, and of the last minute.
+   *
+   * @category models
+   * @since 0.1.0
+   */
+  Durations,
+  /**
+   * Something that happened to a pool.
+   *
+   * @category models
+   * @since 0.1.0
+   */
+  PoolEvent
 }
 
 /**
@@ -252,6 +305,11 @@ export interface Pool {
   readonly checkoutsUnsafe: () => number
   /** How the pool is doing. */
   readonly stats: Effect.Effect<Stats>
+  /**
+   * What happens to the pool from now on, with reasons, until it is gone. Nothing is made for it while nobody listens;
+   * whoever is more than a thousand events behind misses the oldest.
+   */
+  readonly events: Stream.Stream<PoolEvent>
   /**
    * Shuts the pool down: nobody gets a connection any more, whoever waits fails at once, and borrowers may finish
    * until `shutdownTimeout`; then what they run is cancelled on the server and their connections are cut.
@@ -316,10 +374,6 @@ export const make = Effect.fnUntraced(function*(
   const drained = Deferred.makeUnsafe<void>()
   const opening = new Map<State.Slot<Connection>, Fiber.Fiber<Connection, SqlError>>()
 
-  let checkouts = 0
-  let waited = 0
-  let created = 0
-  let connectFailures = 0
   /** Why the last attempt to connect failed, unless one has succeeded since. */
   let connectError: SqlError | undefined
   /** Why nobody can connect until a person changes something. */
@@ -338,6 +392,16 @@ export const make = Effect.fnUntraced(function*(
   const now = clock === Context.get(Context.empty(), Clock.Clock)
     ? () => performance.now()
     : () => Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000
+
+  const limits = () => ({ min: resolved.state.min, max: resolved.state.max, effectiveMax: resolved.state.max })
+  const telemetry = new PoolTelemetry(adapter, context, now, runFork, {
+    counts: () => state.counts,
+    limits,
+    failed,
+    closed
+  })
+  const { operations } = telemetry
+  yield* Effect.addFinalizer(() => Effect.sync(() => telemetry.close()))
 
   // -------------------------------------------------------------------------------------------------------------------
   // Performing what the state decides
@@ -380,6 +444,11 @@ export const make = Effect.fnUntraced(function*(
       case "Fail": {
         const borrower = action.lease as Borrower
         failed[action.reason]++
+        const at = now()
+        telemetry.failures.record(at)
+        if (telemetry.listening) {
+          telemetry.report({ _tag: "AcquireFailed", reason: action.reason, millis: at - borrower.askedAt })
+        }
         borrower.error = failure(borrower, action.reason)
         borrower.resume?.(Effect.fail(borrower.error))
         return
@@ -388,12 +457,16 @@ export const make = Effect.fnUntraced(function*(
         return connect(action.slot)
       case "Ping": {
         const { slot } = action
-        observe(slot.connection!.ping, (exit) => state.validated(slot, now(), Exit.isSuccess(exit)))
+        observe(slot.connection!.ping, (exit) => {
+          if (Exit.isFailure(exit)) telemetry.tally.validationFailures++
+          state.validated(slot, now(), Exit.isSuccess(exit))
+        })
         return
       }
       case "Reset": {
         const { slot } = action
         const connection = slot.connection!
+        telemetry.tally.resets++
         observe(connection.reset, (exit) => state.wasReset(slot, now(), Exit.isSuccess(exit) && connection.isReady))
         return
       }
@@ -439,9 +512,10 @@ export const make = Effect.fnUntraced(function*(
   const connected = (slot: State.Slot<Connection>, exit: Exit.Exit<Connection, SqlError>): boolean => {
     // One that is lost by the time it is open is a failed attempt: nobody gets it, and the next one waits.
     if (Exit.isSuccess(exit) && !exit.value.isClosed) {
-      created++
+      const at = now()
       connectError = undefined
-      state.connected(slot, exit.value, now())
+      telemetry.connected(at - slot.createdAt, at)
+      state.connected(slot, exit.value, at)
       exit.value.onLost(() => {
         lost(slot)
         perform()
@@ -449,11 +523,11 @@ export const make = Effect.fnUntraced(function*(
       return false
     }
     const error = connectErrorOf(exit)
+    const permanent = error !== undefined && adapter.isPermanent(error)
     if (error !== undefined) {
-      connectFailures++
+      telemetry.connectFailed(error, permanent, now())
       connectError = error
     }
-    const permanent = error !== undefined && adapter.isPermanent(error)
     if (permanent) refusal = error
     state.connectFailed(slot, now(), permanent)
     return permanent
@@ -551,13 +625,16 @@ export const make = Effect.fnUntraced(function*(
    * It is registered before anything is asked for, so there is no moment at which an interruption could lose a
    * connection.
    */
-  const end = (borrower: Borrower, answered: boolean): void => {
+  const end = (borrower: Borrower, answered: boolean, statement?: Exit.Exit<unknown, unknown>): void => {
     if (borrower.state === "Held") {
+      const at = now()
+      telemetry.use.record(at - borrower.heldAt, at)
+      if (statement !== undefined) operations.ended(at - borrower.heldAt, at, statement)
       const slot = borrower.slot!
       const connection = slot.connection!
       const ready = connection.isReady
       if (!ready && connection.isClosed) lost(slot)
-      state.end(borrower, now(), ready, answered)
+      state.end(borrower, at, ready, answered)
     } else {
       const waiting = borrower.state === "Waiting"
       state.end(borrower, now(), true)
@@ -572,15 +649,16 @@ export const make = Effect.fnUntraced(function*(
     f: (connection: Connection) => Effect.Effect<A, E, R>
   ): Effect.Effect<A, E | SqlError, R> =>
     Effect.suspend(() => {
-      if (state.acquire(borrower, now())) {
-        checkouts++
+      const at = now()
+      if (state.acquire(borrower, at)) {
+        telemetry.wait.record(0, at)
         if (actions.length > 0) perform()
         return f(borrower.slot!.connection!)
       }
+      if (state.waiting === 1) telemetry.waitingSince = at
       if (actions.length > 0) perform()
       return Effect.flatMap(wait(borrower), () => {
-        checkouts++
-        waited++
+        telemetry.servedLate(borrower.heldAt - at, borrower.heldAt)
         return f(borrower.slot!.connection!)
       })
     })
@@ -589,7 +667,7 @@ export const make = Effect.fnUntraced(function*(
     Effect.withFiber((fiber) => {
       const borrower = new Borrower(fiber, true, profile)
       return Effect.onExitPrimitive(lend(borrower, f), (exit) => {
-        end(borrower, Exit.isSuccess(exit) || !Exit.hasInterrupts(exit))
+        end(borrower, Exit.isSuccess(exit) || !Exit.hasInterrupts(exit), exit)
         return undefined
       })
     })
@@ -598,7 +676,7 @@ export const make = Effect.fnUntraced(function*(
     Effect.withFiber((fiber) => {
       const borrower = new Borrower(fiber, false)
       return Effect.onExitPrimitive(
-        lend(borrower, (connection) => f(new LentConnection(connection, borrower, adapter.name))),
+        lend(borrower, (connection) => f(new LentConnection(connection, borrower, adapter.name, operations))),
         () => {
           end(borrower, true)
           return undefined
@@ -614,7 +692,10 @@ export const make = Effect.fnUntraced(function*(
       Scope.addFinalizer(scope, release),
       // Whoever is interrupted while it waits leaves the queue at once, not when its scope closes.
       Effect.onInterrupt(
-        lend(borrower, (connection) => Effect.succeed(new LentConnection(connection, borrower, adapter.name))),
+        lend(
+          borrower,
+          (connection) => Effect.succeed(new LentConnection(connection, borrower, adapter.name, operations))
+        ),
         () => release
       )
     )
@@ -690,18 +771,18 @@ export const make = Effect.fnUntraced(function*(
     use,
     reserve,
     share: adapter.maxConnections === 1 || resolved.state.pipelineDepth === 1 ? (_, f) => use(f) : share,
-    checkoutsUnsafe: () => checkouts,
-    stats: Effect.sync(() => ({
-      ...state.counts,
-      min: resolved.state.min,
-      max: resolved.state.max,
-      checkouts,
-      waited,
-      failed: { ...failed },
-      created,
-      connectFailures,
-      closed: { ...closed }
-    })),
+    checkoutsUnsafe: () => telemetry.wait.count,
+    stats: Effect.sync(() => {
+      const at = now()
+      return {
+        ...state.counts,
+        ...limits(),
+        ...telemetry.stats(at, state.waiting),
+        failed: { ...failed },
+        closed: { ...closed }
+      }
+    }),
+    events: telemetry.events,
     shutdown
   }
 })

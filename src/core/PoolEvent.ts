@@ -8,7 +8,7 @@
  *
  * @since 0.1.0
  */
-import type { CloseReason } from "./PoolState.ts"
+import type { CloseReason, FailReason } from "./PoolState.ts"
 
 /**
  * Why the connections beside one that failed are asked for a sign of life before they are lent again.
@@ -77,6 +77,8 @@ export type PoolEvent =
   | { readonly _tag: "OverloadRaised"; readonly from: number; readonly to: number }
   /** The adaptive limit on what runs at a time has changed. */
   | { readonly _tag: "LimitChanged"; readonly from: number; readonly to: number }
+  /** Somebody who wanted a connection got none. */
+  | { readonly _tag: "AcquireFailed"; readonly millis: number; readonly reason: FailReason }
   /** Somebody has had a connection for longer than `leakThreshold`. */
   | { readonly _tag: "LeakSuspected"; readonly connection: number; readonly millis: number }
   /** Somebody who was suspected to have leaked a connection has given it back after all. */

@@ -5,6 +5,7 @@ import type { Connection } from "../Adapter.ts"
 import type { Lease } from "../core/PoolState.ts"
 import type { Begin } from "../core/TransactionSpec.ts"
 import { LeaseEnded, toSqlError } from "../PoolError.ts"
+import type { Operations } from "./PoolTelemetry.ts"
 
 type Transform = (<A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>) | undefined
 
@@ -18,11 +19,13 @@ export class LentConnection implements Connection {
   readonly base: Connection
   private readonly lease: Lease<Connection>
   private readonly database: string
+  private readonly operations: Operations
 
-  constructor(base: Connection, lease: Lease<Connection>, database: string) {
+  constructor(base: Connection, lease: Lease<Connection>, database: string, operations: Operations) {
     this.base = base
     this.lease = lease
     this.database = database
+    this.operations = operations
   }
 
   private get ended(): boolean {
@@ -35,6 +38,18 @@ export class LentConnection implements Connection {
 
   private guard<A>(f: (base: Connection) => Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> {
     return Effect.suspend(() => this.ended ? Effect.fail(this.error()) : f(this.base))
+  }
+
+  /** Runs an operation of the database and counts how long it takes. */
+  private run<A>(f: (base: Connection) => Effect.Effect<A, SqlError>, name?: string): Effect.Effect<A, SqlError> {
+    return Effect.suspend(() => {
+      if (this.ended) return Effect.fail(this.error())
+      const startedAt = this.operations.now()
+      return Effect.onExitPrimitive(f(this.base), (exit) => {
+        this.operations.record(startedAt, exit, name)
+        return undefined
+      })
+    })
   }
 
   get id() {
@@ -54,22 +69,28 @@ export class LentConnection implements Connection {
   }
 
   execute(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
-    return this.guard((base) => base.execute(sql, params, transformRows))
+    return this.run((base) => base.execute(sql, params, transformRows))
   }
   executeRaw(sql: string, params: ReadonlyArray<unknown>) {
-    return this.guard((base) => base.executeRaw(sql, params))
+    return this.run((base) => base.executeRaw(sql, params))
   }
   executeValues(sql: string, params: ReadonlyArray<unknown>) {
-    return this.guard((base) => base.executeValues(sql, params))
+    return this.run((base) => base.executeValues(sql, params))
   }
   executeValuesUnprepared(sql: string, params: ReadonlyArray<unknown>) {
-    return this.guard((base) => base.executeValuesUnprepared(sql, params))
+    return this.run((base) => base.executeValuesUnprepared(sql, params))
   }
   executeUnprepared(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
-    return this.guard((base) => base.executeUnprepared(sql, params, transformRows))
+    return this.run((base) => base.executeUnprepared(sql, params, transformRows))
   }
   executeStream(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
-    const stream = Stream.suspend(() => this.base.executeStream(sql, params, transformRows))
+    const stream = Stream.suspend(() => {
+      const startedAt = this.operations.now()
+      return Stream.onExit(
+        this.base.executeStream(sql, params, transformRows),
+        (exit) => Effect.sync(() => this.operations.record(startedAt, exit))
+      )
+    })
     // Before every pull, because whoever pulls may be a fiber that outlives the lease.
     return Stream.transformPull(
       stream,
@@ -87,25 +108,25 @@ export class LentConnection implements Connection {
     return this.guard((base) => base.reset)
   }
   begin(how: Begin) {
-    return this.guard((base) => base.begin(how))
+    return this.run((base) => base.begin(how), "BEGIN")
   }
   get commit() {
-    return this.guard((base) => base.commit)
+    return this.run((base) => base.commit, "COMMIT")
   }
   get commitToken() {
     return this.base.commitToken
   }
   get rollback() {
-    return this.guard((base) => base.rollback)
+    return this.run((base) => base.rollback, "ROLLBACK")
   }
   savepoint(name: string) {
-    return this.guard((base) => base.savepoint(name))
+    return this.run((base) => base.savepoint(name), "SAVEPOINT")
   }
   releaseSavepoint(name: string) {
-    return this.guard((base) => base.releaseSavepoint(name))
+    return this.run((base) => base.releaseSavepoint(name), "RELEASE SAVEPOINT")
   }
   rollbackSavepoint(name: string) {
-    return this.guard((base) => base.rollbackSavepoint(name))
+    return this.run((base) => base.rollbackSavepoint(name), "ROLLBACK TO SAVEPOINT")
   }
   get close() {
     return Effect.suspend(() => this.ended ? Effect.void : this.base.close)
