@@ -35,6 +35,7 @@
 import type { SqlError } from "effect/sql/SqlError"
 import { isSqlError } from "effect/sql/SqlError"
 import { ConnectionLost } from "./core/ConnectionLost.ts"
+import { ResultUnreadable } from "./core/ResultUnreadable.ts"
 import { isPoolError } from "./PoolError.ts"
 
 /**
@@ -215,6 +216,10 @@ export const attach = (
   if (isPoolError(cause)) return mark(error, judge("Acquire", { answered: false }))
   if (error.reason.operation === "connect") {
     return mark(error, judge("Connect", { answered: false, rule: ruleOf(error) }))
+  }
+  if (cause instanceof ResultUnreadable) {
+    const outcome = phase === "InTransaction" ? "NotApplied" : "Applied"
+    return mark(error, { ...judge(phase, { answered: false }), outcome, scope: "Never" })
   }
   const answered = isAnswer(cause)
   return mark(

@@ -6,7 +6,6 @@
  * instance: an effect that retries `while: (error) => error.isRetryable` must never run a statement twice.
  */
 import type * as PgProtocol from "@effect/sql-pg/PgProtocol"
-import * as Data from "effect/Data"
 import type { SqlErrorReason } from "effect/sql/SqlError"
 import {
   AuthenticationError,
@@ -188,13 +187,6 @@ export const lostError = (options: {
       !options.sent
     )
   })
-}
-
-/** The server has run a statement and said so, but its result cannot be given: running it again would do it twice. */
-export class ResultUnreadable extends Data.TaggedError("ResultUnreadable")<{ readonly cause?: unknown }> {
-  override get message(): string {
-    return "The statement was run, but its result cannot be read"
-  }
 }
 
 /** A failure on our side of the wire: a parameter that cannot be encoded, a result that cannot be decoded. */
