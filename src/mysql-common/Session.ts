@@ -721,9 +721,11 @@ export class Session implements Connection {
   /** @internal */
   lose(what: string, cause: unknown, serverError?: MysqlError): void {
     if (this.end !== undefined) return
-    this.finishAll({ what, cause, serverError })
-    this.lost = lostError({ database: this.shared.database, operation: "connection", sent: false, ...this.end! })
+    this.end = { what, cause, serverError }
+    this.lost = lostError({ database: this.shared.database, operation: "connection", sent: false, ...this.end })
+    // They first: whoever is told that its statement has failed may give the session back at once.
     for (const listener of this.lostListeners.splice(0)) listener(this.lost)
+    this.finishAll(this.end)
     this.socket.destroy()
   }
 

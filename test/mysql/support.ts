@@ -26,11 +26,13 @@ export interface Subject {
   readonly module: typeof Mysql | typeof Mariadb
   /** How many statements of several fibers are under way on one connection. */
   readonly pipelines: boolean
+  /** Whether it can authenticate with ed25519. */
+  readonly ed25519: boolean
 }
 
 export const subjects: ReadonlyArray<Subject> = [
-  { name: "mysql2", driver: mysqlDriver, module: Mysql, pipelines: false },
-  { name: "mariadb", driver: mariadbDriver, module: Mariadb, pipelines: true }
+  { name: "mysql2", driver: mysqlDriver, module: Mysql, pipelines: false, ed25519: false },
+  { name: "mariadb", driver: mariadbDriver, module: Mariadb, pipelines: true, ed25519: true }
 ]
 
 /** What opens sessions as those of one adapter. */

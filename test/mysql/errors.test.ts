@@ -1,0 +1,340 @@
+/**
+ * The table of errors: every number that a MariaDB server can be made to answer with here, provoked, with its class,
+ * what may be repeated, and what becomes of the connection and of the transaction that it stands in.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
+import type { SqlError } from "effect/sql/SqlError"
+import { Outcome } from "watertight"
+import type { Session } from "../../src/mysql-common/Session.ts"
+import { MariadbServer, mariadbUrl } from "../support/index.ts"
+import { connect, one, run, serverError, sqlFailure, type Subject, subjects, table } from "./support.ts"
+
+interface Row {
+  readonly errno: number
+  readonly tag: SqlError["reason"]["_tag"]
+  readonly scope: Outcome.Scope
+  /** Whether the transaction that it stood in is still open. */
+  readonly survives: boolean
+  readonly provoke: (session: Session, name: string, subject: Subject) => Effect.Effect<SqlError, unknown, Scope.Scope>
+}
+
+const failing = (sql: (name: string) => string) => (session: Session, name: string) =>
+  sqlFailure(run(session, sql(name)))
+
+const rows: ReadonlyArray<Row> = [
+  {
+    errno: 1062,
+    tag: "UniqueViolation",
+    scope: "Never",
+    survives: true,
+    provoke: failing((t) => `insert into ${t} values (1, 2)`)
+  },
+  {
+    errno: 1048,
+    tag: "ConstraintError",
+    scope: "Never",
+    survives: true,
+    provoke: failing((t) => `insert into ${t} values (null, 2)`)
+  },
+  {
+    errno: 1364,
+    tag: "ConstraintError",
+    scope: "Never",
+    survives: true,
+    provoke: failing((t) => `insert into ${t} (v) values (2)`)
+  },
+  {
+    errno: 1452,
+    tag: "ConstraintError",
+    scope: "Never",
+    survives: true,
+    provoke: failing((t) => `insert into ${t}_child values (2, 99)`)
+  },
+  {
+    errno: 1451,
+    tag: "ConstraintError",
+    scope: "Never",
+    survives: true,
+    provoke: failing((t) => `delete from ${t} where id = 1`)
+  },
+  {
+    errno: 4025,
+    tag: "ConstraintError",
+    scope: "Never",
+    survives: true,
+    provoke: failing((t) => `insert into ${t}_child values (-1, 1)`)
+  },
+  {
+    errno: 1406,
+    tag: "UnknownError",
+    scope: "Never",
+    survives: true,
+    provoke: failing((t) => `insert into ${t}_text values ('too long')`)
+  },
+  {
+    errno: 1264,
+    tag: "UnknownError",
+    scope: "Never",
+    survives: true,
+    provoke: failing((t) => `insert into ${t} values (99999999999, 1)`)
+  },
+  {
+    errno: 1366,
+    tag: "UnknownError",
+    scope: "Never",
+    survives: true,
+    provoke: failing((t) => `insert into ${t} values ('a', 1)`)
+  },
+  { errno: 1064, tag: "SqlSyntaxError", scope: "Never", survives: true, provoke: failing(() => "selec 1") },
+  {
+    errno: 1054,
+    tag: "SqlSyntaxError",
+    scope: "Never",
+    survives: true,
+    provoke: failing((t) => `select nothing from ${t}`)
+  },
+  {
+    errno: 1146,
+    tag: "SqlSyntaxError",
+    scope: "Never",
+    survives: true,
+    provoke: failing(() => "select * from nowhere")
+  },
+  {
+    errno: 1305,
+    tag: "SqlSyntaxError",
+    scope: "Never",
+    survives: true,
+    provoke: failing(() => "select no_function()")
+  },
+  {
+    errno: 1222,
+    tag: "UnknownError",
+    scope: "Never",
+    survives: true,
+    provoke: failing(() => "select 1 union select 1, 2")
+  },
+  {
+    errno: 1242,
+    tag: "UnknownError",
+    scope: "Never",
+    survives: true,
+    provoke: failing(() => "select (select 1 union select 2)")
+  },
+  { errno: 1644, tag: "UnknownError", scope: "Never", survives: true, provoke: failing((t) => `call ${t}_signal()`) },
+  {
+    errno: 1213,
+    tag: "DeadlockError",
+    scope: "Transaction",
+    survives: false,
+    provoke: (session, name, subject) =>
+      Effect.gen(function*() {
+        const other = yield* connect(subject)
+        yield* other.begin({})
+        for (const id of [2, 3, 4]) yield* run(other, `update ${name} set v = 9 where id = ${id}`)
+        yield* run(session, `update ${name} set v = 9 where id = 1`)
+        const waiting = yield* Effect.forkChild(run(other, `update ${name} set v = 9 where id = 1`))
+        yield* Effect.sleep("50 millis")
+        const error = yield* sqlFailure(run(session, `update ${name} set v = 9 where id = 2`))
+        yield* Fiber.join(waiting)
+        yield* other.rollback
+        return error
+      })
+  },
+  {
+    errno: 1020,
+    tag: "SerializationError",
+    scope: "Transaction",
+    survives: false,
+    provoke: (session, name, subject) =>
+      Effect.gen(function*() {
+        yield* session.rollback
+        yield* run(session, "set innodb_snapshot_isolation = on")
+        yield* session.begin({ isolation: "repeatable read" })
+        yield* run(session, `select * from ${name}`)
+        const other = yield* connect(subject)
+        yield* run(other, `update ${name} set v = 5 where id = 1`)
+        return yield* sqlFailure(run(session, `update ${name} set v = 6 where id = 1`))
+      })
+  },
+  {
+    errno: 1205,
+    tag: "LockTimeoutError",
+    scope: "Statement",
+    survives: true,
+    provoke: (session, name, subject) =>
+      Effect.gen(function*() {
+        const other = yield* connect(subject)
+        yield* other.begin({})
+        yield* run(other, `update ${name} set v = 5 where id = 1`)
+        yield* run(session, "set innodb_lock_wait_timeout = 1")
+        const error = yield* sqlFailure(run(session, `update ${name} set v = 6 where id = 1`))
+        yield* other.rollback
+        return error
+      })
+  },
+  {
+    errno: 1205,
+    tag: "LockTimeoutError",
+    scope: "Statement",
+    survives: true,
+    // What MySQL answers with 3572.
+    provoke: (session, name, subject) =>
+      Effect.gen(function*() {
+        const other = yield* connect(subject)
+        yield* other.begin({})
+        yield* run(other, `update ${name} set v = 5 where id = 1`)
+        const error = yield* sqlFailure(run(session, `select * from ${name} where id = 1 for update nowait`))
+        yield* other.rollback
+        return error
+      })
+  },
+  {
+    errno: 1317,
+    tag: "UnknownError",
+    scope: "Never",
+    survives: true,
+    provoke: (session, _, subject) =>
+      Effect.gen(function*() {
+        const other = yield* connect(subject)
+        const killer = yield* Effect.forkChild(
+          Effect.andThen(Effect.sleep("50 millis"), run(other, `kill query ${session.threadId}`))
+        )
+        const error = yield* sqlFailure(
+          run(session, "select count(*) from seq_1_to_100000 a, seq_1_to_100000 b where a.seq + b.seq < 0")
+        )
+        yield* Fiber.join(killer)
+        return error
+      })
+  },
+  {
+    errno: 1969,
+    tag: "StatementTimeoutError",
+    scope: "Never",
+    survives: true,
+    provoke: failing(() => "set statement max_statement_time = 0.05 for select sleep(2)")
+  },
+  {
+    errno: 1792,
+    tag: "UnknownError",
+    scope: "OtherNode",
+    survives: true,
+    provoke: (session, name) =>
+      Effect.gen(function*() {
+        yield* session.rollback
+        yield* session.begin({ access: "read only" })
+        return yield* sqlFailure(run(session, `insert into ${name} values (77, 1)`))
+      })
+  },
+  {
+    errno: 1568,
+    tag: "UnknownError",
+    scope: "Never",
+    survives: true,
+    provoke: failing(() => "set transaction read only")
+  },
+  {
+    errno: 1153,
+    tag: "ConnectionError",
+    scope: "TransactionOnNewConnection",
+    survives: false,
+    provoke: (session) =>
+      // Larger than `max_allowed_packet`: the server hangs up on it.
+      sqlFailure(run(session, "select length(?)", ["x".repeat(20_000_000)]))
+  }
+]
+
+describe.each(subjects)("errors over $name", (subject) => {
+  for (const row of rows) {
+    it.live(`${row.errno} is a ${row.tag}, to be repeated: ${row.scope}`, () =>
+      Effect.gen(function*() {
+        const session = yield* connect(subject)
+        const adapter = yield* subject.module.makeAdapter({ url: Redacted.make(mariadbUrl()) })
+        const name = yield* table(session, "id int primary key, v int")
+        yield* run(session, `insert into ${name} values (1, 0), (2, 0), (3, 0), (4, 0)`)
+        yield* Effect.acquireRelease(
+          Effect.gen(function*() {
+            yield* run(
+              session,
+              `create table ${name}_child (id int primary key check (id > 0), parent int, foreign key (parent) references ${name} (id)) engine = innodb`
+            )
+            yield* run(session, `insert into ${name}_child values (1, 1)`)
+            yield* run(session, `create table ${name}_text (t varchar(3)) engine = innodb`)
+            yield* session.executeUnprepared(
+              `create procedure ${name}_signal() begin signal sqlstate '45000' set message_text = 'no'; end`,
+              [],
+              undefined
+            )
+          }),
+          () =>
+            Effect.orDie(Effect.scoped(Effect.gen(function*() {
+              session.destroy("the test is over")
+              const cleaner = yield* connect(subject)
+              yield* run(cleaner, `drop table ${name}_child, ${name}_text`)
+              yield* run(cleaner, `drop procedure ${name}_signal`)
+              yield* run(cleaner, `drop table ${name}`)
+            })))
+        )
+
+        yield* session.begin({})
+        const error = yield* row.provoke(session, name, subject)
+        assert.strictEqual(error.reason._tag, row.tag, error.message)
+        if (row.errno !== 1153) assert.strictEqual(serverError(error).errno, row.errno)
+        Outcome.attach(error, "InTransaction", adapter.ruleOf)
+        assert.strictEqual(Outcome.of(error)?.scope, row.scope)
+
+        // What follows shows whether the transaction is what we take it for.
+        const next = yield* Effect.exit(run(session, "select @@in_transaction"))
+        assert.strictEqual(next._tag, row.survives ? "Success" : "Failure")
+        if (session.isClosed) return
+        assert.strictEqual(session.inTransaction, row.survives)
+        if (row.survives) {
+          assert.strictEqual(yield* one(session, "select @@in_transaction"), 1)
+          yield* session.rollback
+        }
+        if (!session.isReady) yield* session.reset
+        assert.strictEqual(yield* one(session, "select @@in_transaction"), 0)
+        assert.isTrue(session.isReady)
+      }), 30_000)
+  }
+
+  it.live("of the server shutting down", () =>
+    Effect.gen(function*() {
+      const server = yield* MariadbServer.make()
+      const session = yield* connect(subject, { url: Redacted.make(server.url) })
+      const adapter = yield* subject.module.makeAdapter({ url: Redacted.make(server.url) })
+      const fiber = yield* Effect.forkChild(sqlFailure(run(session, "select sleep(20)")), { startImmediately: true })
+      yield* Effect.sleep("50 millis")
+      yield* server.stop
+      const error = yield* Fiber.join(fiber)
+      assert.strictEqual(error.reason._tag, "ConnectionError")
+      assert.isFalse(error.isRetryable)
+      Outcome.attach(error, "Statement", adapter.ruleOf)
+      assert.isTrue(Outcome.isUnknown(error))
+      assert.isTrue(session.isClosed)
+    }), 30_000)
+
+  it.live("of a server that does not write", () =>
+    Effect.gen(function*() {
+      const server = yield* MariadbServer.make()
+      yield* server.query("create user app identified by 'app'")
+      yield* server.query("grant all on test.* to app")
+      yield* server.query("create table test.t (id int)")
+      const url = Redacted.make(`mysql://app:app@${server.host}:${server.port}/test`)
+      const session = yield* connect(subject, { url })
+      const adapter = yield* subject.module.makeAdapter({ url })
+      yield* server.query("set global read_only = 1")
+      const error = yield* sqlFailure(run(session, "insert into t values (1)"))
+      assert.strictEqual(serverError(error).errno, 1290)
+      Outcome.attach(error, "Statement", adapter.ruleOf)
+      assert.strictEqual(Outcome.of(error)?.scope, "OtherNode")
+      const denied = yield* sqlFailure(run(session, "select * from mysql.user"))
+      assert.strictEqual(denied.reason._tag, "AuthorizationError")
+      const dropped = yield* sqlFailure(run(session, "set global max_connections = 1"))
+      assert.strictEqual(dropped.reason._tag, "AuthorizationError")
+    }), 30_000)
+})
