@@ -22,8 +22,8 @@ type Way = <A, E>(
 
 const quick = () => {
   const profile = new StatementProfile()
-  profile.observe(0, 10)
-  profile.observe(0, 10)
+  profile.observe(0, 10, 0)
+  profile.observe(0, 10, 0)
   return profile
 }
 
@@ -236,20 +236,29 @@ const simulate = (random: Seed, use: Way, seen: Record<string, number> = {}): st
         })
       })
 
+  /** Scopes that are closed by somebody else, and when. */
+  const scopes: Array<{ readonly scope: Scope.Closeable; readonly at: number }> = []
+  const until = random.int(1, 600)
   const clients = Array.from({ length: random.int(2, 12) }, () => {
-    const kind = random.pick(["use", "use", "reserve", "share"] as const)
+    const kind = random.pick(["use", "use", "reserve", "share", "elsewhere"] as const)
+    const clientScope = Scope.makeUnsafe()
+    const body = (connection: Connection) => (kind === "share" ? bodies(random) : wholeBodies(random))(connection)
     const effect = kind === "share"
-      ? ways.share(pool, observed("shared", bodies(random)))
-      : (kind === "use" ? use : ways.reserve)(pool, observed("whole", wholeBodies(random)))
+      ? ways.share(pool, observed("shared", body))
+      : kind === "elsewhere"
+      // Whether it may still use the connection is up to whoever closes the scope, so it is not counted.
+      ? Effect.flatMap(Scope.provide(pool.reserve, clientScope), body)
+      : (kind === "use" ? use : ways.reserve)(pool, observed("whole", body))
+    if (kind === "elsewhere") scopes.push({ scope: clientScope, at: random.int(0, until) })
     return simulation.fork(Effect.andThen(Effect.sleep(random.int(0, 15)), effect))
   })
   // Every client is interrupted after some number of steps, whatever it is doing then.
-  const until = random.int(1, 600)
   const when = clients.map(() => random.int(0, until))
   for (let i = 0; i <= until; i++) {
     when.forEach((at, index) => {
       if (at === i && random.chance(0.8)) clients[index]!.interruptUnsafe()
     })
+    for (const { at, scope } of scopes) if (at === i) simulation.fork(Scope.close(scope, Exit.void))
     if (random.chance(0.003)) (fake.open[0] as FakeConnection | undefined)?.lose()
     simulation.step()
     if (fake.peak > max) problem ??= `${fake.peak} connections`
@@ -270,6 +279,7 @@ const simulate = (random: Seed, use: Way, seen: Record<string, number> = {}): st
   if (Exit.isFailure(served)) problem ??= "the pool serves nobody any more"
   simulation.complete(Scope.close(scope, Exit.void))
   if (fake.open.length > 0 || fake.connecting > 0) problem ??= `${fake.open.length} open after the shutdown`
+  if (problem !== undefined) return problem
   const see = (what: string, count: number) => {
     seen[what] = (seen[what] ?? 0) + count
   }
@@ -281,7 +291,7 @@ const simulate = (random: Seed, use: Way, seen: Record<string, number> = {}): st
   see("timed out", stats!.failed.AcquireTimeout)
   see("failed to connect", stats!.connectFailures)
   for (const [reason, count] of Object.entries(stats!.closed)) see(`closed: ${reason}`, count)
-  return problem
+  return undefined
 }
 
 const search = (
