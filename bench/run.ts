@@ -91,28 +91,26 @@ const bench = (chosen: ReadonlyArray<Scenario>) =>
     yield* Effect.addFinalizer(() => Effect.sync(progress.close))
     for (const scenario of chosen) {
       progress.print(`\n${scenario.title}\n`)
-      const cases = yield* Schedule.measure(scenario, pace, running, progress, (result) => {
-        progress.print(Table.text(result) + "\n")
+      yield* Schedule.measure(scenario, pace, running, progress, (measured) => {
+        progress.print(Table.text(measured) + "\n")
+        const result: Results.Result = {
+          ...measured,
+          scenario: scenario.name,
+          command,
+          date: new Date().toISOString().slice(0, 10),
+          commit: Results.commit(),
+          pace,
+          partial: values.only !== undefined,
+          machine
+        }
+        Results.save(result)
+        fs.writeFileSync(`${Results.nameOf(scenario.name, measured.name)}.svg`, Chart.svg(measured, describe(result)))
       })
-      const result: Results.ScenarioResult = {
-        scenario: scenario.name,
-        title: scenario.title,
-        command,
-        date: new Date().toISOString().slice(0, 10),
-        commit: Results.commit(),
-        pace,
-        machine,
-        cases
-      }
-      Results.save(result)
-      for (const one of cases) {
-        fs.writeFileSync(`${Results.folder}/${scenario.name}-${one.name}.svg`, Chart.svg(one, describe(result)))
-      }
     }
-    progress.print(`Results: bench/results/{${chosen.map(({ name }) => name).join(",")}}*.{json,svg}`)
+    progress.print("Results: bench/results")
   })
 
-const describe = ({ machine, pace }: Results.ScenarioResult): string =>
+const describe = ({ machine, pace }: Results.Result): string =>
   `${pace.rounds} rounds of ${pace.measure} s · ${machine.cores} cores · Node ${machine.node.slice(1)}`
 
 const main = async (): Promise<void> => {

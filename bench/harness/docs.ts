@@ -1,7 +1,9 @@
 /**
  * `npm run bench -- docs`: writes the results of the last runs into docs/performance.md, between
- * `<!-- bench scenario case -->` and `<!-- /bench -->`, so that no number in it was ever copied by hand.
+ * `<!-- bench scenario case -->` and `<!-- /bench -->`, so that no number in it was ever copied by hand. With `chart`
+ * behind the case, its chart is shown, too; `bench/.gitignore` must let that one through.
  */
+import { spawnSync } from "node:child_process"
 import * as fs from "node:fs"
 import * as path from "node:path"
 import * as Results from "./results.ts"
@@ -14,11 +16,14 @@ export const writeDocs = (): void => {
   fs.writeFileSync(
     file,
     text.replaceAll(
-      /(<!-- bench (\S+) (\S+) -->\n).*?(<!-- \/bench -->)/gs,
-      (whole, begin: string, scenario: string, name: string, end: string) => {
-        const result = Results.read(scenario)
-        const found = result?.cases.find((one) => one.name === name)
-        if (result === undefined || found === undefined) return whole
+      /(<!-- bench (\S+) (\S+)( chart)? -->\n).*?(<!-- \/bench -->)/gs,
+      (whole, begin: string, scenario: string, name: string, chart: string | undefined, end: string) => {
+        const result = Results.read(scenario, name)
+        if (result === undefined) return whole
+        if (result.pace.quick || result.partial) {
+          process.stderr.write(`${scenario} ${name}: not taken, it was a first impression: ${result.command}\n`)
+          return whole
+        }
         const { machine, pace } = result
         const about = [
           `${result.date}, commit ${result.commit}`,
@@ -27,8 +32,15 @@ export const writeDocs = (): void => {
           ...machine.servers,
           `${pace.rounds} rounds of ${pace.measure} s`
         ].join("; ")
-        return `${begin}\n${markdown(found)}\n\n\`${result.command}\` (${about})\n\n${end}`
+        const image = chart === undefined ? "" : `![${result.title}](../bench/results/${scenario}-${name}.svg)\n\n`
+        return `${begin}\n**${result.title}**\n\n${image}${
+          markdown(result)
+        }\n\n\`${result.command}\` (${about})\n\n${end}`
       }
     )
   )
+  // As the formatter wants it.
+  spawnSync(process.execPath, [path.resolve(import.meta.dirname, "../../node_modules/dprint/bin.cjs"), "fmt", file], {
+    stdio: "inherit"
+  })
 }

@@ -1,7 +1,6 @@
 /** From single runs to rows of a table, and to the file that keeps them. */
 import { execFileSync } from "node:child_process"
 import * as fs from "node:fs"
-import { createRequire } from "node:module"
 import * as os from "node:os"
 import type { Case, Metrics, Pace, Scenario } from "./model.ts"
 import { median, spread } from "./statistics.ts"
@@ -39,15 +38,16 @@ export interface Machine {
   readonly load: number
 }
 
-export interface ScenarioResult {
+/** One table with everything that one must know to believe it: a file. */
+export interface Result extends CaseResult {
   readonly scenario: string
-  readonly title: string
   readonly command: string
   readonly date: string
   readonly commit: string
   readonly pace: Pace
+  /** Not all candidates took part. */
+  readonly partial: boolean
   readonly machine: Machine
-  readonly cases: ReadonlyArray<CaseResult>
 }
 
 export interface Row {
@@ -139,14 +139,17 @@ export const commit = (): string => {
 
 export const folder = `${import.meta.dirname}/../results`
 
-export const save = (result: ScenarioResult): void => {
+/** The name of a result's files, without what they end with. */
+export const nameOf = (scenario: string, name: string): string => `${folder}/${scenario}-${name}`
+
+export const save = (result: Result): void => {
   fs.mkdirSync(folder, { recursive: true })
-  fs.writeFileSync(`${folder}/${result.scenario}.json`, JSON.stringify(result, undefined, 1) + "\n")
+  fs.writeFileSync(`${nameOf(result.scenario, result.name)}.json`, JSON.stringify(result, undefined, 1) + "\n")
 }
 
-export const read = (scenario: string): ScenarioResult | undefined => {
-  const file = `${folder}/${scenario}.json`
-  return fs.existsSync(file) ? JSON.parse(fs.readFileSync(file, "utf8")) as ScenarioResult : undefined
+export const read = (scenario: string, name: string): Result | undefined => {
+  const file = `${nameOf(scenario, name)}.json`
+  return fs.existsSync(file) ? JSON.parse(fs.readFileSync(file, "utf8")) as Result : undefined
 }
 
 /** The cases of a scenario as they are before anything was measured. */
@@ -164,11 +167,3 @@ export const empty = (scenario: Scenario): ReadonlyArray<CaseResult> =>
       ...(rest.beside ?? []).map(({ id, label }) => ({ id, label, runs: [], beside: true }))
     ]
   }))
-
-export const versionOf = (name: string, from: string): string => {
-  try {
-    return (createRequire(from)(`${name}/package.json`) as { readonly version: string }).version
-  } catch {
-    return ""
-  }
-}

@@ -30,7 +30,7 @@ export const measure = (
   running: Running,
   progress: Progress,
   onCase: (result: Results.CaseResult) => void
-): Effect.Effect<ReadonlyArray<Results.CaseResult>> =>
+): Effect.Effect<void> =>
   Effect.gen(function*() {
     const results = Results.empty(scenario)
     for (const [index, found] of scenario.cases.entries()) {
@@ -50,7 +50,6 @@ export const measure = (
       }
       onCase(result)
     }
-    return results
   })
 
 const measureOne = Effect.fnUntraced(function*(
