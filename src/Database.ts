@@ -109,8 +109,7 @@ export const make = Effect.fnUntraced(function*(
   pool: Pool,
   options: Options = {}
 ): Effect.fn.Return<Database, InvalidOptions, Reactivity.Reactivity | Scope.Scope> {
-  let failures = 0
-  const budget = yield* Retry.makeBudget(options.budget ?? {}, () => pool.checkoutsUnsafe() - failures)
+  const budget = yield* Retry.makeBudget(options.budget ?? {}, pool.checkoutsUnsafe)
   const events = yield* Effect.acquireRelease(PubSub.sliding<Repeated>(256), PubSub.shutdown)
   const onRepeat = (attempt: Retry.Attempt): void => {
     const event: Repeated = { _tag: "Repeated", database: adapter.name, ...attempt }
@@ -133,10 +132,12 @@ export const make = Effect.fnUntraced(function*(
     resolveTimeout: options.resolveTimeout
   })
   const policy = options.retry ?? Retry.defaults
-  const pooled = new PooledConnection({ ...pool, reserve }, adapter, breaker, (cause, once) => {
-    failures++
-    return Retry.recover(cause, once, { name: adapter.name, policy, budget, onRepeat })
-  })
+  const pooled = new PooledConnection(
+    { ...pool, reserve },
+    adapter,
+    breaker,
+    (cause, once) => Retry.recover(cause, once, { name: adapter.name, policy, budget, onRepeat })
+  )
   const client = yield* SqlClient.make({
     acquirer: Effect.succeed(pooled),
     borrower: (f) => f(pooled),

@@ -8,7 +8,7 @@
 import { Clock, Effect, Exit, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import type { SqlError } from "effect/sql/SqlError"
-import { Outcome, type Transaction } from "watertight"
+import { Outcome, Retry, Transaction } from "watertight"
 import { FaultProxy, PostgresServer, seed as makeSeed } from "../support/index.ts"
 import { layerAt } from "./support.ts"
 
@@ -41,6 +41,8 @@ export interface Report {
   readonly unknownApplied: number
   readonly cuts: number
   readonly kills: number
+  /** Why operations failed or are unknown, and how often. */
+  readonly reasons: Readonly<Record<string, number>>
   /** Operations that are in the books more than once. */
   readonly doubled: ReadonlyArray<string>
   /** Operations that succeeded and are not in the books. */
@@ -58,6 +60,27 @@ export const isRight = (report: Report): boolean =>
   report.doubled.length === 0 && report.lost.length === 0 && report.ghosts.length === 0 &&
   report.unjudged.length === 0 && report.sum === report.expectedSum
 
+/** What to say when they are not. */
+export const describe = (report: Report): string => JSON.stringify(report, null, 1)
+
+const spec = (spec: Transaction.Spec): Client => (_, body) =>
+  Transaction.run(body, { isolation: "serializable", ...spec })
+
+/** Each way to deal with a COMMIT without answer. */
+export const modes = {
+  "COMMIT is never resolved": spec({ resolve: "never" }),
+  "COMMIT is resolved where it is free": spec({ resolve: "free" }),
+  "COMMIT is always resolved": spec({ resolve: "always" }),
+  "each operation has an idempotency key": (operation, body) => spec({ idempotencyKey: operation })(operation, body)
+} satisfies Record<string, Client>
+
+/** Repeats whatever lost its connection, as most programs do. */
+export const naive: Client = (_, body) =>
+  Effect.retry(Transaction.run(body, { isolation: "serializable", resolve: "never", retry: Retry.never }), {
+    times: 20,
+    while: (error) => Outcome.isUnknown(error) || error.isRetryable
+  })
+
 const accounts = 40
 
 export const run = Effect.fnUntraced(function*(options: Options) {
@@ -70,6 +93,7 @@ export const run = Effect.fnUntraced(function*(options: Options) {
   const proxy = yield* FaultProxy.make(server.url)
   const told = new Map<string, "succeeded" | "failed" | "unknown">()
   const unjudged: Array<unknown> = []
+  const reasons: Record<string, number> = {}
 
   const transfer = Effect.fnUntraced(function*(operation: string, from: number, to: number, cents: number) {
     const sql = yield* SqlClient.SqlClient
@@ -95,6 +119,9 @@ export const run = Effect.fnUntraced(function*(options: Options) {
       const error = exit.cause.reasons[0]?._tag === "Fail" ? exit.cause.reasons[0].error : exit.cause
       const verdict = Outcome.of(error)
       if (verdict === undefined) unjudged.push(error)
+      const reason = `${verdict?.outcome} in ${verdict?.phase}: ${verdict?.about ?? "lost"}, ` +
+        `${Retry.attempts(error).length} attempts`
+      reasons[reason] = (reasons[reason] ?? 0) + 1
       told.set(operation, verdict?.outcome === "NotSent" || verdict?.outcome === "NotApplied" ? "failed" : "unknown")
     }
   })
@@ -139,6 +166,7 @@ export const run = Effect.fnUntraced(function*(options: Options) {
     unknownApplied: where("unknown", (n) => n > 0).length,
     cuts: proxy.events().filter((event) => event.type === "fault").length,
     kills,
+    reasons,
     doubled: [...booked].filter(([, n]) => n > 1).map(([id]) => id),
     lost: where("succeeded", (n) => n === 0),
     ghosts: where("failed", (n) => n > 0),

@@ -3,6 +3,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { SqlClient } from "effect/sql"
@@ -16,7 +17,8 @@ export const freshLayer = (options: Postgres.LayerOptions = {}) =>
   Layer.unwrap(Effect.map(freshDatabase(), (url) => layerAt(url, options)))
 
 export const layerAt = (url: string, options: Postgres.LayerOptions = {}) =>
-  Postgres.layer({ url: Redacted.make(url), ...options })
+  // What the pool says of outages is not for those who read the results.
+  Layer.provideMerge(Postgres.layer({ url: Redacted.make(url), ...options }), Logger.layer([]))
 
 /** The typed failure of an effect that must fail with one, and with nothing else. */
 export const failure = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<E, never, R> =>
