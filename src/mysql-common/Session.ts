@@ -41,6 +41,7 @@ import {
   isConnectionError,
   lostError,
   type MysqlError,
+  partial,
   serverErrorOf,
   statementError,
   TransactionEnded,
@@ -1043,8 +1044,9 @@ class StatementJob extends Job implements Receiver {
       this.sent = false
       return this.start()
     }
+    const isPartial = this.piece > 0 && !session.inTransaction
     session.noteError(serverError, this.profile)
-    this.end(Effect.fail(session.errorOf(serverError, this.operation)))
+    this.end(Effect.fail(session.errorOf(isPartial ? partial(serverError) : serverError, this.operation)))
   }
 
   private end(effect: Effect.Effect<any, SqlError>): void {

@@ -40,6 +40,8 @@ export class MysqlError extends Data.TaggedError("MysqlError")<{
   readonly code: string | undefined
   readonly sqlState: string | undefined
   readonly message: string
+  /** Whether statements that stood before it in the same text have been committed. */
+  readonly isPartial?: boolean | undefined
 }> {}
 
 /**
@@ -133,6 +135,16 @@ export const serverErrorOf = (error: unknown, inlined = false): MysqlError | und
   if (!isServerErrno(errno)) return undefined
   return new MysqlError({ errno, code, sqlState, message: redact(errno, message, inlined) })
 }
+
+/** The same error, of a text of which something has been committed. */
+export const partial = (error: MysqlError): MysqlError =>
+  new MysqlError({
+    errno: error.errno,
+    code: error.code,
+    sqlState: error.sqlState,
+    message: `${error.message}; the statements before it in the same text have been committed`,
+    isPartial: true
+  })
 
 /** Whether a driver's error means that the connection is gone: it carries no number of the server then. */
 export const isConnectionError = (error: unknown): boolean => {
@@ -340,8 +352,11 @@ export const statementError = (options: {
     message: `${database}: ${error.message} (${error.errno})`,
     operation
   })
-  // A statement that was cut off would run into the same limit, and one whose connection died may have been applied.
-  if (reason._tag === "ConnectionError" || reason._tag === "StatementTimeoutError") withRetryable(reason, false)
+  // A statement that was cut off would run into the same limit, one whose connection died may have been applied, and of
+  // a text that was applied in part the first part would be done twice.
+  if (reason._tag === "ConnectionError" || reason._tag === "StatementTimeoutError" || error.isPartial === true) {
+    withRetryable(reason, false)
+  }
   return new SqlError({ reason })
 }
 

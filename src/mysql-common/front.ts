@@ -19,7 +19,7 @@ import type { Driver } from "./Driver.ts"
 import { MysqlError, TransactionEnded } from "./errors.ts"
 import { MysqlClient, type Server, TypeId as ClientTypeId } from "./MysqlClient.ts"
 import type { Ok } from "./results.ts"
-import { afterTheEnd, ruleOfErrno } from "./rules.ts"
+import { afterTheEnd, inTheMiddle, ruleOfErrno } from "./rules.ts"
 import { AllowImplicitCommit } from "./Session.ts"
 
 /**
@@ -91,7 +91,8 @@ const ruleOf = (error: SqlError, rollbackOnTimeout: boolean): Rule | undefined =
   const { cause } = error.reason
   if (cause instanceof TransactionEnded) return afterTheEnd
   const answer = cause instanceof ConnectionLost ? cause.serverError : cause
-  return answer instanceof MysqlError ? ruleOfErrno(answer.errno, rollbackOnTimeout) : undefined
+  if (!(answer instanceof MysqlError)) return undefined
+  return answer.isPartial === true ? inTheMiddle : ruleOfErrno(answer.errno, rollbackOnTimeout)
 }
 
 // Keys of any length, and equal only if every byte is. `IGNORE` tells by the count of rows, which is the only thing that

@@ -109,6 +109,9 @@ const lockTimeoutOfAll = transaction("lock wait timeout, which rolls back the tr
 /** A statement after the end of its transaction: what it means is what the end meant. */
 export const afterTheEnd: Rule = { about: "transaction has ended", scope: "Never", poisoned: true }
 
+/** A failure in the middle of a text whose beginning has been committed: to repeat it would do that twice. */
+export const inTheMiddle: Rule = { about: "statements of one text done in part", scope: "Never", unknown: true }
+
 /** The rule of a number. */
 export const ruleOfErrno = (errno: number, rollbackOnTimeout: boolean): Rule | undefined =>
   errno === 1205 && rollbackOnTimeout ? lockTimeoutOfAll : shared.get(errno)
