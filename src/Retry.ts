@@ -12,8 +12,9 @@
  * | `overload` | a server that shuts down, starts up or has no room     | full jitter below 100 ms × 2ⁿ, at most 4 s, 3 times |
  *
  * Full jitter means a random time between nothing and the ceiling: callers that failed together do not come back
- * together. All of a database share one budget, a bucket of tokens: a success earns a fraction of a token, a
- * repetition costs one, and without a token the failure is final. So an outage cannot be multiplied by repetition.
+ * together. All of a database share one budget, a bucket of tokens: a success earns a tenth of a token, a repetition
+ * costs one, and without a token the failure is final. So an outage cannot be multiplied by repetition. A conflict is
+ * no outage: somebody else got on. To repeat after one costs as little as a success earns.
  *
  * What failed with `Outcome` `Unknown` is repeated only inside `idempotent`. A caller that waited in vain for a
  * connection, or was turned away by an open circuit, is not sent to wait again.
@@ -139,6 +140,11 @@ export interface BudgetOptions {
   readonly capacity?: number | undefined
   /** What part of a repetition a success earns. Default: 0.1, so in the long run one call in ten may be repeated. */
   readonly earn?: number | undefined
+  /**
+   * What a repetition after a conflict costs, in repetitions after something worse. Default: 0.1, so in the long run
+   * there may be as many of them as there are successes.
+   */
+  readonly conflictCost?: number | undefined
 }
 
 /**
@@ -150,8 +156,8 @@ export interface BudgetOptions {
 export interface Budget {
   /** How many repetitions it has left. */
   readonly tokens: () => number
-  /** Whether there is a token for one more repetition, which is then spent. */
-  readonly spend: () => boolean
+  /** Whether there is enough for one more repetition, which is then spent. */
+  readonly spend: (ladder?: Outcome.Ladder) => boolean
   /** One of the calls that were made has failed, and earns nothing. */
   readonly failed: () => void
 }
@@ -167,12 +173,9 @@ export const makeBudget = Effect.fnUntraced(function*(
   options: BudgetOptions,
   calls: () => number
 ): Effect.fn.Return<Budget, InvalidOptions> {
-  const { capacity = 100, earn = 0.1 } = options
-  if (!(capacity >= 0)) {
-    return yield* new InvalidOptions({ module: "Retry", option: "capacity", problem: "must not be negative" })
-  }
-  if (!(earn >= 0)) {
-    return yield* new InvalidOptions({ module: "Retry", option: "earn", problem: "must not be negative" })
+  const { capacity = 100, conflictCost = 0.1, earn = 0.1 } = options
+  for (const [option, value] of Object.entries({ capacity, conflictCost, earn })) {
+    if (!(value >= 0)) return yield* new InvalidOptions({ module: "Retry", option, problem: "must not be negative" })
   }
   let tokens = capacity
   let failures = 0
@@ -188,9 +191,10 @@ export const makeBudget = Effect.fnUntraced(function*(
   }
   return {
     tokens: refill,
-    spend() {
-      if (refill() < 1) return false
-      tokens--
+    spend(ladder) {
+      const cost = ladder === "Conflict" ? conflictCost : 1
+      if (refill() < cost) return false
+      tokens -= cost
       return true
     },
     failed() {
@@ -298,7 +302,7 @@ export const recover = Effect.fnUntraced(function*<A, E, R>(
     const pause = isWorthIt(verdict, mayRepeatUnknown)
       ? yield* step(ladders, verdict, policy, clock.currentTimeMillisUnsafe())
       : undefined
-    if (pause === undefined || clock.currentTimeMillisUnsafe() + pause >= deadline || !budget.spend()) {
+    if (pause === undefined || clock.currentTimeMillisUnsafe() + pause >= deadline || !budget.spend(verdict.ladder)) {
       final.add(failure)
       if (history.length > 0) histories.set(failure, [...history, { error: failure, verdict, pauseMillis: undefined }])
       return yield* Effect.failCause(cause)

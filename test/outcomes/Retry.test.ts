@@ -218,10 +218,17 @@ describe("history", () => {
 describe("budget", () => {
   it.effect("without a token a failure is final", () =>
     Effect.gen(function*() {
-      const { effect, times } = yield* attempts(() => Effect.fail(failing()), { capacity: 4 })
+      const { effect, times } = yield* attempts(() => Effect.fail(failing({ ladder: "Overload" })), { capacity: 2 })
       const error = errorOf(yield* finish(effect))
-      assert.strictEqual(times.length, 5)
-      assert.strictEqual(Retry.attempts(error).length, 5)
+      assert.strictEqual(times.length, 3)
+      assert.strictEqual(Retry.attempts(error).length, 3)
+    }))
+
+  it.effect("a conflict costs a tenth", () =>
+    Effect.gen(function*() {
+      const { effect, times } = yield* attempts(() => Effect.fail(failing()), { capacity: 0.55 })
+      yield* finish(effect)
+      assert.strictEqual(times.length, 6)
     }))
 
   it.effect("a success earns a fraction, up to the capacity", () =>
@@ -279,7 +286,7 @@ describe("budget", () => {
 
   it.effect("says what is wrong with an option", () =>
     Effect.gen(function*() {
-      for (const options of [{ capacity: -1 }, { earn: -1 }, { capacity: Number.NaN }]) {
+      for (const options of [{ capacity: -1 }, { earn: -1 }, { conflictCost: -1 }, { capacity: Number.NaN }]) {
         const error = yield* Effect.flip(Retry.makeBudget(options, () => 0))
         assert.instanceOf(error, InvalidOptions)
       }
