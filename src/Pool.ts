@@ -48,6 +48,7 @@ import * as Tracer from "effect/Tracer"
 import { Adapter, type Connection } from "./Adapter.ts"
 import type { PoolEvent } from "./core/PoolEvent.ts"
 import * as State from "./core/PoolState.ts"
+import * as Health from "./Health.ts"
 import { LentConnection } from "./internal/LentConnection.ts"
 import { type Durations, PoolTelemetry } from "./internal/PoolTelemetry.ts"
 import { InvalidOptions } from "./InvalidOptions.ts"
@@ -211,8 +212,13 @@ export interface Stats extends State.Counts {
   readonly validationFailures: number
   /** How often a connection had to be cleaned up before the next borrower could have it. */
   readonly resets: number
-  /** How often somebody was suspected to hold a connection for too long, and how often it came back after all. */
-  readonly leaks: { readonly suspected: number; readonly returned: number }
+  /** How often somebody was suspected to hold a connection for too long, what came of it, and how many there are now. */
+  readonly leaks: {
+    readonly suspected: number
+    readonly returned: number
+    readonly reclaimed: number
+    readonly current: number
+  }
   /** How long callers waited for a connection, in milliseconds. Those who did not have to wait count as well. */
   readonly wait: Durations
   /** How long they had it. */
@@ -230,7 +236,8 @@ export interface Stats extends State.Counts {
     readonly created: number
     readonly connectFailures: number
   }
-  /** For how long somebody has waited without a break, in milliseconds; 0 if nobody waits. */
+  readonly acquireTimeoutMillis: number
+  /** For how long somebody has waited while nobody got a connection, in milliseconds; 0 if nobody waits. */
   readonly exhaustedMillis: number
   /** For how long every attempt to connect has failed, in milliseconds; 0 if the last one did not. */
   readonly outageMillis: number
@@ -310,6 +317,8 @@ export interface Pool {
    * whoever is more than a thousand events behind misses the oldest.
    */
   readonly events: Stream.Stream<PoolEvent>
+  /** Whether the pool does its work, by the default thresholds. `Health.check` takes others. */
+  readonly health: Effect.Effect<Health.Health>
   /**
    * Shuts the pool down: nobody gets a connection any more, whoever waits fails at once, and borrowers may finish
    * until `shutdownTimeout`; then what they run is cancelled on the server and their connections are cut.
@@ -444,11 +453,7 @@ export const make = Effect.fnUntraced(function*(
       case "Fail": {
         const borrower = action.lease as Borrower
         failed[action.reason]++
-        const at = now()
-        telemetry.failures.record(at)
-        if (telemetry.listening) {
-          telemetry.report({ _tag: "AcquireFailed", reason: action.reason, millis: at - borrower.askedAt })
-        }
+        telemetry.failed(action.reason, borrower.askedAt, now())
         borrower.error = failure(borrower, action.reason)
         borrower.resume?.(Effect.fail(borrower.error))
         return
@@ -651,14 +656,14 @@ export const make = Effect.fnUntraced(function*(
     Effect.suspend(() => {
       const at = now()
       if (state.acquire(borrower, at)) {
-        telemetry.wait.record(0, at)
+        telemetry.served(0, at, false)
         if (actions.length > 0) perform()
         return f(borrower.slot!.connection!)
       }
-      if (state.waiting === 1) telemetry.waitingSince = at
+      if (borrower.state === "Waiting") telemetry.waits(state.waiting, at)
       if (actions.length > 0) perform()
-      return Effect.flatMap(wait(borrower), () => {
-        telemetry.servedLate(borrower.heldAt - at, borrower.heldAt)
+      return Effect.flatMap(telemetry.traced(borrower.fiber, wait(borrower), () => now() - at), () => {
+        telemetry.served(borrower.heldAt - at, borrower.heldAt, true)
         return f(borrower.slot!.connection!)
       })
     })
@@ -765,6 +770,15 @@ export const make = Effect.fnUntraced(function*(
   state.start(now())
   perform()
 
+  const stats = (): Stats => ({
+    ...state.counts,
+    ...limits(),
+    ...telemetry.stats(now(), state.waiting),
+    acquireTimeoutMillis: resolved.state.acquireTimeout,
+    failed: { ...failed },
+    closed: { ...closed }
+  })
+
   return {
     [TypeId]: TypeId,
     name: adapter.name,
@@ -772,16 +786,8 @@ export const make = Effect.fnUntraced(function*(
     reserve,
     share: adapter.maxConnections === 1 || resolved.state.pipelineDepth === 1 ? (_, f) => use(f) : share,
     checkoutsUnsafe: () => telemetry.wait.count,
-    stats: Effect.sync(() => {
-      const at = now()
-      return {
-        ...state.counts,
-        ...limits(),
-        ...telemetry.stats(at, state.waiting),
-        failed: { ...failed },
-        closed: { ...closed }
-      }
-    }),
+    stats: Effect.sync(stats),
+    health: Effect.sync(() => Health.decide(stats())),
     events: telemetry.events,
     shutdown
   }

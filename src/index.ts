@@ -40,6 +40,13 @@ export { ConnectionLost } from "./core/ConnectionLost.ts"
 export * as Database from "./Database.ts"
 
 /**
+ * Whether a pool does its work, with reasons.
+ *
+ * @since 0.1.0
+ */
+export * as Health from "./Health.ts"
+
+/**
  * The error of options that cannot work.
  *
  * @since 0.1.0

@@ -8,6 +8,7 @@ import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
 import * as Queue from "effect/Queue"
 import type { SqlError } from "effect/sql/SqlError"
@@ -279,8 +280,11 @@ export interface Source {
   readonly closed: Readonly<Record<CloseReason, number>>
 }
 
+/** What the client of Effect calls the wait for a connection, in milliseconds. */
+const waitTime = "db.client.connection.wait_time_ms"
+
 /** What is counted, besides durations. */
-type Tally = "validationFailures" | "resets" | "leaksSuspected" | "leaksReturned"
+type Tally = "validationFailures" | "resets" | "leaksSuspected" | "leaksReturned" | "leaksReclaimed"
 
 export class PoolTelemetry {
   /** The name of the pool in metrics. */
@@ -300,14 +304,16 @@ export class PoolTelemetry {
     validationFailures: 0,
     resets: 0,
     leaksSuspected: 0,
-    leaksReturned: 0
+    leaksReturned: 0,
+    leaksReclaimed: 0
   }
-  /** How many had to wait. */
+  /** How many got one after they had to wait. */
   waited = 0
-  /** Since when somebody has waited without a break; only meaningful while somebody waits. */
-  waitingSince = 0
-  /** When somebody who waited was last served. */
-  servedAt = -Infinity
+  /** When somebody last got a connection. */
+  private servedAt = -Infinity
+  /** Since when somebody has waited while nobody got a connection. */
+  private waitingSince = -Infinity
+  private timedOutAt = -Infinity
   /** Since when every attempt to connect has failed. */
   outageSince: number | undefined = undefined
 
@@ -337,11 +343,50 @@ export class PoolTelemetry {
   // Counting
   // -------------------------------------------------------------------------------------------------------------------
 
-  /** Somebody has got a connection for which it had to wait. */
-  servedLate(waitMillis: number, now: number): void {
-    this.waited++
+  /** Somebody has got a connection, at once or after it had to wait. */
+  served(waitMillis: number, now: number, late: boolean): void {
+    if (late) this.waited++
     this.servedAt = now
     this.wait.record(waitMillis, now)
+  }
+
+  /** Somebody begins to wait, and so many wait now. */
+  waits(waiting: number, now: number): void {
+    // One whose time was over hands its place to the next, as it were: it did not get what it wanted.
+    const goesOn = waiting > 1 || this.timedOutAt > this.waitingSince && now - this.timedOutAt < recentMillis
+    if (this.servedAt >= this.waitingSince || !goesOn) this.waitingSince = now
+  }
+
+  /** Somebody got no connection. */
+  failed(reason: FailReason, askedAt: number, now: number): void {
+    this.failures.record(now)
+    if (reason === "AcquireTimeout") this.timedOutAt = now
+    if (this.listening) this.report({ _tag: "AcquireFailed", reason, millis: now - askedAt })
+  }
+
+  /**
+   * Waiting for a connection, as a tracer sees it if there is one: a span of its own, and the true duration on that of
+   * the statement, which has been given a connection that stands for the whole pool at once.
+   */
+  traced(
+    fiber: Fiber.Fiber<unknown, unknown>,
+    wait: Effect.Effect<void, SqlError>,
+    waited: () => number
+  ): Effect.Effect<void, SqlError> {
+    const { span, tracer, tracerEnabled } = fiber.cache
+    if (tracer === undefined || !tracerEnabled || span?._tag !== "Span") return wait
+    return Effect.useSpan(
+      "db.acquire",
+      { kind: "internal", attributes: { "db.client.connection.pool.name": this.name } },
+      (own) =>
+        Effect.onExitPrimitive(wait, () => {
+          const millis = waited()
+          own.attribute(waitTime, millis)
+          // Whoever has not been given it by the client is not a statement.
+          if (span.attributes.has(waitTime)) span.attribute(waitTime, millis)
+          return undefined
+        })
+    )
   }
 
   /** An attempt to connect succeeded. */
@@ -364,6 +409,7 @@ export class PoolTelemetry {
   stats(now: number, waiting: number) {
     const wait = this.wait.durations(now)
     const create = this.create.durations(now)
+    const { leaksReclaimed, leaksReturned, leaksSuspected } = this.tally
     return {
       pool: this.name,
       checkouts: this.wait.count,
@@ -373,7 +419,12 @@ export class PoolTelemetry {
       connectFailures: this.connectFailures.total,
       validationFailures: this.tally.validationFailures,
       resets: this.tally.resets,
-      leaks: { suspected: this.tally.leaksSuspected, returned: this.tally.leaksReturned },
+      leaks: {
+        suspected: leaksSuspected,
+        returned: leaksReturned,
+        reclaimed: leaksReclaimed,
+        current: leaksSuspected - leaksReturned - leaksReclaimed
+      },
       wait,
       use: this.use.durations(now),
       create,
@@ -385,7 +436,7 @@ export class PoolTelemetry {
         created: create.recent.count,
         connectFailures: this.connectFailures.recent(now)
       },
-      exhaustedMillis: waiting === 0 ? 0 : now - this.waitingSince,
+      exhaustedMillis: waiting === 0 ? 0 : Math.max(0, now - Math.max(this.waitingSince, this.servedAt)),
       outageMillis: this.outageSince === undefined ? 0 : now - this.outageSince
     }
   }
@@ -410,6 +461,7 @@ export class PoolTelemetry {
         this.tally.leaksReturned++
         return this.log("Info", `got a connection back that was held for ${seconds(event.millis)}`, detail)
       case "LeakReclaimed":
+        this.tally.leaksReclaimed++
         return this.log("Warn", `took a connection back that was held for ${seconds(event.millis)}`, detail)
       case "OverloadLowered":
         return this.log("Warn", `has no room for more connections: at most ${event.to} for a while`)
