@@ -46,10 +46,12 @@ import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import type * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
 import { Adapter, type Connection } from "./Adapter.ts"
+import type { Request } from "./core/Budget.ts"
 import type { PoolEvent } from "./core/PoolEvent.ts"
 import * as State from "./core/PoolState.ts"
 import * as Health from "./Health.ts"
 import { LentConnection } from "./internal/LentConnection.ts"
+import { PoolGroup } from "./internal/PoolGroup.ts"
 import { type Durations, PoolTelemetry } from "./internal/PoolTelemetry.ts"
 import { InvalidOptions } from "./InvalidOptions.ts"
 import * as PoolError from "./PoolError.ts"
@@ -394,6 +396,7 @@ export const make = Effect.fnUntraced(function*(
     PingFailed: 0,
     ResetFailed: 0,
     Lost: 0,
+    Budget: 0,
     Shutdown: 0
   }
 
@@ -410,7 +413,15 @@ export const make = Effect.fnUntraced(function*(
     closed
   })
   const { operations } = telemetry
-  yield* Effect.addFinalizer(() => Effect.sync(() => telemetry.close()))
+  const group = Context.get(context, PoolGroup)
+  let leaveGroup: (() => void) | undefined
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      leaveGroup?.()
+      if (account !== undefined) budget!.leave(account)
+      telemetry.close()
+    })
+  )
 
   // -------------------------------------------------------------------------------------------------------------------
   // Performing what the state decides
@@ -438,6 +449,7 @@ export const make = Effect.fnUntraced(function*(
       if (wakeAt !== undefined) arm(wakeAt)
       // An observer of a resumed fiber has thrown: that is not the affair of those behind it.
       if (actions.length > 0) perform()
+      else if (account !== undefined) settleAccount()
     }
   }
 
@@ -506,20 +518,26 @@ export const make = Effect.fnUntraced(function*(
   }
 
   const connect = (slot: State.Slot<Connection>): void => {
+    if (account === undefined) return open(slot)
+    if (ask(slot, () => connectGranted(slot))) open(slot)
+  }
+
+  const open = (slot: State.Slot<Connection>): void => {
+    const began = now()
     const fiber = observe(adapter.connect, (exit) => {
       opening.delete(slot)
-      connected(slot, exit)
+      connected(slot, exit, began)
     })
     if (fiber.pollUnsafe() === undefined) opening.set(slot, fiber)
   }
 
   /** What became of an attempt to connect. Returns whether it failed for good. */
-  const connected = (slot: State.Slot<Connection>, exit: Exit.Exit<Connection, SqlError>): boolean => {
+  const connected = (slot: State.Slot<Connection>, exit: Exit.Exit<Connection, SqlError>, began: number): boolean => {
     // One that is lost by the time it is open is a failed attempt: nobody gets it, and the next one waits.
     if (Exit.isSuccess(exit) && !exit.value.isClosed) {
       const at = now()
       connectError = undefined
-      telemetry.connected(at - slot.createdAt, at)
+      telemetry.connected(at - began, at)
       state.connected(slot, exit.value, at)
       exit.value.onLost(() => {
         lost(slot)
@@ -542,6 +560,68 @@ export const make = Effect.fnUntraced(function*(
     if (slot.phase === "Closing" || slot.phase === "Gone") return
     closed.Lost++
     state.lost(slot, now())
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // The budget that several pools have together
+  // -------------------------------------------------------------------------------------------------------------------
+
+  const budget = group?.budget
+  const account = budget?.join({
+    isStarving: () => state.waiting > 0 && !state.closing,
+    idle: () => state.counts.idle,
+    giveUpIdle: () => {
+      const had = state.giveUpIdle()
+      if (had) perform()
+      return had
+    },
+    giveUpNext: () => {
+      state.surrender++
+    }
+  })
+  /** Those that may be open by the budget, and those for which it was asked. */
+  const permitted = new Set<State.Slot<Connection>>()
+  const asked = new Map<State.Slot<Connection>, Request>()
+
+  const ask = (slot: State.Slot<Connection>, granted: () => void): boolean => {
+    const request: Request = {
+      account: account!,
+      grant: () => {
+        asked.delete(slot)
+        permitted.add(slot)
+        granted()
+      }
+    }
+    asked.set(slot, request)
+    if (!budget!.ask(request)) return false
+    asked.delete(slot)
+    permitted.add(slot)
+    return true
+  }
+
+  /** There is room for the connection now, if it is still needed. */
+  const connectGranted = (slot: State.Slot<Connection>): void => {
+    if (slot.phase === "Connecting" && state.wantsMore(now())) open(slot)
+    else state.closed(slot, now())
+    perform()
+  }
+
+  /** Tells the budget which connections are gone, and whether somebody else could have one of ours. */
+  const settleAccount = (): void => {
+    if (permitted.size + asked.size > state.slots.size) {
+      for (const [slot, request] of asked) {
+        if (slot.phase !== "Gone") continue
+        asked.delete(slot)
+        budget!.cancel(request)
+      }
+      for (const slot of permitted) {
+        if (slot.phase !== "Gone") continue
+        permitted.delete(slot)
+        budget!.release(account!)
+      }
+      state.surrender = Math.min(state.surrender, account!.owed)
+    }
+    if (budget!.waiting > 0) budget!.relieve()
   }
 
   let timer: Fiber.Fiber<void> | undefined
@@ -647,6 +727,7 @@ export const make = Effect.fnUntraced(function*(
       if (waiting) borrower.resume?.(leaseEnded)
     }
     if (actions.length > 0) perform()
+    else if (account !== undefined) settleAccount()
   }
 
   const lend = <A, E, R>(
@@ -734,9 +815,16 @@ export const make = Effect.fnUntraced(function*(
     state.shutdown()
     perform()
     for (const fiber of opening.values()) fiber.interruptUnsafe()
+    for (const slot of Array.from(asked.keys())) state.closed(slot, now())
+    perform()
     const cut = yield* Deferred.await(drained).pipe(
       Effect.as<ReadonlyArray<PoolError.Holder>>([]),
-      Effect.timeoutOrElse({ duration: resolved.shutdownTimeout, orElse: () => cutOff })
+      Effect.timeoutOrElse({
+        duration: Duration.millis(
+          Math.min(Duration.toMillis(resolved.shutdownTimeout), group?.shutdownMillis ?? Infinity)
+        ),
+        orElse: () => cutOff
+      })
     )
     disarm()
     return { database: adapter.name, cut }
@@ -757,9 +845,12 @@ export const make = Effect.fnUntraced(function*(
 
   if (resolved.startup === "verify") {
     yield* Effect.uninterruptibleMask(Effect.fnUntraced(function*(restore) {
-      const slot = state.begin(now())
+      const began = now()
+      const slot = state.begin(began)
+      // Whoever waits for a connection needs the room more.
+      if (account !== undefined && !ask(slot, () => connectGranted(slot))) return state.closed(slot, began)
       const exit = yield* Effect.exit(restore(adapter.connect))
-      const permanent = connected(slot, exit)
+      const permanent = connected(slot, exit, began)
       if (Exit.isFailure(exit) && (permanent || Exit.hasInterrupts(exit) || Exit.hasDies(exit))) {
         return yield* Effect.failCause(exit.cause)
       }
@@ -778,6 +869,8 @@ export const make = Effect.fnUntraced(function*(
     failed: { ...failed },
     closed: { ...closed }
   })
+
+  leaveGroup = group?.join({ stats, telemetry, shutdown })
 
   return {
     [TypeId]: TypeId,

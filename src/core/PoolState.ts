@@ -83,6 +83,8 @@ export type CloseReason =
   | "PingFailed"
   | "ResetFailed"
   | "Lost"
+  /** Another pool of the same budget needed it more. */
+  | "Budget"
   | "Shutdown"
 
 /**
@@ -259,6 +261,8 @@ export class PoolState<C> {
   readonly actions: Array<Action<C>> = []
   readonly slots = new Set<Slot<C>>()
   closing = false
+  /** How many of the connections that come back are to be closed, for somebody outside. */
+  surrender = 0
 
   private readonly roundTrip = new RoundTrip()
   private readonly random: () => number
@@ -519,6 +523,20 @@ export class PoolState<C> {
     this.drained()
   }
 
+  /** Closes the connection that has been idle for longest, for somebody outside. Returns whether there was one. */
+  giveUpIdle(): boolean {
+    if (this.closing) return false
+    const slot = this.idle.shift()
+    if (slot === undefined) return false
+    this.close(slot, "Budget")
+    return true
+  }
+
+  /** Whether a connection that is being opened is still needed. */
+  wantsMore(now: number): boolean {
+    return this.waiting > 0 || this.open < this.options.min || this.crowded(now)
+  }
+
   /** Opens the connections that `min` asks for. Every later event does so too. */
   start(now: number): void {
     this.settle(now)
@@ -659,6 +677,11 @@ export class PoolState<C> {
     if (this.closing) return this.close(slot, "Shutdown")
     if (slot.expiresAt <= now) {
       this.close(slot, "Lifetime")
+      return this.settle(now)
+    }
+    if (this.surrender > 0) {
+      this.surrender--
+      this.close(slot, "Budget")
       return this.settle(now)
     }
     slot.phase = "Idle"
