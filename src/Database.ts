@@ -120,9 +120,8 @@ export const make = Effect.fnUntraced(function*(
   )
   const breaker = options.breaker === false ? undefined : yield* Breaker.make(adapter, options.breaker)
   // Whoever wants a whole connection is turned away or not while it waits; what it does with it is its own affair.
-  const reserve = breaker === undefined
-    ? pool.reserve
-    : breaker.execute(Effect.mapError(pool.reserve, (error) => Outcome.attach(error, "Acquire", adapter.ruleOf)))
+  const judged = Effect.mapError(pool.reserve, (error) => Outcome.attach(error, "Acquire", adapter.ruleOf))
+  const reserve = breaker === undefined ? judged : breaker.execute(judged)
   const { withTransaction, ...transactions } = Transaction.make({
     adapter,
     pool: { ...pool, reserve },

@@ -340,6 +340,15 @@ export interface Pool {
  */
 export const Pool = Context.Service<Pool>("watertight/Pool")
 
+/**
+ * The connections that whatever runs here has already. Whoever lets others run while it has a connection says so, and
+ * the pool can tell waiting for another one from a deadlock.
+ *
+ * @category references
+ * @since 0.1.0
+ */
+export const Holds = Context.Reference<ReadonlyArray<Connection>>("watertight/Pool/Holds", { defaultValue: () => [] })
+
 /** Somebody who wants, has, or had a connection, and the fiber that it is. */
 class Borrower extends State.Lease<Connection> {
   readonly fiber: Fiber.Fiber<unknown, unknown>
@@ -673,19 +682,21 @@ export const make = Effect.fnUntraced(function*(
   const failure = (borrower: Borrower, reason: State.FailReason): SqlError => {
     if (reason === "ConnectFailed") return refusal!
     if (reason === "PoolClosed") return PoolError.toSqlError(new PoolError.PoolClosed({ database: adapter.name }))
-    const situation: PoolError.Situation = {
-      database: adapter.name,
-      max: resolved.state.max,
-      ...state.counts,
-      holders: holding ??= holders(false),
-      connectError
-    }
-    return PoolError.toSqlError(
-      reason === "QueueFull"
-        ? new PoolError.QueueFull(situation)
-        : new PoolError.AcquireTimeout({ ...situation, waitedMillis: now() - borrower.askedAt })
-    )
+    return reason === "QueueFull"
+      ? situated(PoolError.QueueFull)
+      : PoolError.toSqlError(new PoolError.AcquireTimeout({ ...situation(), waitedMillis: now() - borrower.askedAt }))
   }
+
+  const situation = (): PoolError.Situation => ({
+    database: adapter.name,
+    max: resolved.state.max,
+    ...state.counts,
+    holders: performing ? holding ??= holders(false) : holders(false),
+    connectError
+  })
+
+  const situated = (Reason: new(situation: PoolError.Situation) => PoolError.PoolErrorReason): SqlError =>
+    PoolError.toSqlError(new Reason(situation()))
 
   // -------------------------------------------------------------------------------------------------------------------
   // Lending
@@ -701,8 +712,40 @@ export const make = Effect.fnUntraced(function*(
       if (borrower.state === "Held") return resume(Effect.void)
       if (borrower.state === "Ended") return resume(leaseEnded)
       if (borrower.error !== undefined) return resume(Effect.fail(borrower.error))
+      if (isDeadlock(borrower)) {
+        const error = situated(PoolError.NestedAcquire)
+        end(borrower, true)
+        return resume(Effect.fail(error))
+      }
       borrower.resume = resume
     })
+
+  /** Those who wait for another connection, and the leases that they have meanwhile. */
+  const nested = new Map<Borrower, ReadonlySet<State.Lease<Connection>>>()
+
+  /**
+   * Whether nobody would ever get a connection if the borrower waited as well: each one is held by somebody who waits
+   * for another one. It is the last to wait who closes the circle, so it is enough to look then.
+   */
+  const isDeadlock = (borrower: Borrower): boolean => {
+    const held = new Set<State.Lease<Connection>>()
+    for (const connection of borrower.fiber.getRef(Holds)) {
+      if (connection instanceof LentConnection) held.add(connection.lease)
+    }
+    for (const { lease } of state.slots) if ((lease as Borrower | undefined)?.fiber === borrower.fiber) held.add(lease!)
+    if (held.size === 0) return false
+    nested.set(borrower, held)
+    const blocked = new Set<State.Lease<Connection>>()
+    for (const [waiting, leases] of nested) {
+      if (waiting.state === "Waiting") { for (const lease of leases) blocked.add(lease) }
+      else nested.delete(waiting)
+    }
+    if (state.slots.size < resolved.state.max) return false
+    for (const { lease, phase } of state.slots) {
+      if (phase !== "Leased" || !blocked.has(lease!)) return false
+    }
+    return true
+  }
 
   /**
    * Gives back what the borrower has, or takes it out of the queue.
@@ -711,6 +754,7 @@ export const make = Effect.fnUntraced(function*(
    * connection.
    */
   const end = (borrower: Borrower, answered: boolean, statement?: Exit.Exit<unknown, unknown>): void => {
+    if (nested.size > 0) nested.delete(borrower)
     if (borrower.state === "Held") {
       const at = now()
       telemetry.use.record(at - borrower.heldAt, at)

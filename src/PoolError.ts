@@ -114,10 +114,25 @@ export class LeaseEnded extends Data.TaggedClass("LeaseEnded")<{ readonly databa
 }
 
 /**
+ * Everybody who has a connection waits for another one, so nobody would ever get one.
+ *
  * @category models
  * @since 0.1.0
  */
-export type PoolErrorReason = AcquireTimeout | QueueFull | PoolClosed | LeaseEnded
+export class NestedAcquire extends Data.TaggedClass("NestedAcquire")<Situation> {
+  get message(): string {
+    return `Whoever has a connection to ${this.database} waits for another one, and there is none left: ${
+      describe(this)
+    }. Do not ask for a second connection while holding one: let the inner work join the transaction, or do it before ` +
+      "or after. Or raise `max` above the number of those who do so at the same time"
+  }
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type PoolErrorReason = AcquireTimeout | QueueFull | PoolClosed | LeaseEnded | NestedAcquire
 
 const TypeId = "~watertight/PoolError"
 

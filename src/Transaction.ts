@@ -62,7 +62,7 @@ import {
   verdictAfter
 } from "./internal/TransactionConnection.ts"
 import * as Outcome from "./Outcome.ts"
-import type { Pool } from "./Pool.ts"
+import { Holds, type Pool } from "./Pool.ts"
 import * as PoolError from "./PoolError.ts"
 import * as Retry from "./Retry.ts"
 import * as TransactionError from "./TransactionError.ts"
@@ -270,6 +270,14 @@ export const make = (options: Options): Manager & {
     rollbackSavepoint: (connection, id) => rollBackTo(connection, id)
   })
 
+  /** What the body of an outermost transaction runs with. */
+  const inside = <A, E, R>(body: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.updateContext(body, (context: Context.Context<R>) =>
+      context.pipe(
+        Context.add(Beginning, plain),
+        Context.add(Holds, [...Context.get(context, Holds), current(context as Context.Context<never>)!.base])
+      ) as Context.Context<R>)
+
   // -------------------------------------------------------------------------------------------------------------------
   // The end
   // -------------------------------------------------------------------------------------------------------------------
@@ -413,7 +421,7 @@ export const make = (options: Options): Manager & {
     }))
 
   const withTransaction = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
-    Effect.withFiber((fiber) => current(fiber.context) === undefined ? transact(self) : nested(self))
+    Effect.withFiber((fiber) => current(fiber.context) === undefined ? transact(inside(self)) : nested(self))
 
   const run: Manager["run"] = (self, spec) =>
     Effect.withFiber((fiber) => {
@@ -421,7 +429,7 @@ export const make = (options: Options): Manager & {
       const nesting = spec.nesting ?? "savepoint"
       if (outer === undefined || nesting === "requiresNew") {
         if (nesting === "mandatory") return refuse(new TransactionError.NotInTransaction({ database }))
-        const transaction = startingAt(spec, (startedAt) => outermost(self, spec, outer, startedAt))
+        const transaction = startingAt(spec, (startedAt) => outermost(self, spec, outer !== undefined, startedAt))
         return spec.idempotencyKey === undefined ? transaction : Effect.andThen(keys.prepare, transaction)
       }
       if (nesting === "never") return refuse(new TransactionError.AlreadyInTransaction({ database }))
@@ -436,7 +444,7 @@ export const make = (options: Options): Manager & {
   const outermost = <A, E, R>(
     self: Effect.Effect<A, E, R>,
     spec: Spec,
-    outer: TransactionConnection | undefined,
+    insideAnother: boolean,
     startedAt: number | undefined
   ): Effect.Effect<A, E | SqlError, R> => {
     const { idempotencyKey: key, resolve = "free", retry = Retry.defaults } = spec
@@ -450,12 +458,12 @@ export const make = (options: Options): Manager & {
     const claimed = key === undefined ? self : Effect.andThen(keys.claim(key, transactionService), self)
     // Waiting, BEGIN and the body are interrupted at the deadline. COMMIT cannot be, so what the caller is told never
     // contradicts what was applied.
-    const body = Effect.provideService(within(claimed, deadline, () => "body"), Beginning, plain)
+    const body = inside(within(claimed, deadline, () => "body"))
     const once = named(
       Effect.provideService(
-        outer === undefined ? transact(body) : outside(transact(body), transactionService),
+        insideAnother ? outside(transact(body), transactionService) : transact(body),
         Beginning,
-        { begin, resolve, key, deadline, outer }
+        { begin, resolve, key, deadline }
       ),
       spec
     )
@@ -488,7 +496,7 @@ export const make = (options: Options): Manager & {
 
 type Answer = "Applied" | "NotApplied" | "Unknown"
 
-const plain: Beginning = { begin: {}, resolve: "free", key: undefined, deadline: undefined, outer: undefined }
+const plain: Beginning = { begin: {}, resolve: "free", key: undefined, deadline: undefined }
 
 const savepointName = (id: number): string => `watertight_${id}`
 
@@ -572,14 +580,19 @@ const makeKeys = (adapter: Adapter, pool: Pool) => {
   let exists = false
 
   const onOwnConnection = (statement: string, params: ReadonlyArray<unknown>): Effect.Effect<void, SqlError> =>
-    pool.use((connection) => Effect.asVoid(connection.executeUnprepared(statement, params, undefined)))
+    Effect.mapError(
+      pool.use((connection) => Effect.asVoid(connection.executeUnprepared(statement, params, undefined))),
+      (error) => Outcome.attach(error, "Statement", adapter.ruleOf)
+    )
 
   return {
     /** Makes the table, unless that was done. Must not be called with a connection in hand. */
     prepare: Effect.suspend(() =>
       exists ? Effect.void : onOwnConnection(idempotency.createTable(keyTable), []).pipe(
         // Whoever comes second while the table is being made may be told that its name is taken.
-        Effect.retry({ times: 3 }),
+        Effect.retry({ times: 3, while: (error) => Outcome.of(error)?.phase === "Statement" }),
+        // Whoever may not make a table can still use one that somebody else has made.
+        Effect.catchIf((error) => error.reason._tag === "AuthorizationError", () => Effect.void),
         Effect.tap(() => Effect.sync(() => exists = true))
       )
     ),

@@ -17,7 +17,7 @@ type Transform = (<A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>
  */
 export class LentConnection implements Connection {
   readonly base: Connection
-  private readonly lease: Lease<Connection>
+  readonly lease: Lease<Connection>
   private readonly database: string
   private readonly operations: Operations
 

@@ -23,8 +23,6 @@ export interface Beginning {
   readonly resolve: "free" | "always" | "never"
   readonly key: string | undefined
   readonly deadline: Deadline | undefined
-  /** The transaction that waits for this one. */
-  readonly outer: TransactionConnection | undefined
 }
 
 /**
