@@ -38,6 +38,7 @@
  *
  * @since 0.1.0
  */
+import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Channel from "effect/Channel"
 import * as Effect from "effect/Effect"
@@ -47,9 +48,13 @@ import * as Sink from "effect/Sink"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import { Buffer } from "node:buffer"
+import { onlyText } from "./internal/codecs.ts"
 import { type Extent, extentOf as extentOfError, withExtent } from "./internal/copyErrors.ts"
 import { copyData } from "./internal/CopyExchange.ts"
+import { makeRowReader } from "./internal/copyRows.ts"
+import { unknownError } from "./internal/errors.ts"
 import { quoteName, quotePath, quoteText } from "./internal/identifiers.ts"
+import type { Session } from "./internal/Session.ts"
 import { Sessions } from "./Sessions.ts"
 
 export type { Extent } from "./internal/copyErrors.ts"
@@ -223,18 +228,99 @@ const rowsOf = (tag: string): number => Number(tag.slice("COPY ".length)) || 0
  * @since 0.1.0
  */
 export const stream = (source: Source): Stream.Stream<Uint8Array, SqlError, Sessions> =>
-  Stream.fromChannel(Channel.fromTransform((_, scope) =>
-    Effect.gen(function*() {
-      const sessions = yield* Sessions
-      const session = yield* sessions.borrow
-      const judge = sessions.judge(session)
-      const copy = yield* session.copyOut(sourceStatement(source))
-      return Effect.mapError(
-        copy.pull,
-        (error) => Cause.isDone(error) ? error : withExtent(judge(error), { bytes: copy.bytes, direction: "received" })
+  Stream.unwrap(Effect.gen(function*() {
+    const sessions = yield* Sessions
+    const session = yield* sessions.borrow
+    return dataOf(sessions, session, sourceStatement(source))
+  }))
+
+const dataOf = (sessions: Sessions, session: Session, statement: string): Stream.Stream<Uint8Array, SqlError> => {
+  const judge = sessions.judge(session)
+  return Stream.fromChannel(
+    Channel.fromTransform((_, scope) =>
+      Effect.map(Scope.provide(session.copyOut(statement), scope), (copy) =>
+        Effect.mapError(
+          copy.pull,
+          (error) =>
+            Cause.isDone(error) ? error : withExtent(judge(error), { bytes: copy.bytes, direction: "received" })
+        ))
+    )
+  )
+}
+
+/**
+ * A row.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Row = Readonly<Record<string, unknown>>
+
+/**
+ * Where rows come from: a table or a query. The format is how they travel.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type RowsSource =
+  & { readonly format?: "binary" | "text" | undefined }
+  & (
+    | { readonly table: string; readonly columns?: ReadonlyArray<string> | undefined }
+    | { readonly query: string }
+  )
+
+/**
+ * The rows that a table or a query copies, as objects of values. In `"binary"` (the default) it is the fastest way out
+ * of PostgreSQL for many rows; `"text"` goes for every type.
+ *
+ * **Details**
+ *
+ * A table or a query with a column that has no binary form is read as text by itself.
+ *
+ * @category streams
+ * @since 0.1.0
+ */
+export const rows = (
+  source: RowsSource
+): Stream.Stream<Row, SqlError, Sessions> =>
+  Stream.unwrap(Effect.gen(function*() {
+    const sessions = yield* Sessions
+    const session = yield* sessions.borrow
+    const judge = sessions.judge(session)
+    const query = "query" in source
+      ? source.query
+      : `select ${source.columns === undefined ? "*" : source.columns.map(quoteName).join(", ")} from ${
+        quotePath(source.table)
+      }`
+    const shape = yield* Effect.mapError(session.executeRaw(`select * from (${query}\n) source limit 0`, []), judge)
+    const columns = shape.fields.map(({ dataTypeId, name }) => ({
+      name,
+      codec: session.types.codec(dataTypeId) ?? onlyText(name)
+    }))
+    const isReadable = columns.every(({ codec }) => codec.read !== undefined)
+    const format = source.format === "text" || !isReadable ? "text" : "binary"
+    const reader = makeRowReader(columns, format)
+    const unreadable = (cause: unknown): SqlError =>
+      withExtent(
+        judge(unknownError(
+          sessions.database,
+          `the data ran, but column "${reader.column()}" cannot be decoded`,
+          cause,
+          "copy"
+        )),
+        { bytes: 0, rows: reader.count(), direction: "received" }
       )
-    }).pipe(Effect.provideService(Scope.Scope, scope))
-  ))
+    // The codec boundary: readers throw what they cannot read.
+    const read = (pieces: ReadonlyArray<Uint8Array>) =>
+      Effect.try({ try: () => reader.read(pieces), catch: unreadable })
+    return Stream.transformPull(dataOf(sessions, session, sourceStatement({ query, format })), (pull) => {
+      const next: Pull.Pull<Arr.NonEmptyReadonlyArray<Row>, SqlError, void> = Effect.flatMap(
+        Effect.flatMap(pull, read),
+        (found) => Arr.isArrayNonEmpty(found) ? Effect.succeed(found) : next
+      )
+      return Effect.succeed(next)
+    })
+  }))
 
 // ---------------------------------------------------------------------------------------------------------------------
 // statements
@@ -260,4 +346,4 @@ const targetStatement = (target: Target): string =>
 const sourceStatement = (source: Source): string =>
   typeof source === "string"
     ? source
-    : `COPY ${"query" in source ? `(${source.query})` : tableClause(source)} TO STDOUT${formatClause(source)}`
+    : `COPY ${"query" in source ? `(${source.query}\n)` : tableClause(source)} TO STDOUT${formatClause(source)}`

@@ -69,6 +69,8 @@ export class Entry {
   exclusive = false
   /** The question of the witness rides with it: its answer comes after the command tag. */
   asks = false
+  /** It goes ahead of whatever waits for the columns of a statement. */
+  first = false
   /** There is nothing to do for it outside a transaction. */
   onlyInTransaction = false
 

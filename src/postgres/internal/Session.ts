@@ -359,13 +359,17 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
   ): void {
     const sql = this.types.question(oids, names)
     const ask = new Entry(Mode.Script, sql, noParams, false, this.options.controlLimit, "execute", (effect) => {
+      this.describing--
       const exit = effect as Exit.Exit<ReadonlyArray<Result>, SqlError>
       if (Exit.isFailure(exit)) return done(Option.getOrThrow(Cause.findErrorOption(exit.cause)))
       const [named, found] = exit.value.map((result) => result.rows.map((row) => Object.values(row) as Array<any>))
-      this.types.load(oids, named as never, found!)
-      done(undefined)
+      const more = this.types.load(oids, named as never, found!)
+      if (more.length > 0) this.lookUp(more, [], done)
+      else done(undefined)
     })
     ask.head = frames.simpleQuery(sql)
+    ask.first = true
+    this.describing++
     if (this.end !== undefined) return ask.resume(Effect.fail(this.lostErrorOf(ask)))
     this.pending.unshift(ask)
     this.scheduleFlush()
@@ -524,7 +528,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
       const ahead = this.inFlight.head
       if (ahead !== undefined && (entry.exclusive || ahead.exclusive)) break
       // What is asked for later in a transaction must not overtake, least of all its end.
-      if (this.describing > 0 && this.status !== "I") break
+      if (this.describing > 0 && this.status !== "I" && !entry.first) break
       this.pending.shift()
       if (entry.abandoned && !entry.parses) {
         this.planner.release(entry)

@@ -42,6 +42,7 @@ interface Entry {
   readonly name: string
   readonly kind: string
   readonly element: number
+  readonly array: number
   readonly base: number
   readonly delimiter: string
   readonly send: string
@@ -81,6 +82,8 @@ export class TypeStore {
   private readonly entries = new Map<number, Entry>()
   private readonly names = new Map<string, number>()
   private readonly arrays = new Map<number, number>()
+  /** Arrays that follow from their elements. */
+  private readonly builtArrays = new Set<number>()
   /** Types that nobody has asked the catalogue for, although a value of them has come. */
   private readonly wanted = new Set<number>()
   private loaded = false
@@ -208,8 +211,9 @@ export class TypeStore {
   forget(oids?: ReadonlyArray<number>): void {
     if (oids === undefined) {
       // Only what came from the catalogue can change.
-      for (const oid of this.entries.keys()) this.codecs.delete(oid)
+      for (const oid of [...this.entries.keys(), ...this.builtArrays]) this.codecs.delete(oid)
       this.entries.clear()
+      this.builtArrays.clear()
       this.loaded = false
     } else {
       for (const oid of oids) this.wanted.add(oid)
@@ -218,35 +222,20 @@ export class TypeStore {
     for (const { name, oid } of builtins) this.names.set(name, oid)
   }
 
-  /** The question to the catalogue. Answers rows of text. */
+  /**
+   * The question to the catalogue. Answers rows of text. It is asked again for what its answer refers to, which is
+   * quicker than one question that follows the references: the server takes that one for a big thing.
+   */
   question(oids: ReadonlyArray<number>, names: ReadonlyArray<string>): string {
     const roots = oids.length === 0 ? "0" : oids.join(",")
-    const asked = names.map((name) => `(${quoteText(name)}, to_regtype(${quoteText(name)})::oid)`)
+    const asked = names.map((name) => `(${quoteText(name)}, pg_catalog.to_regtype(${quoteText(name)})::oid)`).join(", ")
     // Table rows are left for when they are needed: there may be thousands of them.
-    const all = this.loaded ? "" : " or t.oid >= 16384 and t.typtype in ('e', 'd', 'r', 'm', 'b') and t.typelem = 0"
+    const all = this.loaded
+      ? ""
+      : " or t.oid >= 16384 and (t.typtype in ('e', 'd', 'r', 'm') or t.typtype = 'b' and t.typelem = 0)"
     return `${
-      asked.length === 0
-        ? "select null as n, null as o where false"
-        : `select n, o::text as o from (values ${asked.join(", ")}) a(n, o)`
+      asked === "" ? "select null as n, null as o where false" : `select n, o::text as o from (values ${asked}) a(n, o)`
     };
-with recursive wanted(oid) as (
-  select t.oid from pg_catalog.pg_type t where t.oid in (${roots})${
-      asked.length === 0 ? "" : ` or t.oid in (select o from (values ${asked.join(", ")}) a(n, o))`
-    }${all}
-  union
-  select x.oid from wanted w
-  join pg_catalog.pg_type t on t.oid = w.oid
-  cross join lateral (
-    select t.typelem as oid
-    union all select t.typbasetype
-    union all select t.typarray where t.typtype <> 'c'
-    union all select r.rngsubtype from pg_catalog.pg_range r
-      where r.rngtypid = t.oid or to_jsonb(r)->>'rngmultitypid' = t.oid::text
-    union all select r.rngtypid from pg_catalog.pg_range r where to_jsonb(r)->>'rngmultitypid' = t.oid::text
-    union all select a.atttypid from pg_catalog.pg_attribute a
-      where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped and t.typtype = 'c'
-  ) x where x.oid <> 0
-)
 select t.oid::text as oid, n.nspname, t.typname, t.typtype::text as kind, t.typelem::text as element,
   t.typarray::text as array, t.typbasetype::text as base, t.typdelim::text as delimiter,
   coalesce(p.proname, '') as send, coalesce(r.rngsubtype, 0)::text as subtype, coalesce(m.rngtypid, 0)::text as range,
@@ -254,20 +243,22 @@ select t.oid::text as oid, n.nspname, t.typname, t.typtype::text as kind, t.type
     select coalesce(jsonb_agg(jsonb_build_object('name', a.attname, 'oid', a.atttypid::bigint) order by a.attnum), '[]')
     from pg_catalog.pg_attribute a where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
   ) end::text as attributes
-from wanted w
-join pg_catalog.pg_type t on t.oid = w.oid
+from pg_catalog.pg_type t
 join pg_catalog.pg_namespace n on n.oid = t.typnamespace
 left join pg_catalog.pg_proc p on p.oid = t.typsend
 left join pg_catalog.pg_range r on r.rngtypid = t.oid
-left join pg_catalog.pg_range m on to_jsonb(m)->>'rngmultitypid' = t.oid::text`
+left join pg_catalog.pg_range m on t.typtype = 'm' and pg_catalog.to_jsonb(m)->>'rngmultitypid' = t.oid::text
+where t.oid in (${roots})${
+      asked === "" ? "" : ` or t.oid in (select o from (values ${asked}) a(n, o))`
+    }${all}`
   }
 
-  /** Takes the answer in. What was asked for and is not among it is read as text from now on. */
+  /** Takes the answer in. Returns the types that it refers to and that have to be asked for as well. */
   load(
     oids: ReadonlyArray<number>,
     names: ReadonlyArray<readonly [name: string, oid: string | null]>,
     rows: ReadonlyArray<ReadonlyArray<string | null>>
-  ): void {
+  ): ReadonlyArray<number> {
     this.loaded = true
     for (const [name, oid] of names) this.names.set(name, oid === null ? 0 : Number(oid))
     for (const row of rows) {
@@ -277,6 +268,7 @@ left join pg_catalog.pg_range m on to_jsonb(m)->>'rngmultitypid' = t.oid::text`
         name: row[2]!,
         kind: row[3]!,
         element: Number(row[4]),
+        array: Number(row[5]),
         base: Number(row[6]),
         delimiter: row[7]!,
         send: row[8]!,
@@ -288,11 +280,25 @@ left join pg_catalog.pg_range m on to_jsonb(m)->>'rngmultitypid' = t.oid::text`
         this.entries.set(entry.oid, entry)
         this.codecs.delete(entry.oid)
       }
-      if (Number(row[5]) !== 0) this.arrays.set(entry.oid, Number(row[5]))
+      if (entry.array !== 0) this.arrays.set(entry.oid, entry.array)
     }
     this.wanted.clear()
+    for (const oid of oids) if (this.codec(oid) === undefined && !this.entries.has(oid)) this.giveUp(oid)
+    const more = new Set<number>()
+    for (const { attributes, base, element, oid, range, subtype } of this.entries.values()) {
+      if (this.codecs.has(oid)) continue
+      for (const part of [base, element, range, subtype, ...attributes.map((attribute) => attribute.oid)]) {
+        if (part !== 0 && this.codec(part) === undefined && !this.entries.has(part)) more.add(part)
+      }
+    }
+    if (more.size > 0) return Array.from(more)
     for (const oid of this.entries.keys()) this.build(oid)
-    for (const oid of oids) if (!this.codecs.has(oid)) this.giveUp(oid)
+    for (const { array, delimiter, name, oid } of this.entries.values()) {
+      if (array === 0 || this.codecs.has(array)) continue
+      this.codecs.set(array, arrayCodec(`${name}[]`, oid, this.codecs.get(oid)!, delimiter))
+      this.builtArrays.add(array)
+    }
+    return []
   }
 
   /** A type that the catalogue does not explain. */

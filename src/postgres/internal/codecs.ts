@@ -27,6 +27,11 @@ export interface Codec<A> {
   readonly parse: (text: string) => A
   /** Writes the text form. */
   readonly format: (value: A) => string
+  /**
+   * Whether a value is an array itself, so that an array of values has one level more, or may be anything. Default:
+   * neither.
+   */
+  readonly shape?: "array" | "anything" | undefined
 }
 
 /** A value that its type cannot take, or bytes that are none of its values. The value is not shown. */
@@ -289,6 +294,7 @@ const parseJson = (text: string): unknown => {
 
 const json: Codec<unknown> = {
   name: "json",
+  shape: "anything",
   read: (bytes, offset, size) => parseJson(readText(bytes, offset, size)),
   write: (sink, value) => sink.utf8(toJson(value)),
   parse: parseJson,
@@ -297,6 +303,7 @@ const json: Codec<unknown> = {
 
 const jsonb: Codec<unknown> = {
   name: "jsonb",
+  shape: "anything",
   read: (bytes, offset, size) =>
     bytes[offset] === 1
       ? parseJson(readText(bytes, offset + 1, size - 1))
@@ -565,7 +572,12 @@ const toMicros = (value: unknown): bigint | number => {
   const millis = value instanceof Date ? value.getTime() : value
   if (typeof millis === "number") {
     if (Number.isNaN(millis)) return unfit("the date is invalid")
-    return Number.isFinite(millis) ? BigInt(Math.trunc(millis * 1000)) : millis
+    // Far from 1970 a number cannot hold the microseconds.
+    return !Number.isFinite(millis)
+      ? millis
+      : Number.isInteger(millis)
+      ? BigInt(millis) * 1000n
+      : BigInt(Math.trunc(millis * 1000))
   }
   if (typeof value === "string") return parseMicros(value)
   return unfit("expected a Date, milliseconds, or a text in ISO format")
@@ -844,9 +856,15 @@ const point = numbers<PointValue>("point", 2, ([x, y]) => ({ x: x!, y: y! }), ({
 const printPoints = (n: ReadonlyArray<string>): string =>
   Array.from({ length: n.length / 2 }, (_, index) => `(${n[index * 2]},${n[index * 2 + 1]})`).join(",")
 
-const lseg = numbers<ReadonlyArray<PointValue>>("lseg", 4, pointsOf, flat, (n) => `[${printPoints(n)}]`)
+const lseg: Codec<ReadonlyArray<PointValue>> = {
+  ...numbers<ReadonlyArray<PointValue>>("lseg", 4, pointsOf, flat, (n) => `[${printPoints(n)}]`),
+  shape: "array"
+}
 
-const box = numbers<ReadonlyArray<PointValue>>("box", 4, pointsOf, flat, printPoints)
+const box: Codec<ReadonlyArray<PointValue>> = {
+  ...numbers<ReadonlyArray<PointValue>>("box", 4, pointsOf, flat, printPoints),
+  shape: "array"
+}
 
 const line = numbers<{ readonly a: number; readonly b: number; readonly c: number }>(
   "line",
@@ -882,6 +900,7 @@ const checkPoints = (points: ReadonlyArray<PointValue>): ReadonlyArray<number> =
 
 const polygon: Codec<ReadonlyArray<PointValue>> = {
   name: "polygon",
+  shape: "array",
   read: (bytes, offset, size) => readPoints(bytes, offset, size, "polygon"),
   write: (sink, value) => writePoints(sink, Array.isArray(value) ? value : unfit("expected points")),
   parse: (text) => pointsOf(numbersOf(text)),
@@ -935,7 +954,7 @@ const builtin = (oid: number, array: number, codec: Codec<any>, name = codec.nam
 export const builtins: ReadonlyArray<Builtin> = [
   builtin(16, 1000, bool),
   builtin(17, 1001, bytea),
-  builtin(18, 1002, charCodec, "char"),
+  builtin(18, 1002, charCodec, "\"char\""),
   builtin(19, 1003, textCodec("name")),
   builtin(20, 1016, int8),
   builtin(21, 1005, int2),

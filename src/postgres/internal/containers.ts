@@ -36,11 +36,24 @@ const sizeAt = (bytes: Uint8Array, offset: number): number => Math.max(0, readIn
 // arrays
 // ---------------------------------------------------------------------------------------------------------------------
 
+/** How deep arrays are nested in each other. */
+const depthOf = (value: unknown): number => {
+  if (!Array.isArray(value)) return 0
+  let deepest = 0
+  for (const inner of value) deepest = Math.max(deepest, depthOf(inner))
+  return deepest + 1
+}
+
+/** How many levels of arrays around the first value are those of the array itself. */
+const levelsOf = (value: unknown, shape: Codec<any>["shape"]): number =>
+  shape === "anything" ? 1 : shape === "array" ? Math.max(1, depthOf(value) - 1) : Infinity
+
 /** The lengths of nested arrays, which must be the same at each depth. An empty array has no dimensions. */
-const dimensionsOf = (value: unknown, isElement: (value: unknown) => boolean): Array<number> => {
+const dimensionsOf = (value: unknown, shape: Codec<any>["shape"]): Array<number> => {
+  const levels = levelsOf(value, shape)
   const lengths: Array<number> = []
   let current = value
-  while (Array.isArray(current) && !(lengths.length > 0 && isElement(current))) {
+  while (Array.isArray(current) && lengths.length < levels) {
     lengths.push(current.length)
     current = current[0]
   }
@@ -70,22 +83,16 @@ const needsQuotes = /[{}(),"\\;\s]|^$|^null$/i
 
 const quoteElement = (text: string): string => needsQuotes.test(text) ? `"${text.replace(/["\\]/g, "\\$&")}"` : text
 
-/** Whether a value of the element type is an array itself, so that where the array ends cannot be seen. */
-const arrayElements = new Set(["box", "lseg", "polygon", "int2vector", "oidvector"])
-
 export const arrayCodec = (
   name: string,
   elementOid: number,
   element: Codec<any>,
-  delimiter: string,
-  lowerBound = 1
+  delimiter: string
 ): Codec<ReadonlyArray<unknown>> => {
-  const { read, write } = element
-  const ambiguous = arrayElements.has(element.name) || element.name.endsWith("multirange") || element.name === "json" ||
-    element.name === "jsonb" || element.name === "record"
-  const isElement = (value: unknown): boolean => ambiguous && Array.isArray(value)
+  const { read, shape, write } = element
   return {
     name,
+    shape: "array",
     read: read === undefined ? undefined : (bytes, start, size) => {
       if (size < 12) return unfit("the array is cut off")
       const dimensions = readInt32(bytes, start)
@@ -110,7 +117,7 @@ export const arrayCodec = (
       return nest(Array.from({ length: dimensions }, (_, index) => readInt32(bytes, start + 12 + index * 8)), 0, next)
     },
     write: write === undefined ? undefined : (sink, value) => {
-      const lengths = dimensionsOf(value, isElement)
+      const lengths = dimensionsOf(value, shape)
       let nulls = false
       if (lengths.length > 0) {
         eachElement(value, lengths, 0, (element) => {
@@ -122,13 +129,13 @@ export const arrayCodec = (
       sink.int32(elementOid)
       for (const length of lengths) {
         sink.int32(length)
-        sink.int32(lowerBound)
+        sink.int32(1)
       }
       if (lengths.length > 0) eachElement(value, lengths, 0, (element) => writeSized(sink, write, element))
     },
     parse: (text) => parseArray(text, element, delimiter),
     format: (value) => {
-      const lengths = dimensionsOf(value, isElement)
+      const lengths = dimensionsOf(value, shape)
       const print = (value: unknown, depth: number): string => {
         if (!Array.isArray(value) || value.length !== lengths[depth]) {
           return unfit("the arrays inside an array must all have the same length")
@@ -204,12 +211,12 @@ const quoted = (text: string, start: number): readonly [string, number] => {
   return unfit("a quote is not closed")
 }
 
-/** The vectors of the catalogues. */
+/** The vectors of the catalogues. The server takes an empty one as text only. */
 export const vectorCodec = (name: string, elementOid: number, element: Codec<any>): Codec<ReadonlyArray<unknown>> => ({
-  ...arrayCodec(name, elementOid, element, " ", 0),
+  ...arrayCodec(name, elementOid, element, " "),
+  write: undefined,
   parse: (text) => text === "" ? [] : text.split(" ").map((value) => element.parse(value)),
-  format: (value) =>
-    Array.isArray(value) ? value.map((element_) => element.format(element_)).join(" ") : unfit("expected an array")
+  format: (value) => Array.isArray(value) ? value.map(element.format).join(" ") : unfit("expected an array")
 })
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -318,6 +325,7 @@ export const multirangeCodec = (
   element: Codec<any>
 ): Codec<ReadonlyArray<RangeValue<unknown>>> => ({
   name,
+  shape: "array",
   read: range.read === undefined ? undefined : (bytes, start, size) => {
     const limit = start + size
     const count = readInt32(bytes, start)
@@ -462,6 +470,7 @@ export const compositeCodec = (
 /** A row without a type of its own, whose columns have no names: an array. In text nothing is known but the texts. */
 export const recordCodec = (lookup: Lookup, onUnknown: (oid: number) => void): Codec<ReadonlyArray<unknown>> => ({
   name: "record",
+  shape: "array",
   read: (bytes, start, size) => {
     const limit = start + size
     const count = readInt32(bytes, start)
