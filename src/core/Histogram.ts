@@ -153,17 +153,23 @@ export class RecentHistogram extends Ring {
 
   /** The durations of the window that ends now. */
   summary(now: number): Summary {
-    this.turn(now)
-    return summarize(this.recent())
+    return summarize(this.recent(now))
   }
 
   /** All durations ever. */
   life(): Summary {
-    return summarize([this.past, ...this.recent()])
+    return summarize(this.all())
   }
 
-  private recent(): Array<Histogram> {
+  /** What the window that ends now is made of, to be put together with that of others. */
+  recent(now: number): Array<Histogram> {
+    this.turn(now)
     return this.slices.filter((slice) => slice !== undefined)
+  }
+
+  /** What all durations are made of. */
+  all(): Array<Histogram> {
+    return [this.past, ...this.slices.filter((slice) => slice !== undefined)]
   }
 
   protected override vacate(index: number): void {

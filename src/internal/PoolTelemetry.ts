@@ -14,7 +14,7 @@ import * as Queue from "effect/Queue"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import type { Adapter } from "../Adapter.ts"
-import { RecentCounter, RecentHistogram, type Summary } from "../core/Histogram.ts"
+import { RecentCounter, RecentHistogram, summarize, type Summary } from "../core/Histogram.ts"
 import type { PoolEvent } from "../core/PoolEvent.ts"
 import type { CloseReason, Counts, FailReason } from "../core/PoolState.ts"
 
@@ -64,7 +64,7 @@ export interface Durations {
 /** Durations, for people and for metrics. */
 export class Timing {
   readonly buckets = new Buckets()
-  private readonly histogram = new RecentHistogram(recentMillis)
+  readonly histogram = new RecentHistogram(recentMillis)
 
   record(millis: number, now: number): void {
     this.buckets.record(millis)
@@ -83,6 +83,12 @@ export class Timing {
     return { life: this.histogram.life(), recent: this.histogram.summary(now) }
   }
 }
+
+/** The durations of several pools, put together. */
+export const together = (histograms: ReadonlyArray<RecentHistogram>, now: number): Durations => ({
+  life: summarize(histograms.flatMap((histogram) => histogram.all())),
+  recent: summarize(histograms.flatMap((histogram) => histogram.recent(now)))
+})
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Series of metrics
