@@ -65,8 +65,11 @@ const largest = SqlSchema.findAll({
   Request: Schema.String,
   Result: City,
   execute: (country) =>
-    Effect.flatMap(SqlClient.SqlClient, (sql) =>
-      sql`select name, population from watertight_city where country = ${country} order by population desc limit 3`)
+    Effect.flatMap(
+      SqlClient.SqlClient,
+      (sql) =>
+        sql`select name, population from watertight_city where country = ${country} order by population desc limit 3`
+    )
 })
 
 const ask = Effect.gen(function*() {
@@ -95,8 +98,10 @@ const populationOf = SqlSchema.findOne({
   Request: Schema.String,
   Result: City,
   execute: (name) =>
-    Effect.flatMap(SqlClient.SqlClient, (sql) =>
-      sql`select name, population from watertight_city where id = ${idOf(name)}`)
+    Effect.flatMap(
+      SqlClient.SqlClient,
+      (sql) => sql`select name, population from watertight_city where id = ${idOf(name)}`
+    )
 })
 
 const report = (label: string) =>

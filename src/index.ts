@@ -75,6 +75,13 @@ export * as Pool from "./Pool.ts"
 export * as PoolError from "./PoolError.ts"
 
 /**
+ * Many databases of one kind, for tenants, shards or regions, within one budget of connections.
+ *
+ * @since 0.1.0
+ */
+export * as Pools from "./Pools.ts"
+
+/**
  * Repeating what failed, where that can help and cannot do the work twice.
  *
  * @since 0.1.0

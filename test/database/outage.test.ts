@@ -1,5 +1,5 @@
-import { assert, it } from "@effect/vitest"
 import { PgClient } from "@effect/sql-pg"
+import { assert, it } from "@effect/vitest"
 import { Clock, Effect, Fiber, Layer, Logger, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
 import { Pool, PoolError } from "watertight"
@@ -47,14 +47,18 @@ const outage = Effect.fnUntraced(function*(proxy: FaultProxy.FaultProxy) {
   return { perSecond, back }
 })
 
-it.live("while a server accepts and hangs up, a hundred callers make a handful of attempts a second", () =>
-  Effect.gen(function*() {
-    const proxy = yield* FaultProxy.make(postgresUrl())
-    const { back, perSecond } = yield* outage(proxy).pipe(Effect.provide(layerOf(proxy, { max: 20 })))
-    assert.isBelow(perSecond, 15)
-    assert.isAbove(perSecond, 1)
-    assert.isBelow(back, 300 + 100)
-  }), 30_000)
+it.live(
+  "while a server accepts and hangs up, a hundred callers make a handful of attempts a second",
+  () =>
+    Effect.gen(function*() {
+      const proxy = yield* FaultProxy.make(postgresUrl())
+      const { back, perSecond } = yield* outage(proxy).pipe(Effect.provide(layerOf(proxy, { max: 20 })))
+      assert.isBelow(perSecond, 15)
+      assert.isAbove(perSecond, 1)
+      assert.isBelow(back, 300 + 100)
+    }),
+  30_000
+)
 
 it.live("the same check fails on a client that lets every caller try for itself", () =>
   Effect.gen(function*() {
@@ -115,10 +119,12 @@ it.live("who waits in vain is told who has the connections, and what the last at
     const proxy = yield* FaultProxy.make(postgresUrl())
     yield* Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
-      const error = yield* Effect.scoped(Effect.gen(function*() {
-        yield* Effect.withSpan(Effect.asVoid(sql.reserve), "report")
-        return yield* Effect.flip(sql`select 1`)
-      }).pipe(Effect.withSpan("monthly report")))
+      const error = yield* Effect.scoped(
+        Effect.gen(function*() {
+          yield* Effect.withSpan(Effect.asVoid(sql.reserve), "report")
+          return yield* Effect.flip(sql`select 1`)
+        }).pipe(Effect.withSpan("monthly report"))
+      )
       const cause = PoolError.fromSqlError(error)
       assert.strictEqual(cause?.reason._tag, "AcquireTimeout")
       assert.match(error.message, /1 of at most 1 connection in use/)

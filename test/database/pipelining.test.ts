@@ -1,5 +1,5 @@
-import { assert, it } from "@effect/vitest"
 import { PgClient } from "@effect/sql-pg"
+import { assert, it } from "@effect/vitest"
 import { Clock, Effect, Layer, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
 import { Pool } from "watertight"
@@ -67,16 +67,26 @@ it.live("one slow statement among fifty that nobody knows yet holds up none of t
       i === 7 ? timed(sql`select pg_sleep(1)`) : timed(sql.unsafe(`select ${i} as n`)))
     const times = yield* Effect.all(statements, { concurrency: "unbounded" })
     assert.isAbove(times[7]!, 900)
-    assert.isBelow(Math.max(...times.filter((_, i) => i !== 7)), 700)
+    assert.isBelow(
+      Math.max(...times.filter((_, i) =>
+        i !== 7
+      )),
+      700
+    )
   }).pipe(Effect.provide(Postgres.layer({ url: url(), pool: { max: 10 } }))))
 
 it.live("64 fibers are served by 8 connections, and each gets its own answers in order", () =>
   Effect.gen(function*() {
     const sql = yield* SqlClient.SqlClient
     yield* Effect.forEach(Array.from({ length: 64 }, (_, i) => i), (i) =>
-      Effect.forEach(Array.from({ length: 50 }, (_, j) => j), (j) =>
-        Effect.map(sql<{ n: number }>`select ${i * 1000 + j}::int as n`, (rows) =>
-          assert.deepStrictEqual(rows, [{ n: i * 1000 + j }]))), { concurrency: "unbounded" })
+      Effect.forEach(
+        Array.from({ length: 50 }, (_, j) => j),
+        (j) =>
+          Effect.map(
+            sql<{ n: number }>`select ${i * 1000 + j}::int as n`,
+            (rows) => assert.deepStrictEqual(rows, [{ n: i * 1000 + j }])
+          )
+      ), { concurrency: "unbounded" })
     const stats = yield* Effect.flatMap(Pool.Pool, (pool) => pool.stats)
     assert.isAtMost(stats.total, 8)
     assert.strictEqual(stats.checkouts, 3200)
@@ -115,7 +125,10 @@ it.live("transactions and statements that share take turns: neither starves the 
     const transaction = Effect.forever(
       Effect.tap(sql.withTransaction(sql`select ${2}::int`), () => Effect.sync(() => transactions++))
     )
-    yield* Effect.all([...Array<typeof statement>(20).fill(statement), ...Array<typeof transaction>(5).fill(transaction)], {
+    yield* Effect.all([
+      ...Array<typeof statement>(20).fill(statement),
+      ...Array<typeof transaction>(5).fill(transaction)
+    ], {
       concurrency: "unbounded",
       discard: true
     }).pipe(Effect.timeoutOption("1 second"))
