@@ -15,6 +15,7 @@ import type * as Transaction from "../Transaction.ts"
 import { makeCompiler } from "./Compiler.ts"
 import { type MysqlOptions, resolve, type Resolved } from "./Config.ts"
 import { makeConnect } from "./connect.ts"
+import { make as makeDialect } from "./dialect.ts"
 import type { Driver } from "./Driver.ts"
 import { MysqlError, TransactionEnded } from "./errors.ts"
 import { MysqlClient, type Server, TypeId as ClientTypeId } from "./MysqlClient.ts"
@@ -140,15 +141,12 @@ const clientLayer = (config: MysqlOptions): Layer.Layer<MysqlClient, never, SqlC
       const client = yield* SqlClient
       const pool = yield* Pool.Pool
       const known = knownOf.get(yield* Adapter)!
-      return Object.assign(client, {
-        [ClientTypeId]: ClientTypeId,
-        config,
-        server: Effect.suspend(() =>
-          known.server === undefined
-            ? Effect.flatMap(pool.use(() => Effect.void), () => Effect.sync(() => known.server!))
-            : Effect.succeed(known.server)
-        )
-      })
+      const server = Effect.suspend(() =>
+        known.server === undefined
+          ? Effect.flatMap(pool.use(() => Effect.void), () => Effect.sync(() => known.server!))
+          : Effect.succeed(known.server)
+      )
+      return Object.assign(client, { [ClientTypeId]: ClientTypeId, config, server }, makeDialect(client, server))
     })
   )
 
