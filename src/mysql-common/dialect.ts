@@ -35,7 +35,14 @@ export const make = (sql: SqlClient, server: Effect.Effect<Server, SqlError>): D
     Effect.map(
       sql<{ Table: string; Op: string; Msg_type: string; Msg_text: string }>`${sql.literal(verb)} TABLE ${sql(table)}`
         .withoutTransform,
-      (rows) => rows.map((row) => ({ table: row.Table, operation: row.Op, type: row.Msg_type, text: row.Msg_text }))
+      (rows) =>
+        rows.map((row) => ({
+          table: row.Table,
+          operation: row.Op,
+          // Some say "Error".
+          type: row.Msg_type.toLowerCase() as TableMessage["type"],
+          text: row.Msg_text
+        }))
     )
 
   return {
