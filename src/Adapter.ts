@@ -165,8 +165,21 @@ export interface Connection extends SqlConnection.Connection {
    */
   readonly onLost: (listener: (error: SqlError) => void) => void
 
+  /**
+   * Calls `listener` when the session finds that its server is not any more what it was when the session began, above
+   * all that it accepts no writes any more. The session can still be used; the pool retires it. `undefined` where the
+   * database does not tell.
+   */
+  readonly onRetire?: ((listener: () => void) => void) | undefined
+
   /** Asks the server for a sign of life. */
   readonly ping: Effect.Effect<void, SqlError>
+
+  /**
+   * Asks the server whether it still is what it was when the session began; fails if not, and if it does not answer.
+   * `undefined` where a sign of life is all that can be asked for.
+   */
+  readonly verify?: Effect.Effect<void, SqlError> | undefined
 
   /**
    * Makes the session ready for the next borrower: waits for abandoned statements, rolls an open transaction back and

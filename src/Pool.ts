@@ -41,12 +41,14 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
+import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import type * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
 import { Adapter, type Connection } from "./Adapter.ts"
 import type { Request } from "./core/Budget.ts"
+import { ConnectionLost } from "./core/ConnectionLost.ts"
 import type { PoolEvent } from "./core/PoolEvent.ts"
 import * as State from "./core/PoolState.ts"
 import * as Health from "./Health.ts"
@@ -155,6 +157,27 @@ export interface Options {
    * database fails the layer, a database that cannot be reached just now does not. `"lazy"` opens none.
    */
   readonly startup?: "verify" | "lazy" | undefined
+  /**
+   * How long the pool gets by with the connections that it has after the server refused one more, before it tries one
+   * more. Default: 10 seconds. Nobody fails for it: whoever waits is served from the connections that there are.
+   */
+  readonly overloadRecovery?: Duration.Input | undefined
+  /**
+   * How long somebody may have a connection until it is reported, with who that is, in the log and as an event; again
+   * when it comes back after all. Default: never. A scope makes it impossible to forget a connection, but not to hold
+   * one for too long. It costs nothing while it is off, and no more than an entry of the pool's timer while it is on.
+   */
+  readonly leakThreshold?: Duration.Input | undefined
+  /**
+   * How long somebody may have a connection until it is taken away: it is destroyed, and the fiber that holds it is
+   * interrupted. Default: never, because work that is cut off half way may do more harm than a connection less.
+   */
+  readonly reclaimAfter?: Duration.Input | undefined
+  /**
+   * Whether reports about who holds connections name the place in the code. Default: `false`, because a stack is
+   * captured for each `use` then, which takes some microseconds.
+   */
+  readonly captureLocation?: boolean | undefined
   /** How long shutting down waits for borrowers before their connections are cut. Default: 10 seconds. */
   readonly shutdownTimeout?: Duration.Input | undefined
 }
@@ -275,6 +298,14 @@ export interface ShutdownReport {
 }
 
 /**
+ * What became of the borrowers when a pool was drained.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface DrainReport extends ShutdownReport {}
+
+/**
  * A pool of connections to one database.
  *
  * @category models
@@ -330,6 +361,45 @@ export interface Pool {
    * The scope of the layer does this when it closes. Calling it more often is harmless.
    */
   readonly shutdown: Effect.Effect<ShutdownReport>
+  /**
+   * Replaces all connections, for example after the password was changed or the address points elsewhere.
+   *
+   * **Details**
+   *
+   * Idle connections are closed now. Lent ones are closed when they come back (`"graceful"`, the default), or cut off
+   * now (`"immediate"`), so that what is run on them fails. Nobody who waits fails for it.
+   */
+  readonly clear: (options?: { readonly mode?: "graceful" | "immediate" | undefined }) => Effect.Effect<void>
+  /**
+   * Lends no connections until `resume`, for example while another server takes over.
+   *
+   * **Details**
+   *
+   * Callers wait (`"hold"`, the default), each until its own deadline, and are served in their order afterwards; or
+   * they fail at once with `Suspended` (`"reject"`). Connections that are lent stay so, and none is opened.
+   */
+  readonly suspend: (options?: { readonly mode?: "hold" | "reject" | undefined }) => Effect.Effect<void>
+  /** Lends connections again. */
+  readonly resume: Effect.Effect<void>
+  /**
+   * Suspends, lets borrowers finish until a deadline, cuts off who has not, and closes all connections. When it ends
+   * the pool has none, and stays suspended until `resume`.
+   *
+   * **Details**
+   *
+   * `timeout` is `shutdownTimeout` by default. Interrupting it does not resume.
+   */
+  readonly drain: (options?: {
+    readonly mode?: "hold" | "reject" | undefined
+    readonly timeout?: Duration.Input | undefined
+  }) => Effect.Effect<DrainReport>
+  /**
+   * Changes how many connections there may be. Connections that are too many then are closed as they become free, idle
+   * ones at once. Fails as the layer does when the numbers cannot work.
+   */
+  readonly resize: (
+    options: { readonly min?: number | undefined; readonly max?: number | undefined }
+  ) => Effect.Effect<void, InvalidOptions>
 }
 
 /**
@@ -355,6 +425,8 @@ class Borrower extends State.Lease<Connection> {
   /** What it waits with. */
   resume: ((effect: Effect.Effect<void, SqlError>) => void) | undefined = undefined
   error: SqlError | undefined = undefined
+  /** Where in the code it asked, if that is to be known. */
+  caller: { readonly stack?: string | undefined } | undefined = undefined
 
   constructor(fiber: Fiber.Fiber<unknown, unknown>, shared: boolean, profile?: State.StatementProfile) {
     super(shared, profile)
@@ -371,6 +443,27 @@ const connectErrorOf = (exit: Exit.Exit<Connection, SqlError>): SqlError | undef
     ? undefined
     : notConnected(Cause.squash(exit.cause), "The adapter died of a defect while it connected")
 }
+
+const noHolders: ReadonlyArray<PoolError.Holder> = []
+
+/** Whether nobody ended the connection, so that the network or the server must be gone. */
+const isNetworkFault = (error: SqlError): boolean => {
+  const { cause } = error.reason
+  return !(cause instanceof ConnectionLost) || cause.serverError === undefined
+}
+
+/** Where in the code somebody asked for its connection: who called `use`, or else the function of Effect around it. */
+const locationOf = (borrower: Borrower): string | undefined => {
+  const caller = firstFrame(borrower.caller?.stack)
+  if (caller !== undefined && !/[\\/]effect[\\/](?:src|dist)[\\/]/.test(caller)) return caller
+  const frame = Context.get(borrower.fiber.context, References.CurrentStackFrame)
+  if (frame === undefined) return undefined
+  const place = firstFrame(frame.stack())
+  return place === undefined ? frame.name : `${frame.name} (${place})`
+}
+
+const firstFrame = (stack: string | undefined): string | undefined =>
+  stack === undefined ? undefined : /^\s*at (.+)$/m.exec(stack)?.[1]
 
 const notConnected = (cause: unknown, message: string): SqlError =>
   new SqlError({ reason: new ConnectionError({ cause, message, operation: "connect" }) })
@@ -391,20 +484,31 @@ export const make = Effect.fnUntraced(function*(
   const context = yield* Effect.context<never>()
   const runFork = Effect.runForkWith(context)
   const state = new State.PoolState<Connection>(resolved.state, () => random.nextDoubleUnsafe())
-  const drained = Deferred.makeUnsafe<void>()
+  /** Done when the last connection is gone; then there is another one for the next time. */
+  let drained = Deferred.makeUnsafe<void>()
   const opening = new Map<State.Slot<Connection>, Fiber.Fiber<Connection, SqlError>>()
 
   /** Why the last attempt to connect failed, unless one has succeeded since. */
   let connectError: SqlError | undefined
   /** Why nobody can connect until a person changes something. */
   let refusal: SqlError | undefined
-  const failed: Record<State.FailReason, number> = { AcquireTimeout: 0, QueueFull: 0, PoolClosed: 0, ConnectFailed: 0 }
+  const failed: Record<State.FailReason, number> = {
+    AcquireTimeout: 0,
+    QueueFull: 0,
+    PoolClosed: 0,
+    ConnectFailed: 0,
+    Suspended: 0
+  }
   const closed: Record<State.CloseReason, number> = {
     Lifetime: 0,
     IdleTimeout: 0,
     PingFailed: 0,
     ResetFailed: 0,
     Lost: 0,
+    Cleared: 0,
+    Retired: 0,
+    Resized: 0,
+    Reclaimed: 0,
     Budget: 0,
     Shutdown: 0
   }
@@ -414,7 +518,7 @@ export const make = Effect.fnUntraced(function*(
     ? () => performance.now()
     : () => Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000
 
-  const limits = () => ({ min: resolved.state.min, max: resolved.state.max, effectiveMax: resolved.state.max })
+  const limits = () => ({ min: state.options.min, max: state.options.max, effectiveMax: state.limit })
   const telemetry = new PoolTelemetry(adapter, context, now, runFork, {
     counts: () => state.counts,
     limits,
@@ -483,7 +587,8 @@ export const make = Effect.fnUntraced(function*(
         return connect(action.slot)
       case "Ping": {
         const { slot } = action
-        observe(slot.connection!.ping, (exit) => {
+        const { ping, verify } = slot.connection!
+        observe(slot.asked === "RoleChange" ? verify ?? ping : ping, (exit) => {
           if (Exit.isFailure(exit)) telemetry.tally.validationFailures++
           state.validated(slot, now(), Exit.isSuccess(exit))
         })
@@ -497,10 +602,9 @@ export const make = Effect.fnUntraced(function*(
         return
       }
       case "Close": {
-        const { reason, slot } = action
-        closed[reason]++
+        const { abrupt, reason, slot } = action
         const connection = slot.connection!
-        if (reason === "PingFailed" || reason === "ResetFailed") {
+        if (abrupt || reason === "PingFailed" || reason === "ResetFailed") {
           connection.destroy(`closed by the pool: ${reason}`)
           return state.closed(slot, now())
         }
@@ -510,9 +614,19 @@ export const make = Effect.fnUntraced(function*(
       case "Wake":
         wakeAt = action.at
         return
-      case "Drained":
-        Deferred.doneUnsafe(drained, Effect.void)
+      case "Reclaim":
+        return (action.lease as Borrower).fiber.interruptUnsafe()
+      case "Report": {
+        const { event, lease } = action
+        if (event._tag === "Closed") closed[event.reason]++
+        return telemetry.report(event, lease === undefined ? undefined : holderOf(lease as Borrower, now()))
+      }
+      case "Drained": {
+        const done = drained
+        drained = Deferred.makeUnsafe()
+        Deferred.doneUnsafe(done, Effect.void)
         return
+      }
     }
   }
 
@@ -548,8 +662,12 @@ export const make = Effect.fnUntraced(function*(
       connectError = undefined
       telemetry.connected(at - began, at)
       state.connected(slot, exit.value, at)
-      exit.value.onLost(() => {
-        lost(slot)
+      exit.value.onLost((error) => {
+        lost(slot, isNetworkFault(error))
+        perform()
+      })
+      exit.value.onRetire?.(() => {
+        state.retire(slot, now())
         perform()
       })
       return false
@@ -561,15 +679,12 @@ export const make = Effect.fnUntraced(function*(
       connectError = error
     }
     if (permanent) refusal = error
-    state.connectFailed(slot, now(), permanent)
+    const full = error !== undefined && adapter.ruleOf(error)?.about.startsWith("too many connections") === true
+    state.connectFailed(slot, now(), permanent ? "Permanent" : full ? "Full" : "Unreachable")
     return permanent
   }
 
-  const lost = (slot: State.Slot<Connection>): void => {
-    if (slot.phase === "Closing" || slot.phase === "Gone") return
-    closed.Lost++
-    state.lost(slot, now())
-  }
+  const lost = (slot: State.Slot<Connection>, fault: boolean): void => state.lost(slot, now(), fault)
 
   // -------------------------------------------------------------------------------------------------------------------
   // The budget that several pools have together
@@ -580,7 +695,7 @@ export const make = Effect.fnUntraced(function*(
     isStarving: () => state.waiting > 0 && !state.closing,
     idle: () => state.counts.idle,
     giveUpIdle: () => {
-      const had = state.giveUpIdle()
+      const had = state.giveUpIdle(now())
       if (had) perform()
       return had
     },
@@ -660,20 +775,27 @@ export const make = Effect.fnUntraced(function*(
   // Telling what is wrong
   // -------------------------------------------------------------------------------------------------------------------
 
+  const holderOf = (borrower: Borrower, at: number): PoolError.Holder => {
+    const { fiber } = borrower
+    const span = Context.getOrUndefined(fiber.context, Tracer.ParentSpan)
+    const location = resolved.captureLocation ? locationOf(borrower) : undefined
+    return {
+      fiberId: fiber.id,
+      span: span?._tag === "Span" ? span.name : undefined,
+      heldMillis: at - borrower.heldAt,
+      connectionId: borrower.slot!.connection!.id,
+      ...(location === undefined ? undefined : { location }),
+      ...(borrower.leaked ? { isLeakSuspected: true } : undefined)
+    }
+  }
+
   /** Who has a connection; of those that share one, who is first in line, or all. */
   const holders = (all: boolean): ReadonlyArray<PoolError.Holder> => {
     const at = now()
     const result: Array<PoolError.Holder> = []
     for (const slot of state.slots) {
       for (let lease = slot.lease; lease !== undefined; lease = all ? lease.next : undefined) {
-        const { fiber } = lease as Borrower
-        const span = Context.getOrUndefined(fiber.context, Tracer.ParentSpan)
-        result.push({
-          fiberId: fiber.id,
-          span: span?._tag === "Span" ? span.name : undefined,
-          heldMillis: at - lease.heldAt,
-          connectionId: slot.connection!.id
-        })
+        result.push(holderOf(lease as Borrower, at))
       }
     }
     return result.sort((a, b) => b.heldMillis - a.heldMillis)
@@ -681,6 +803,7 @@ export const make = Effect.fnUntraced(function*(
 
   const failure = (borrower: Borrower, reason: State.FailReason): SqlError => {
     if (reason === "ConnectFailed") return refusal!
+    if (reason === "Suspended") return PoolError.toSqlError(new PoolError.Suspended({ database: adapter.name }))
     if (reason === "PoolClosed") return PoolError.toSqlError(new PoolError.PoolClosed({ database: adapter.name }))
     return reason === "QueueFull"
       ? situated(PoolError.QueueFull)
@@ -689,7 +812,7 @@ export const make = Effect.fnUntraced(function*(
 
   const situation = (): PoolError.Situation => ({
     database: adapter.name,
-    max: resolved.state.max,
+    max: state.limit,
     ...state.counts,
     holders: performing ? holding ??= holders(false) : holders(false),
     connectError
@@ -740,7 +863,7 @@ export const make = Effect.fnUntraced(function*(
       if (waiting.state === "Waiting") { for (const lease of leases) blocked.add(lease) }
       else nested.delete(waiting)
     }
-    if (state.slots.size < resolved.state.max) return false
+    if (state.slots.size < state.options.max) return false
     for (const { lease, phase } of state.slots) {
       if (phase !== "Leased" || !blocked.has(lease!)) return false
     }
@@ -762,7 +885,8 @@ export const make = Effect.fnUntraced(function*(
       const slot = borrower.slot!
       const connection = slot.connection!
       const ready = connection.isReady
-      if (!ready && connection.isClosed) lost(slot)
+      // Whoever destroys a connection knows why; it says nothing about those beside it.
+      if (!ready && connection.isClosed) lost(slot, false)
       state.end(borrower, at, ready, answered)
     } else {
       const waiting = borrower.state === "Waiting"
@@ -802,9 +926,12 @@ export const make = Effect.fnUntraced(function*(
       })
     })
 
-  const use: Pool["use"] = (f) =>
-    Effect.withFiber((fiber) => {
+  const use: Pool["use"] = (f) => {
+    const caller: Borrower["caller"] = resolved.captureLocation ? {} : undefined
+    if (caller !== undefined) Error.captureStackTrace(caller, use)
+    return Effect.withFiber((fiber) => {
       const borrower = new Borrower(fiber, false)
+      borrower.caller = caller
       return Effect.onExitPrimitive(
         lend(borrower, (connection) => f(new LentConnection(connection, borrower, adapter.name, operations))),
         () => {
@@ -813,6 +940,7 @@ export const make = Effect.fnUntraced(function*(
         }
       )
     })
+  }
 
   const reserve: Pool["reserve"] = Effect.withFiber((fiber) => {
     const scope = Context.get(fiber.context as Context.Context<Scope.Scope>, Scope.Scope)
@@ -837,6 +965,7 @@ export const make = Effect.fnUntraced(function*(
 
   const cutOff = Effect.suspend(() => {
     const cut = holders(true)
+    telemetry.report({ _tag: "CutOff", count: cut.length })
     const slots = Array.from(state.slots).filter((slot) => slot.connection !== undefined)
     return Effect.forEach(
       slots,
@@ -844,7 +973,7 @@ export const make = Effect.fnUntraced(function*(
         Effect.andThen(
           slot.phase === "Closing" ? Effect.void : slot.connection!.cancel,
           Effect.sync(() => {
-            slot.connection!.destroy("cut off at the shutdown of the pool")
+            slot.connection!.destroy(`cut off at the ${state.closing ? "shutdown" : "draining"} of the pool`)
             state.closed(slot, now())
           })
         ),
@@ -855,24 +984,51 @@ export const make = Effect.fnUntraced(function*(
     )
   })
 
-  const shuttingDown = Effect.gen(function*() {
-    state.shutdown()
-    perform()
-    for (const fiber of opening.values()) fiber.interruptUnsafe()
-    for (const slot of Array.from(asked.keys())) state.closed(slot, now())
-    perform()
-    const cut = yield* Deferred.await(drained).pipe(
-      Effect.as<ReadonlyArray<PoolError.Holder>>([]),
-      Effect.timeoutOrElse({
-        duration: Duration.millis(
-          Math.min(Duration.toMillis(resolved.shutdownTimeout), group?.shutdownMillis ?? Infinity)
-        ),
-        orElse: () => cutOff
-      })
+  /** Waits until the last connection is gone, and cuts off whoever stands in the way of that for too long. */
+  const draining = (begin: () => void, timeout: Duration.Duration): Effect.Effect<ShutdownReport> =>
+    Effect.suspend(() => {
+      const gone = drained
+      begin()
+      perform()
+      for (const fiber of opening.values()) fiber.interruptUnsafe()
+      for (const slot of Array.from(asked.keys())) state.closed(slot, now())
+      perform()
+      return Effect.map(
+        Effect.timeoutOrElse(Effect.as(Deferred.await(gone), noHolders), { duration: timeout, orElse: () => cutOff }),
+        (cut) => ({ database: adapter.name, cut })
+      )
+    })
+
+  const shuttingDown = Effect.tap(
+    draining(
+      () => state.shutdown(now()),
+      Duration.min(resolved.shutdownTimeout, Duration.millis(group?.shutdownMillis ?? Infinity))
+    ),
+    () => Effect.sync(disarm)
+  )
+
+  const drain: Pool["drain"] = (options) =>
+    Effect.suspend(() =>
+      // In a fiber of its own, as the shutdown.
+      Fiber.join(runFork(draining(
+        () => state.drain(options?.mode ?? "hold", now()),
+        options?.timeout === undefined ? resolved.shutdownTimeout : Duration.fromInputUnsafe(options.timeout)
+      )))
     )
-    disarm()
-    return { database: adapter.name, cut }
+
+  const resize: Pool["resize"] = Effect.fnUntraced(function*(options) {
+    const { min = Math.min(state.options.min, options.max ?? Infinity), max = state.options.max } = options
+    const size = yield* resolveSize(min, max, adapter.maxConnections)
+    state.resize(size.min, size.max, now())
+    perform()
   })
+
+  /** Performs what a person asked for. */
+  const command = (f: () => void): Effect.Effect<void> =>
+    Effect.sync(() => {
+      f()
+      perform()
+    })
 
   let shutdownFiber: Fiber.Fiber<ShutdownReport> | undefined
 
@@ -926,7 +1082,12 @@ export const make = Effect.fnUntraced(function*(
     stats: Effect.sync(stats),
     health: Effect.sync(() => Health.decide(stats())),
     events: telemetry.events,
-    shutdown
+    shutdown,
+    clear: (options) => command(() => state.clear(options?.mode ?? "graceful", now())),
+    suspend: (options) => command(() => state.suspend(options?.mode ?? "hold")),
+    resume: command(() => state.resume(now())),
+    drain,
+    resize
   }
 })
 
@@ -947,6 +1108,7 @@ interface Resolved {
   readonly state: State.Options
   readonly startup: "verify" | "lazy"
   readonly shutdownTimeout: Duration.Duration
+  readonly captureLocation: boolean
 }
 
 const counts = {
@@ -967,6 +1129,9 @@ const durations = {
   shareWait: Duration.millis(1),
   backoffBase: Duration.millis(250),
   backoffCap: Duration.seconds(5),
+  overloadRecovery: Duration.seconds(10),
+  leakThreshold: Duration.infinity,
+  reclaimAfter: Duration.infinity,
   shutdownTimeout: Duration.seconds(10)
 } as const
 
@@ -974,11 +1139,30 @@ const optionNames: ReadonlySet<string> = new Set([
   ...Object.keys(counts),
   ...Object.keys(durations),
   "lifetimeJitter",
-  "startup"
+  "startup",
+  "captureLocation"
 ])
 
 const invalid = (option: string, problem: string): InvalidOptions =>
   new InvalidOptions({ module: "Pool", option, problem })
+
+const resolveCount = (name: keyof typeof counts, value: number): Effect.Effect<number, InvalidOptions> => {
+  const { least } = counts[name]
+  return value >= least && (Number.isInteger(value) || (value === Infinity && name === "maxWaiting"))
+    ? Effect.succeed(value)
+    : Effect.fail(invalid(name, `must be a whole number of at least ${least}, it is ${value}`))
+}
+
+const resolveSize = Effect.fnUntraced(function*(
+  min: number,
+  max: number,
+  maxConnections: number | undefined
+): Effect.fn.Return<{ readonly min: number; readonly max: number }, InvalidOptions> {
+  yield* resolveCount("min", min)
+  yield* resolveCount("max", max)
+  if (min > max) return yield* invalid("min", `is ${min} and so above \`max\`, which is ${max}`)
+  return { min: Math.min(min, maxConnections ?? Infinity), max: Math.min(max, maxConnections ?? Infinity) }
+})
 
 const resolve = Effect.fnUntraced(function*(
   options: Options,
@@ -991,20 +1175,9 @@ const resolve = Effect.fnUntraced(function*(
   }
   const number = {} as Record<keyof typeof counts, number>
   for (const name of Object.keys(counts) as Array<keyof typeof counts>) {
-    const { fallback, least } = counts[name]
-    const value = options[name] ?? fallback
-    if (!(value >= least) || !(Number.isInteger(value) || (value === Infinity && name === "maxWaiting"))) {
-      return yield* invalid(name, `must be a whole number of at least ${least}, it is ${value}`)
-    }
-    number[name] = value
+    number[name] = yield* resolveCount(name, options[name] ?? counts[name].fallback)
   }
-  if (number.min > number.max) {
-    return yield* invalid("min", `is ${number.min} and so above \`max\`, which is ${number.max}`)
-  }
-  if (maxConnections !== undefined) {
-    number.max = Math.min(number.max, maxConnections)
-    number.min = Math.min(number.min, maxConnections)
-  }
+  Object.assign(number, yield* resolveSize(number.min, number.max, maxConnections))
   const millis = {} as Record<keyof typeof durations, number>
   for (const name of Object.keys(durations) as Array<keyof typeof durations>) {
     const input = options[name] ?? durations[name]
@@ -1016,7 +1189,17 @@ const resolve = Effect.fnUntraced(function*(
     millis[name] = Duration.toMillis(value.value)
     if (!(millis[name] >= 0)) return yield* invalid(name, "must not be negative")
   }
-  for (const name of ["acquireTimeout", "lifetime", "keepAlive", "slowStatement"] as const) {
+  for (
+    const name of [
+      "acquireTimeout",
+      "lifetime",
+      "keepAlive",
+      "slowStatement",
+      "overloadRecovery",
+      "leakThreshold",
+      "reclaimAfter"
+    ] as const
+  ) {
     if (millis[name] === 0) return yield* invalid(name, "must be longer than zero")
   }
   if (millis.backoffBase > millis.backoffCap) {
@@ -1037,6 +1220,7 @@ const resolve = Effect.fnUntraced(function*(
   return {
     state: { ...number, ...times, lifetimeJitter, slowConnect: 1000 },
     startup,
-    shutdownTimeout: Duration.millis(shutdownTimeout)
+    shutdownTimeout: Duration.millis(shutdownTimeout),
+    captureLocation: options.captureLocation === true
   }
 })

@@ -28,6 +28,10 @@ export interface Holder {
   readonly heldMillis: number
   /** What the server calls the session. */
   readonly connectionId: string
+  /** Where in the code it asked for the connection, if the pool's option `captureLocation` is on. */
+  readonly location?: string | undefined
+  /** Whether it has had the connection for longer than the pool's option `leakThreshold`. */
+  readonly isLeakSuspected?: boolean | undefined
 }
 
 /**
@@ -39,7 +43,7 @@ export interface Holder {
 export interface Situation {
   /** The database. */
   readonly database: string
-  /** The most connections that the pool may open. */
+  /** The most connections that the pool may open, less than its option `max` while the server has no room for more. */
   readonly max: number
   /** All connections, also those being opened and closed. */
   readonly total: number
@@ -89,6 +93,18 @@ export class QueueFull extends Data.TaggedClass("QueueFull")<Situation> {
 }
 
 /**
+ * The pool is suspended, and those who want a connection meanwhile are rejected.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class Suspended extends Data.TaggedClass("Suspended")<{ readonly database: string }> {
+  get message(): string {
+    return `The pool of ${this.database} is suspended and rejects whoever wants a connection, until it is resumed`
+  }
+}
+
+/**
  * The pool is shut down, or about to be.
  *
  * @category models
@@ -132,7 +148,7 @@ export class NestedAcquire extends Data.TaggedClass("NestedAcquire")<Situation> 
  * @category models
  * @since 0.1.0
  */
-export type PoolErrorReason = AcquireTimeout | QueueFull | PoolClosed | LeaseEnded | NestedAcquire
+export type PoolErrorReason = AcquireTimeout | QueueFull | PoolClosed | Suspended | NestedAcquire | LeaseEnded
 
 const TypeId = "~watertight/PoolError"
 
@@ -191,9 +207,12 @@ const describe = (situation: Situation): string => {
   if (longest !== undefined) {
     parts.push(
       `the longest held for ${Math.round(longest.heldMillis)} ms by fiber #${longest.fiberId}` +
-        (longest.span === undefined ? "" : ` in "${longest.span}"`)
+        (longest.span === undefined ? "" : ` in "${longest.span}"`) +
+        (longest.location === undefined ? "" : ` at ${longest.location}`)
     )
   }
+  const leaks = situation.holders.filter((holder) => holder.isLeakSuspected === true).length
+  if (leaks > 0) parts.push(`${leaks} held for so long that a leak is suspected`)
   if (situation.connectError !== undefined) {
     parts.push(`the last attempt to connect failed: ${situation.connectError.message}`)
   }

@@ -37,8 +37,13 @@
  *    quick, or on which nothing has been answered for `slowStatement` beyond the fastest answer. They may do so past
  *    those who wait for a whole connection, because they take nothing away from them, but not past each other.
  *
+ * 7. When a connection dies of the network, those beside it are suspected: each is pinged before it is lent again, and
+ *    idle ones are so in the background, a few at a time. A server that refuses one more connection lowers what the pool
+ *    takes for its maximum for a while, and nobody fails for it.
+ *
  * @since 0.1.0
  */
+import type { ConnectFailure, PoolEvent, Suspicion } from "./PoolEvent.ts"
 import { RoundTrip } from "./RoundTrip.ts"
 
 /**
@@ -69,6 +74,12 @@ export interface Options {
   readonly shareWait: number
   /** How long an attempt to connect, or a ping, may take until nobody counts on it any more. */
   readonly slowConnect: number
+  /** How long after the server refused one more connection the pool tries one more. */
+  readonly overloadRecovery: number
+  /** How long somebody may have a connection until it is reported. */
+  readonly leakThreshold: number
+  /** How long somebody may have a connection until it is taken away. */
+  readonly reclaimAfter: number
 }
 
 /**
@@ -83,6 +94,10 @@ export type CloseReason =
   | "PingFailed"
   | "ResetFailed"
   | "Lost"
+  | "Cleared"
+  | "Retired"
+  | "Resized"
+  | "Reclaimed"
   /** Another pool of the same budget needed it more. */
   | "Budget"
   | "Shutdown"
@@ -93,7 +108,12 @@ export type CloseReason =
  * @category models
  * @since 0.1.0
  */
-export type FailReason = "AcquireTimeout" | "QueueFull" | "PoolClosed" | "ConnectFailed"
+export type FailReason =
+  | "AcquireTimeout"
+  | "QueueFull"
+  | "PoolClosed"
+  | "ConnectFailed"
+  | "Suspended"
 
 /**
  * What is to be done.
@@ -108,15 +128,19 @@ export type Action<C> =
   | { readonly _tag: "Fail"; readonly lease: Lease<C>; readonly reason: FailReason }
   /** Open a connection, then call `connected` or `connectFailed`. */
   | { readonly _tag: "Connect"; readonly slot: Slot<C> }
-  /** Ask the server for a sign of life, then call `validated`. */
+  /** Ask the server for a sign of life, or whether its role has changed if that is suspected; then call `validated`. */
   | { readonly _tag: "Ping"; readonly slot: Slot<C> }
   /** Clean up after a borrower, then call `wasReset`. */
   | { readonly _tag: "Reset"; readonly slot: Slot<C> }
-  /** Close the connection, then call `closed`. */
-  | { readonly _tag: "Close"; readonly slot: Slot<C>; readonly reason: CloseReason }
+  /** Close the connection, then call `closed`. `abrupt` if whoever has it is cut off. */
+  | { readonly _tag: "Close"; readonly slot: Slot<C>; readonly reason: CloseReason; readonly abrupt: boolean }
+  /** Interrupt the holder of the lease: its connection is taken away. */
+  | { readonly _tag: "Reclaim"; readonly lease: Lease<C> }
+  /** Tell that this has happened, and to whom. */
+  | { readonly _tag: "Report"; readonly event: PoolEvent; readonly lease: Lease<C> | undefined }
   /** Call `tick` at this time. A later `Wake` with an earlier time replaces it. */
   | { readonly _tag: "Wake"; readonly at: number }
-  /** The pool is closed and its last connection is gone. */
+  /** The pool is closed, or was to be drained, and its last connection is gone. */
   | { readonly _tag: "Drained" }
 
 /**
@@ -157,6 +181,12 @@ export class Slot<C> {
   headSince = 0
   /** Whether it is being emptied for somebody who waits for a whole connection. */
   reserved = false
+  /** Why it is closed instead of being lent again. */
+  retired: CloseReason | undefined = undefined
+  /** Why the server is asked before it is lent again. */
+  suspicion: Suspicion | undefined = undefined
+  /** The suspicion that the ping which is under way clears up. */
+  asked: Suspicion | undefined = undefined
 
   constructor(id: number, createdAt: number) {
     this.id = id
@@ -219,6 +249,8 @@ export class Lease<C> {
   /** When it got its connection. */
   heldAt = 0
   deadline = Infinity
+  /** Whether it was reported that it is held for too long. */
+  leaked = false
   /** Its neighbours in the queue, and later in the line on the connection that it shares. */
   previous: Lease<C> | undefined = undefined
   next: Lease<C> | undefined = undefined
@@ -256,11 +288,16 @@ const together = 0.1
  * @since 0.1.0
  */
 export class PoolState<C> {
-  readonly options: Options
+  /** `resize` replaces them. */
+  options: Options
   /** What is to be done, in this order. Whoever called an event takes them out. */
   readonly actions: Array<Action<C>> = []
   readonly slots = new Set<Slot<C>>()
   closing = false
+  /** What becomes of those who want a connection while nobody gets one. */
+  suspended: "hold" | "reject" | undefined = undefined
+  /** What the server has room for, as far as it has refused more. */
+  ceiling = Infinity
   /** How many of the connections that come back are to be closed, for somebody outside. */
   surrender = 0
 
@@ -292,6 +329,13 @@ export class PoolState<C> {
   private retryAt = -Infinity
   /** How many connections may be opened at a time just now. */
   private window: number
+  /** When it may be tried whether the server has room for one more. */
+  private raiseAt = Infinity
+  /** Whether some connection may be under suspicion. */
+  private suspecting = false
+  private draining = false
+  /** After what time something must be done about a lease. */
+  private readonly watchAfter: number
 
   constructor(options: Options, random: () => number) {
     this.options = options
@@ -299,6 +343,7 @@ export class PoolState<C> {
     this.window = options.maxConnecting
     // Until it is known better, one that is ahead is one too many.
     this.pace = options.shareWait
+    this.watchAfter = Math.min(options.leakThreshold, options.reclaimAfter)
   }
 
   get counts(): Counts {
@@ -313,6 +358,11 @@ export class PoolState<C> {
 
   get waiting(): number {
     return this.whole.size + this.sharing.size
+  }
+
+  /** The most connections just now. */
+  get limit(): number {
+    return Math.min(this.options.max, this.ceiling)
   }
 
   /**
@@ -338,8 +388,12 @@ export class PoolState<C> {
       this.fail(lease, "PoolClosed")
       return false
     }
+    if (this.suspended === "reject") {
+      this.fail(lease, "Suspended")
+      return false
+    }
     // Statements may pass those who wait for a whole connection, on one that is not reserved for these.
-    if (this.sharing.size === 0 && (lease.shared || this.whole.size === 0)) {
+    if (this.sharing.size === 0 && this.suspended === undefined && (lease.shared || this.whole.size === 0)) {
       const slot = this.pick(lease, now)
       if (slot !== undefined) {
         this.lend(slot, lease, now)
@@ -348,7 +402,7 @@ export class PoolState<C> {
       }
     }
     // Whoever waits for a connection that the pool may still open stands in nobody's way.
-    if (this.waiting >= this.options.maxWaiting + this.options.max - this.used) {
+    if (this.waiting >= this.options.maxWaiting + Math.max(0, this.limit - this.used)) {
       this.fail(lease, "QueueFull")
       return false
     }
@@ -378,6 +432,9 @@ export class PoolState<C> {
     }
     if (state !== "Held") return
     const slot = lease.slot!
+    if (lease.leaked) {
+      this.report({ _tag: "LeakReturned", connection: slot.id, millis: now - lease.heldAt }, lease)
+    }
     if (slot.phase === "Leased") {
       slot.lease = undefined
     } else if (slot.phase === "Shared") {
@@ -416,6 +473,7 @@ export class PoolState<C> {
     slot.connection = connection
     this.outageSince = undefined
     this.retryAt = -Infinity
+    this.report({ _tag: "Created", connection: slot.id, millis: now - slot.createdAt })
     this.window = Math.min(this.options.maxConnecting, this.window * 2)
     slot.aliveAt = now
     // Connecting takes several round trips, so the first answer replaces this.
@@ -424,16 +482,22 @@ export class PoolState<C> {
     this.free(slot, now)
     if (this.closing) return
     // The next one may be opened now, also if nobody waits.
-    this.supply(now)
+    if (this.suspended === undefined) this.supply(now)
     // Those that `min` has kept so far may now be one too many.
     if (this.open === this.options.min + 1) this.rearm()
   }
 
-  /** A connection could not be opened. `permanent` if that will stay so until a person changes something. */
-  connectFailed(slot: Slot<C>, now: number, permanent: boolean): void {
+  /** A connection could not be opened. */
+  connectFailed(slot: Slot<C>, now: number, reason: ConnectFailure): void {
     if (slot.phase !== "Connecting") return
     this.remove(slot)
+    this.report({ _tag: "ConnectFailed", connection: slot.id, millis: now - slot.createdAt, reason })
     if (this.closing) return this.drained()
+    if (reason === "Full") {
+      this.lower(now)
+      // The server is there, and the connections that it has accepted serve everybody.
+      if (this.open > 0) return this.settle(now)
+    }
     this.window = 1
     // Nobody has tried for a while: what happened before says nothing of how long the server has been away.
     if (this.outageSince === undefined || this.retryAt + this.options.backoffCap < slot.createdAt) {
@@ -445,7 +509,8 @@ export class PoolState<C> {
       const ceiling = Math.min(backoffCap, Math.max(backoffBase, (now - this.outageSince) / 10))
       this.retryAt = now + ceiling * this.random()
     }
-    if (permanent && this.open === 0) this.refuseAll("ConnectFailed")
+    // One that began before the pool was cleared was refused with what counted then, for example an old password.
+    if (reason === "Permanent" && this.open === 0 && slot.retired === undefined) this.refuseAll("ConnectFailed")
     this.settle(now)
   }
 
@@ -455,11 +520,14 @@ export class PoolState<C> {
     remove(this.pinging, slot)
     if (alive) {
       slot.aliveAt = now
+      // An answer says nothing of a role that came into doubt while it was on its way.
+      if (slot.suspicion === slot.asked || slot.suspicion === "NetworkFault") slot.suspicion = undefined
       // A ping proves that the connection lives, not that anybody needs it: unless somebody does, it stays idle since
       // it was.
       this.free(slot, now, this.waiting === 0 ? slot.idleSince : now)
     } else {
-      this.close(slot, "PingFailed")
+      this.close(slot, slot.asked === "RoleChange" ? "Retired" : "PingFailed", now)
+      if (slot.asked !== "RoleChange") this.suspect("NetworkFault", slot.since)
       this.settle(now)
     }
   }
@@ -471,23 +539,51 @@ export class PoolState<C> {
       slot.aliveAt = now
       this.free(slot, now)
     } else {
-      this.close(slot, "ResetFailed")
+      this.close(slot, "ResetFailed", now)
       this.settle(now)
     }
   }
 
-  /** A connection ended by itself, in whatever phase it was. Its borrowers still hold their leases and end them. */
-  lost(slot: Slot<C>, now: number): void {
-    if (slot.phase === "Closing" || slot.phase === "Connecting") return
-    this.closed(slot, now)
+  /**
+   * A connection ended by itself, in whatever phase it was. Its borrowers still hold their leases and end them. `fault`
+   * if it was the network, so that those beside it may be dead too.
+   */
+  lost(slot: Slot<C>, now: number, fault: boolean): void {
+    if (slot.phase === "Closing" || slot.phase === "Connecting" || slot.phase === "Gone") return
+    // Whoever has answered since it was asked is alive.
+    const since = slot.phase === "Validating" ? slot.since : now
+    this.ended(slot, now, "Lost")
+    if (this.closing) return this.drained()
+    if (fault) this.suspect("NetworkFault", since)
+    this.settle(now)
   }
 
   /** A connection that was to be closed is gone. */
   closed(slot: Slot<C>, now: number): void {
     if (slot.phase === "Gone") return
-    this.remove(slot)
+    if (slot.phase === "Closing") this.remove(slot)
+    else this.ended(slot, now, "Shutdown")
     if (this.closing) this.drained()
     else this.settle(now)
+  }
+
+  /** The server of a connection has changed its role: it accepts no writes any more, and perhaps no other does. */
+  retire(slot: Slot<C>, now: number): void {
+    if (this.closing || slot.retired === "Retired") return
+    switch (slot.phase) {
+      case "Connecting":
+      case "Closing":
+      case "Gone":
+        return
+      case "Idle":
+        remove(this.idle, slot)
+        this.close(slot, "Retired", now)
+        break
+      default:
+        slot.retired = "Retired"
+    }
+    this.suspect("RoleChange", Infinity)
+    this.settle(now)
   }
 
   /** The time that the last `Wake` named has come. */
@@ -501,34 +597,108 @@ export class PoolState<C> {
     for (const slot of this.idle.slice()) {
       if (slot.expiresAt <= now) {
         remove(this.idle, slot)
-        this.close(slot, "Lifetime")
+        this.close(slot, "Lifetime", now)
       } else if (slot.idleSince + idleTimeout <= now && this.open > min) {
         remove(this.idle, slot)
-        this.close(slot, "IdleTimeout")
+        this.close(slot, "IdleTimeout", now)
       } else if (slot.aliveAt + keepAlive <= now) {
         remove(this.idle, slot)
         this.validate(slot, now)
       }
+    }
+    if (this.raiseAt <= now) this.raise(now)
+    if (this.watchAfter !== Infinity) this.watch(now)
+    this.settle(now)
+    this.rearm()
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // What people ask for
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /**
+   * Replaces all connections. Idle ones are closed now; lent ones when they come back, or now too if the mode says so.
+   * What is being opened was asked for with what counted before, so it is closed when it is there.
+   */
+  clear(mode: "graceful" | "immediate", now: number): void {
+    if (this.closing) return
+    this.report({ _tag: "Cleared", count: this.slots.size - this.inPhase("Closing"), mode })
+    for (const slot of Array.from(this.slots)) {
+      if (slot.phase === "Closing") continue
+      if (slot.phase === "Idle") {
+        remove(this.idle, slot)
+        this.close(slot, "Cleared", now)
+      } else if (mode === "graceful" || slot.phase === "Connecting") {
+        slot.retired = "Cleared"
+      } else {
+        this.cut(slot, "Cleared", now)
+      }
+    }
+    // What was refused before says nothing of what comes now.
+    this.outageSince = undefined
+    this.retryAt = -Infinity
+    this.settle(now)
+  }
+
+  /** Nobody gets a connection any more until `resume`. Those who wait go on waiting, or fail. */
+  suspend(mode: "hold" | "reject"): void {
+    if (this.closing || this.suspended === mode) return
+    this.suspended = mode
+    this.report({ _tag: "Suspended", mode })
+    if (mode === "reject") this.refuseAll("Suspended")
+  }
+
+  resume(now: number): void {
+    if (this.closing || this.suspended === undefined) return
+    this.suspended = undefined
+    this.draining = false
+    this.report({ _tag: "Resumed" })
+    this.settle(now)
+  }
+
+  /** Suspends, and says `Drained` when the last connection is gone. */
+  drain(mode: "hold" | "reject", now: number): void {
+    if (this.closing) return
+    this.suspend(mode)
+    this.draining = true
+    this.clear("graceful", now)
+    this.drained()
+  }
+
+  /** Changes how many connections there may be. Those that are too many are closed as they become free. */
+  resize(min: number, max: number, now: number): void {
+    if (this.closing) return
+    this.options = { ...this.options, min, max }
+    this.report({ _tag: "Resized", min, max })
+    while (this.idle.length > 0 && this.open > max) this.close(this.idle.shift()!, "Resized", now)
+    for (const slot of this.slots) if (slot.retired === "Resized") slot.retired = undefined
+    // Statements would otherwise follow each other on a connection for ever.
+    let excess = this.open - max
+    for (const slot of this.shared) {
+      if (excess-- <= 0) break
+      slot.retired ??= "Resized"
     }
     this.settle(now)
     this.rearm()
   }
 
   /** No more leases: whoever waits fails, idle connections are closed, lent ones when they come back. */
-  shutdown(): void {
+  shutdown(now: number): void {
     if (this.closing) return
+    this.report({ _tag: "ShutdownStarted", used: this.used, waiting: this.waiting })
     this.closing = true
+    this.draining = false
     this.refuseAll("PoolClosed")
-    for (const slot of this.idle.splice(0)) this.close(slot, "Shutdown")
+    for (const slot of this.idle.splice(0)) this.close(slot, "Shutdown", now)
     this.drained()
   }
 
   /** Closes the connection that has been idle for longest, for somebody outside. Returns whether there was one. */
-  giveUpIdle(): boolean {
+  giveUpIdle(now: number): boolean {
     if (this.closing) return false
     const slot = this.idle.shift()
     if (slot === undefined) return false
-    this.close(slot, "Budget")
+    this.close(slot, "Budget", now)
     return true
   }
 
@@ -565,8 +735,8 @@ export class PoolState<C> {
       const slot = this.idle[i]!
       if (slot.expiresAt <= now) {
         this.idle.splice(i, 1)
-        this.close(slot, "Lifetime")
-      } else if (slot.aliveAt + this.options.validateAfter >= now) {
+        this.close(slot, "Lifetime", now)
+      } else if (slot.aliveAt + this.options.validateAfter >= now && slot.suspicion === undefined) {
         return slot
       }
     }
@@ -577,6 +747,7 @@ export class PoolState<C> {
     lease.slot = slot
     lease.heldAt = now
     lease.state = "Held"
+    if (this.watchAfter !== Infinity) this.wake(now + this.watchAfter)
     if (slot.phase === "Idle") {
       remove(this.idle, slot)
       this.used++
@@ -637,7 +808,7 @@ export class PoolState<C> {
       const slot = this.shared[i]!
       if (
         slot.load < load && slot.unproven === 0 && !slot.reserved && now - slot.headSince < limit &&
-        slot.expiresAt > now
+        slot.expiresAt > now && slot.retired === undefined && slot.suspicion === undefined
       ) {
         best = slot
         load = slot.load
@@ -674,14 +845,14 @@ export class PoolState<C> {
 
   /** A connection has nobody on it: it is for the next in line, or idle, or too old. */
   private free(slot: Slot<C>, now: number, idleSince: number = now): void {
-    if (this.closing) return this.close(slot, "Shutdown")
-    if (slot.expiresAt <= now) {
-      this.close(slot, "Lifetime")
+    if (this.closing) return this.close(slot, "Shutdown", now)
+    if (slot.retired !== undefined || slot.expiresAt <= now || this.open > this.options.max) {
+      this.close(slot, slot.retired ?? (slot.expiresAt <= now ? "Lifetime" : "Resized"), now)
       return this.settle(now)
     }
     if (this.surrender > 0) {
       this.surrender--
-      this.close(slot, "Budget")
+      this.close(slot, "Budget", now)
       return this.settle(now)
     }
     slot.phase = "Idle"
@@ -691,13 +862,18 @@ export class PoolState<C> {
     if (index === this.idle.length) this.idle.push(slot)
     else this.idle.splice(index, 0, slot)
     if (this.waiting > 0) this.settle(now)
-    else this.wake(this.dueAt(slot))
+    else if (this.suspecting) this.probe(now)
+    if (slot.phase === "Idle") this.wake(this.dueAt(slot))
   }
 
   /** Serves the queues, sees to supply, and names the time of the next tick. */
   private settle(now: number): void {
     if (this.closing) return
     let lease = this.first()
+    if (this.suspended !== undefined) {
+      if (lease !== undefined) this.wake(lease.deadline)
+      return
+    }
     while (lease !== undefined) {
       let slot = this.pick(lease, now)
       if (slot === undefined) {
@@ -714,20 +890,21 @@ export class PoolState<C> {
     }
     this.reserve()
     this.supply(now)
+    if (this.suspecting) this.probe(now)
     lease = this.first()
     if (lease !== undefined) this.wake(lease.deadline)
   }
 
   /** Pings and opens connections as far as there is demand that no connection under way will meet. */
   private supply(now: number): void {
-    const { max, maxConnecting, min, shareWait, slowConnect } = this.options
+    const { maxConnecting, min, shareWait, slowConnect } = this.options
     // Statements that share say that one more connection would be used, not how many.
     const crowded = this.crowded(now)
     const demand = Math.max(this.waiting, crowded ? 1 : 0)
     const slowPings = this.hanging(this.pinging, now)
     // Idle connections while there is demand are ones that must be pinged first.
     while (this.idle.length > 0 && this.pinging.length - slowPings < demand) this.validate(this.idle.pop()!, now)
-    let room = max - this.slots.size
+    let room = this.limit - this.slots.size
     if (demand > 0 && slowPings < this.pinging.length && room + this.idle.length > 0) {
       this.wake(this.pinging[slowPings]!.since + slowConnect)
     }
@@ -774,8 +951,107 @@ export class PoolState<C> {
   private validate(slot: Slot<C>, now: number): void {
     slot.phase = "Validating"
     slot.since = now
+    slot.asked = slot.suspicion
     this.pinging.push(slot)
     this.actions.push({ _tag: "Ping", slot })
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // What evidence tells
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /** All connections that have not given a sign of life since are in doubt, also those that are lent. */
+  private suspect(reason: Suspicion, since: number): void {
+    let count = 0
+    for (const slot of this.slots) {
+      if (slot.suspicion === reason || slot.suspicion === "RoleChange") continue
+      // One that is too many may not be so any more before it comes back.
+      if (slot.retired !== undefined && slot.retired !== "Resized") continue
+      switch (slot.phase) {
+        case "Connecting":
+        case "Closing":
+          continue
+        case "Validating":
+          // The answer that it waits for will tell.
+          if (reason === "NetworkFault") continue
+          break
+        case "Idle":
+          if (slot.aliveAt >= since) continue
+          break
+      }
+      slot.suspicion = reason
+      count++
+    }
+    if (count === 0) return
+    this.suspecting = true
+    this.report({ _tag: "Suspected", count, reason })
+  }
+
+  /** Pings suspected connections that nobody wants just now, a few at a time. */
+  private probe(now: number): void {
+    for (let i = this.idle.length - 1; i >= 0 && this.pinging.length < this.options.maxConnecting; i--) {
+      const slot = this.idle[i]!
+      if (slot.suspicion === undefined) continue
+      this.idle.splice(i, 1)
+      this.validate(slot, now)
+    }
+    this.suspecting = false
+    for (const slot of this.slots) if (slot.suspicion !== undefined) this.suspecting = true
+  }
+
+  /** The server has refused one more connection than there are. */
+  private lower(now: number): void {
+    const from = this.limit
+    this.ceiling = Math.max(1, this.slots.size)
+    this.raiseAt = now + this.options.overloadRecovery
+    this.wake(this.raiseAt)
+    if (this.limit < from) this.report({ _tag: "OverloadLowered", from, to: this.limit })
+  }
+
+  /** The server has not refused for a while. */
+  private raise(now: number): void {
+    const from = this.limit
+    this.ceiling++
+    this.raiseAt = now + this.options.overloadRecovery
+    if (this.ceiling >= this.options.max) {
+      this.ceiling = Infinity
+      this.raiseAt = Infinity
+    }
+    if (this.limit > from) this.report({ _tag: "OverloadRaised", from, to: this.limit })
+  }
+
+  /** Looks for leases that are held for too long. */
+  private watch(now: number): void {
+    const { leakThreshold, reclaimAfter } = this.options
+    for (const slot of Array.from(this.slots)) {
+      if (slot.phase !== "Leased" && slot.phase !== "Shared") continue
+      for (let lease = slot.lease; lease !== undefined; lease = lease.next) {
+        const millis = now - lease.heldAt
+        const event = { connection: slot.id, millis }
+        if (millis >= leakThreshold && !lease.leaked) {
+          lease.leaked = true
+          this.report({ _tag: "LeakSuspected", ...event }, lease)
+        }
+        if (millis >= reclaimAfter) {
+          this.report({ _tag: "LeakReclaimed", ...event }, lease)
+          this.cut(slot, "Reclaimed", now)
+          this.actions.push({ _tag: "Reclaim", lease })
+          break
+        }
+      }
+    }
+  }
+
+  /** When something must be done about somebody who has a connection. */
+  private watchAt(): number {
+    let at = Infinity
+    for (const slot of this.slots) {
+      if (slot.phase !== "Leased" && slot.phase !== "Shared") continue
+      for (let lease = slot.lease; lease !== undefined; lease = lease.next) {
+        at = Math.min(at, lease.heldAt + (lease.leaked ? this.options.reclaimAfter : this.watchAfter))
+      }
+    }
+    return at
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -802,7 +1078,8 @@ export class PoolState<C> {
   private rearm(): void {
     let at = Infinity
     for (const slot of this.idle) at = Math.min(at, this.dueAt(slot))
-    this.wake(at)
+    if (this.watchAfter !== Infinity) at = Math.min(at, this.watchAt())
+    this.wake(Math.min(at, this.raiseAt))
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -810,10 +1087,33 @@ export class PoolState<C> {
   // -------------------------------------------------------------------------------------------------------------------
 
   /** Closes a connection that nobody has and that stands in no list. */
-  private close(slot: Slot<C>, reason: CloseReason): void {
+  private close(slot: Slot<C>, reason: CloseReason, now: number, abrupt = false): void {
     slot.phase = "Closing"
     this.open--
-    this.actions.push({ _tag: "Close", slot, reason })
+    this.report({ _tag: "Closed", connection: slot.id, millis: now - slot.createdAt, reason })
+    this.actions.push({ _tag: "Close", slot, reason, abrupt })
+  }
+
+  /** Closes a connection whatever is done with it. Its borrowers still hold their leases and end them. */
+  private cut(slot: Slot<C>, reason: CloseReason, now: number): void {
+    this.detach(slot)
+    this.close(slot, reason, now, true)
+  }
+
+  /** A connection is gone that was not to be closed. */
+  private ended(slot: Slot<C>, now: number, reason: CloseReason): void {
+    if (slot.phase !== "Connecting") {
+      this.report({ _tag: "Closed", connection: slot.id, millis: now - slot.createdAt, reason })
+    }
+    this.remove(slot)
+  }
+
+  /** Takes a slot out of whatever its phase put it into. */
+  private detach(slot: Slot<C>): void {
+    if (slot.phase === "Idle") remove(this.idle, slot)
+    else if (slot.phase === "Validating") remove(this.pinging, slot)
+    else if (slot.phase === "Shared") this.unshare(slot)
+    if (slot.phase === "Leased" || slot.phase === "Shared") this.used--
   }
 
   /** Takes a slot out of whatever its phase put it into, and forgets it. */
@@ -821,15 +1121,19 @@ export class PoolState<C> {
     if (slot.phase === "Connecting") remove(this.opening, slot)
     else if (slot.phase !== "Closing") {
       this.open--
-      if (slot.phase === "Idle") remove(this.idle, slot)
-      else if (slot.phase === "Validating") remove(this.pinging, slot)
-      else if (slot.phase === "Shared") this.unshare(slot)
-      if (slot.phase === "Leased" || slot.phase === "Shared") this.used--
+      this.detach(slot)
     }
     slot.phase = "Gone"
     slot.lease = undefined
     slot.last = undefined
     this.slots.delete(slot)
+    if (this.draining) this.drained()
+  }
+
+  private inPhase(phase: Phase): number {
+    let count = 0
+    for (const slot of this.slots) if (slot.phase === phase) count++
+    return count
   }
 
   /** Nobody shares the connection any more. */
@@ -842,7 +1146,13 @@ export class PoolState<C> {
   }
 
   private drained(): void {
-    if (this.slots.size === 0) this.actions.push({ _tag: "Drained" })
+    if (this.slots.size > 0) return
+    this.draining = false
+    this.actions.push({ _tag: "Drained" })
+  }
+
+  private report(event: PoolEvent, lease?: Lease<C>): void {
+    this.actions.push({ _tag: "Report", event, lease })
   }
 
   // -------------------------------------------------------------------------------------------------------------------

@@ -129,7 +129,7 @@ describe("PoolState: capacity and demand", () => {
     const slot = pool.state.begin(0)
     same(pool.whole("a"), [])
     pool.state.connected(slot, 1, 0)
-    same(pool.state.actions.filter((action) => action._tag !== "Wake"), [{ _tag: "Lease", lease: pool.lease("a") }])
+    same(pool.state.actions.filter(({ _tag }) => _tag !== "Wake" && _tag !== "Report"), [{ _tag: "Lease", lease: pool.lease("a") }])
   })
 })
 
@@ -277,12 +277,12 @@ describe("PoolState: opening connections", () => {
     pool.whole("a")
     pool.shared("b")
     pool.whole("c")
-    same(pool.connectFailed(1, { permanent: true }), [
+    same(pool.connectFailed(1, "Permanent"), [
       "Fail a ConnectFailed",
       "Fail b ConnectFailed",
       "Fail c ConnectFailed"
     ])
-    same(pool.connectFailed(2, { permanent: true }), [])
+    same(pool.connectFailed(2, "Permanent"), [])
     // The next one tries again.
     same(pool.sleep(1_000), [])
     same(pool.whole("d"), ["Connect 4"])
@@ -292,7 +292,7 @@ describe("PoolState: opening connections", () => {
     const pool = new Steps().open(1)
     pool.whole("a")
     same(pool.whole("b"), ["Connect 2"])
-    same(pool.connectFailed(2, { permanent: true }), [])
+    same(pool.connectFailed(2, "Permanent"), [])
     same(pool.end("a"), ["Lease b 1"])
   })
 
@@ -634,8 +634,8 @@ describe("PoolState: the life of a connection", () => {
     const pool = new Steps({ max: 3, validateAfter: 1_000 }).open(3)
     pool.sleep(2_000)
     same(pool.whole("a"), ["Ping 3"])
-    same(pool.validated(3, false), ["Close 3 PingFailed", "Ping 2"])
-    same(pool.validated(2, false), ["Close 2 PingFailed", "Ping 1"])
+    same(pool.validated(3, false), ["Close 3 PingFailed", "Ping 2", "Ping 1"])
+    same(pool.validated(2, false), ["Close 2 PingFailed"])
     pool.closed(3)
     same(pool.validated(1, false), ["Close 1 PingFailed", "Connect 4"])
     same(pool.connected(4), ["Lease a 4"])

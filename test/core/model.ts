@@ -2,6 +2,7 @@
  * Random events for a `PoolState`, and a reference that is too simple to be wrong: plain arrays, searched from end to
  * end. After every event everything that can be recounted is recounted.
  */
+import type { ConnectFailure, PoolEvent, Suspicion } from "../../src/core/PoolEvent.ts"
 import { Lease, type Options, type PoolState, type Slot, StatementProfile } from "../../src/core/PoolState.ts"
 import type { Seed } from "../support/seed.ts"
 
@@ -14,6 +15,8 @@ interface Client {
   readonly lease: Lease<number>
   status: "waiting" | "held" | "failed" | "ended"
   readonly askedAt: number
+  /** How often it was reported to hold its connection for too long. */
+  leaks: number
 }
 
 /** What the checker knows of a connection. */
@@ -24,6 +27,11 @@ interface Known {
   endsAt: number
   /** Statements that were abandoned since it was last empty. */
   abandoned: number
+  /** Why it must not be lent any more, or not without a ping. */
+  retired: boolean
+  suspect: Suspicion | undefined
+  /** Whether its borrowers were cut off. */
+  cut: boolean
 }
 
 /** The private parts of the state that are recounted. */
@@ -58,7 +66,10 @@ export const randomOptions = (seed: Seed): Options => {
     pipelineDepth: seed.pick([1, 2, 4, 64]),
     slowStatement: seed.pick([3, 10]),
     shareWait: seed.pick([0, 1, 5]),
-    slowConnect: seed.pick([10, 50, Infinity])
+    slowConnect: seed.pick([10, 50, Infinity]),
+    overloadRecovery: seed.pick([20, 100]),
+    leakThreshold: seed.pick([Infinity, 30]),
+    reclaimAfter: seed.pick([Infinity, Infinity, 60])
   }
 }
 
@@ -69,7 +80,7 @@ export class World {
   readonly seen: Record<string, number> = {}
 
   private readonly seed: Seed
-  private readonly options: Options
+  private options: Options
   private readonly state: PoolState<number>
   /** How often somebody comes, and how many of them want to share. */
   private readonly rush: number
@@ -83,6 +94,15 @@ export class World {
   private ticksAtOnce = 0
   private shutdown = false
   private drained = 0
+  private suspended: "hold" | "reject" | undefined = undefined
+  private draining = false
+  /** How many there were after the event before. */
+  private size = 0
+  private created = 0
+  private closed = 0
+  /** What the server has room for, and when it refused last. */
+  private ceiling = Infinity
+  private refusedAt = -Infinity
   /** How long answers took, with the time at which they came, that tell how long the way to the server is. */
   private readonly answers: Array<readonly [at: number, millis: number]> = []
   private what = "nothing"
@@ -114,20 +134,29 @@ export class World {
     if (die < 0.54 && this.clients.length > 0) return this.end(seed.pick(this.clients as [Client]))
     if (die < 0.7 && pending.length > 0) return this.settle(seed.pick(pending as [Known]), seed.chance(0.85))
     if (die < 0.705 && alive.length > 0) return this.lose(seed.pick(alive as [Known]))
+    if (die < 0.707 && alive.length > 0) return this.retire(seed.pick(alive as [Known]))
+    if (die > 0.707 && die < 0.708) return this.clear(seed.pick(["graceful", "graceful", "immediate"]))
+    if (die > 0.709 && die < 0.711) return this.resize()
+    if (die > 0.711 && die < 0.712) return this.suspend(seed.pick(["hold", "reject"]), seed.chance(0.3))
+    if (die > 0.712 && die < 0.722) return this.resume()
     this.sleep(seed.chance(0.7) ? seed.next() * 4 : seed.next() * 60)
   }
 
   acquire(shared: boolean): void {
     const profile = shared && this.seed.chance(0.9) ? this.seed.pick(this.profiles as [StatementProfile]) : undefined
     const lease = new Lease<number>(shared, profile)
-    const client: Client = { name: this.nextName++, lease, status: "waiting", askedAt: this.now }
+    const client: Client = { name: this.nextName++, lease, status: "waiting", askedAt: this.now, leaks: 0 }
     const before = this.queue()
     this.event(`acquire ${shared ? "shared" : "whole"} ${client.name}`, () => {
       this.clients.push(client)
       const fresh = this.fresh()
       if (!this.state.acquire(lease, this.now)) {
-        return this.check(fresh === undefined || this.shutdown, `${client.name} does not get ${fresh?.id}`)
+        return this.check(
+          fresh === undefined || this.shutdown || this.suspended !== undefined,
+          `${client.name} does not get ${fresh?.id}`
+        )
       }
+      this.check(this.suspended === undefined, "lent while suspended")
       this.check(
         before.every((other) => shared && !other.lease.shared),
         `a newcomer overtook ${before.length} who wait`
@@ -170,9 +199,16 @@ export class World {
             return this.state.connected(slot, slot.id, this.now)
           }
           known.status = "gone"
-          return this.state.connectFailed(slot, this.now, this.seed.chance(0.2))
+          const reason: ConnectFailure = this.seed.pick(["Unreachable", "Unreachable", "Unreachable", "Permanent", "Full"])
+          if (reason === "Full" && !this.shutdown) {
+            this.ceiling = Math.max(1, this.state.slots.size - 1)
+            this.refusedAt = this.now
+          }
+          return this.state.connectFailed(slot, this.now, reason)
         case "pinging":
           known.status = "open"
+          if (well && (known.suspect === slot.asked || known.suspect === "NetworkFault")) known.suspect = undefined
+          if (!well && slot.asked !== "RoleChange") this.doubt("NetworkFault", slot, slot.since)
           return this.state.validated(slot, this.now, well)
         case "resetting":
           known.status = "open"
@@ -186,9 +222,79 @@ export class World {
 
   lose(known: Known): void {
     this.event(`lost ${known.slot.id}`, () => {
-      if (known.status !== "closing") known.status = "gone"
-      this.state.lost(known.slot, this.now)
+      const { slot } = known
+      const fault = this.seed.chance(0.5)
+      if (known.status !== "closing") {
+        if (fault) this.doubt("NetworkFault", slot, slot.phase === "Validating" ? slot.since : this.now)
+        known.status = "gone"
+      }
+      this.state.lost(slot, this.now, fault)
     })
+  }
+
+  retire(known: Known): void {
+    this.event(`retire ${known.slot.id}`, () => {
+      if (known.status !== "closing" && known.slot.retired !== "Retired" && !this.shutdown) {
+        known.retired = true
+        this.doubt("RoleChange", known.slot, Infinity)
+      }
+      this.state.retire(known.slot, this.now)
+    })
+  }
+
+  /** All but one are in doubt, unless they have given a sign of life since. */
+  private doubt(reason: Suspicion, except: Slot<number>, since: number): void {
+    if (this.shutdown) return
+    for (const known of this.slots()) {
+      if (known.slot === except || known.retired || known.suspect === "RoleChange") continue
+      if (known.status === "connecting" || known.status === "closing" || known.status === "gone") continue
+      if (reason === "NetworkFault" && known.status === "pinging") continue
+      if (known.slot.phase === "Idle" && known.slot.aliveAt >= since) continue
+      known.suspect = reason
+    }
+  }
+
+  clear(mode: "graceful" | "immediate"): void {
+    this.event(`clear ${mode}`, () => {
+      if (!this.shutdown) for (const known of this.slots()) known.retired = true
+      this.state.clear(mode, this.now)
+    })
+  }
+
+  suspend(mode: "hold" | "reject", drain: boolean): void {
+    this.event(`${drain ? "drain" : "suspend"} ${mode}`, () => {
+      if (!drain) {
+        this.suspended = mode
+        return this.state.suspend(mode)
+      }
+      this.suspended = mode
+      this.draining = true
+      for (const known of this.slots()) known.retired = true
+      this.state.drain(mode, this.now)
+    })
+  }
+
+  resume(): void {
+    this.event("resume", () => {
+      this.suspended = undefined
+      this.draining = false
+      this.state.resume(this.now)
+    })
+  }
+
+  resize(): void {
+    const max = this.seed.int(1, 8)
+    const min = this.seed.int(0, max)
+    this.event(`resize ${min} ${max}`, () => {
+      this.options = { ...this.options, min, max }
+      this.state.resize(min, max, this.now)
+      this.checkShrunk()
+    })
+  }
+
+  private checkShrunk(): void {
+    const { idle, open } = this.state as unknown as Inside
+    this.check(idle.length === 0 || open <= this.options.max, `${open} connections, and idle ones among them`)
   }
 
   /** Time goes on. The timer may be late. */
@@ -216,7 +322,7 @@ export class World {
   close(): void {
     this.event("shutdown", () => {
       this.shutdown = true
-      this.state.shutdown()
+      this.state.shutdown(this.now)
     })
   }
 
@@ -236,12 +342,16 @@ export class World {
   /** Sees what is to be done. */
   private take(): void {
     for (const action of this.state.actions.splice(0)) {
-      this.see("reason" in action ? `${action._tag} ${action.reason}` : action._tag)
-      this.check(this.drained === 0 || action._tag === "Fail", `${action._tag} after Drained`)
+      this.see(
+        action._tag === "Report" ? action.event._tag : "reason" in action ? `${action._tag} ${action.reason}` : action._tag
+      )
+      const late = action._tag === "Fail" || (action._tag === "Report" && action.event._tag === "LeakReturned")
+      this.check(this.drained === 0 || late, `${action._tag} after Drained`)
       switch (action._tag) {
         case "Lease": {
           const client = this.clientOf(action.lease)
           this.check(!this.shutdown, "lent after shutdown")
+          this.check(this.suspended === undefined, "lent while suspended")
           this.check(client.status === "waiting", `a lease for ${client.name}, which is ${client.status}`)
           const ahead = this.queue().filter((other) => other.name < client.name)
           this.check(
@@ -267,12 +377,23 @@ export class World {
           if (action.reason === "QueueFull") {
             this.check(this.options.maxWaiting < Infinity, "full without limit")
           }
+          if (action.reason === "Suspended") this.check(this.suspended === "reject", "suspended without reason")
           break
         }
         case "Connect":
           this.check(!this.known.has(action.slot), `${action.slot.id} is opened twice`)
           this.check(!this.shutdown, "opened after shutdown")
-          this.known.set(action.slot, { slot: action.slot, status: "connecting", endsAt: Infinity, abandoned: 0 })
+          this.check(this.suspended === undefined, "opened while suspended")
+          this.check(this.state.slots.size <= this.state.limit, `one of ${this.state.slots.size} connections is opened`)
+          this.known.set(action.slot, {
+            slot: action.slot,
+            status: "connecting",
+            endsAt: Infinity,
+            abandoned: 0,
+            retired: false,
+            suspect: undefined,
+            cut: false
+          })
           break
         case "Ping":
           this.check(this.statusOf(action.slot) === "open", `ping of ${action.slot.id}`)
@@ -283,15 +404,30 @@ export class World {
           this.known.get(action.slot)!.status = "resetting"
           break
         case "Close":
-          this.check(this.statusOf(action.slot) === "open", `${action.slot.id} is closed, and is ${this.what}`)
+          this.check(
+            this.statusOf(action.slot) === "open" || action.abrupt,
+            `${action.slot.id} is closed, and is ${this.what}`
+          )
           this.known.get(action.slot)!.status = "closing"
+          this.known.get(action.slot)!.cut = action.abrupt
+          break
+        case "Reclaim": {
+          const { lease } = action
+          this.check(this.clientOf(lease).status === "held", `${this.clientOf(lease).name} has nothing to reclaim`)
+          this.check(this.now - lease.heldAt >= this.options.reclaimAfter, "reclaimed too early")
+          break
+        }
+        case "Report":
+          this.told(action.event, action.lease)
           break
         case "Wake":
           this.check(action.at < this.wakeAt, "a Wake that is no earlier than the one before")
           this.wakeAt = action.at
           break
         case "Drained":
-          this.check(this.shutdown && this.state.slots.size === 0, "drained too early")
+          this.check((this.shutdown || this.draining) && this.state.slots.size === 0, "drained too early")
+          this.draining = false
+          if (!this.shutdown) break
           this.drained++
           this.check(this.drained === 1, "drained twice")
           break
@@ -299,9 +435,37 @@ export class World {
     }
   }
 
+  /** The pool tells about itself. */
+  private told(event: PoolEvent, lease: Lease<number> | undefined): void {
+    switch (event._tag) {
+      case "Created":
+        this.created++
+        return
+      case "Closed":
+        this.closed++
+        return
+      case "LeakSuspected": {
+        const client = this.clientOf(lease!)
+        this.check(++client.leaks === 1, `${client.name} is suspected twice`)
+        this.check(client.status === "held" && event.millis >= this.options.leakThreshold, "suspected too early")
+        return
+      }
+      case "LeakReturned": {
+        const client = this.clientOf(lease!)
+        this.check(client.leaks === 1 && client.status === "ended", `${client.name} has returned nothing`)
+        return
+      }
+      case "OverloadRaised":
+        this.check(event.to === event.from + 1, `raised from ${event.from} to ${event.to}`)
+        return
+    }
+  }
+
   private lent(client: Client): void {
     const { lease } = client
     const slot = lease.slot!
+    this.check(!this.known.get(slot)!.retired, `${client.name} got ${slot.id}, which was retired`)
+    this.check(this.known.get(slot)!.suspect === undefined, `${client.name} got ${slot.id}, which is in doubt`)
     this.check(this.statusOf(slot) === "open", `${client.name} got ${slot.id}, which is ${this.statusOf(slot)}`)
     this.check(
       Math.min(slot.expiresAt, this.known.get(slot)!.endsAt) > this.now,
@@ -327,7 +491,7 @@ export class World {
   // -------------------------------------------------------------------------------------------------------------------
 
   private inspect(): void {
-    const { max, maxConnecting, min, pipelineDepth, slowConnect } = this.options
+    const { maxConnecting, min, pipelineDepth, slowConnect } = this.options
     const inside = this.state as unknown as Inside
     const slots = [...this.state.slots]
     const held = this.clients.filter((client) => client.status === "held")
@@ -343,8 +507,16 @@ export class World {
       this.check(this.answers.some(([, millis]) => fastest === millis), `no answer took ${fastest}`)
     }
 
-    // Capacity.
-    this.check(slots.length <= max, `${slots.length} connections`)
+    // Capacity. When it has shrunk, the number of connections does so as they come back.
+    const { ceiling } = this.state
+    if (ceiling > this.ceiling) {
+      this.check(this.refusedAt + this.options.overloadRecovery <= this.now, "raised too early")
+      this.check(ceiling === this.ceiling + 1 || this.ceiling + 1 >= this.options.max, `raised to ${ceiling}`)
+      this.refusedAt = this.now
+    } else this.equal(ceiling, this.ceiling, "ceiling")
+    this.ceiling = ceiling
+    this.check(slots.length <= Math.max(this.limit, this.size), `${slots.length} connections`)
+    this.size = slots.length
     this.check(inside.opening.length <= maxConnecting, `${inside.opening.length} are being opened`)
 
     // What the state says of each connection is what has happened to it.
@@ -367,11 +539,12 @@ export class World {
       const slot = client.lease.slot!
       const phase = client.lease.shared ? "Shared" : "Leased"
       this.check(
-        slot.phase === phase || slot.phase === "Gone",
+        slot.phase === phase || slot.phase === "Gone" || this.known.get(slot)!.cut,
         `${client.name} holds ${slot.id}, which is ${slot.phase}`
       )
     }
     for (const slot of slots) {
+      if (this.known.get(slot)!.cut) continue
       const holders = held.filter((client) => client.lease.slot === slot)
       const whole = holders.filter((client) => !client.lease.shared)
       this.check(whole.length === (slot.phase === "Leased" ? 1 : 0), `${whole.length} have ${slot.id} for themselves`)
@@ -407,11 +580,19 @@ export class World {
     this.equal(inside.reserved, slots.filter((slot) => slot.reserved).length, "reserved")
     this.equal(this.state.waiting, queue.length, "waiting")
     this.equal(this.state.counts.total, slots.length, "total")
+    this.equal(this.created - this.closed, open, "created and not closed")
 
     if (this.shutdown) {
       this.equal(queue.length, 0, "waiting after shutdown")
       this.equal(inPhase("Idle").length, 0, "idle after shutdown")
       this.equal(this.drained, slots.length === 0 ? 1 : 0, "drained")
+      return
+    }
+
+    if (this.suspended !== undefined) {
+      if (this.suspended === "reject") this.equal(queue.length, 0, "waiting while others are rejected")
+      for (const client of queue) this.check(this.wakeAt <= client.lease.deadline, `${client.name} is forgotten`)
+      this.check(!this.draining || slots.length > 0, "drained, and nobody was told")
       return
     }
 
@@ -435,6 +616,7 @@ export class World {
       for (const slot of inside.shared) {
         this.check(
           slot.load >= pipelineDepth || slot.unproven > 0 || slot.reserved || slot.expiresAt <= this.now ||
+            slot.retired !== undefined || slot.suspicion !== undefined ||
             this.now - slot.headSince >= this.slowLimit,
           `a statement waits, although ${slot.id} has room for it`
         )
@@ -451,7 +633,7 @@ export class World {
       (asked + this.options.shareWait > this.now || this.wakeAt <= this.now)
     const pressing = whole + (patient ? 0 : Math.ceil((queue.length - whole) / 16))
     const wanted = Math.max(pressing - pings, min - open)
-    const possible = Math.min(max - slots.length, inside.window - underWay, maxConnecting - inside.opening.length)
+    const possible = Math.min(this.limit - slots.length, inside.window - underWay, maxConnecting - inside.opening.length)
     if (Math.min(wanted - underWay, possible) > 0) {
       const excuse = Math.min(inside.retryAt > this.now ? inside.retryAt : Infinity, this.now)
       this.check(
@@ -469,7 +651,7 @@ export class World {
       if (open > min) due.push(["idleTimeout", slot.idleSince + this.options.idleTimeout])
     }
     // When one of those under way hangs, something else is tried, if it can be.
-    const room = max - slots.length
+    const room = this.limit - slots.length
     const hangs = [
       ...(queue.length > 0 && room + inside.idle.length > 0 ? inside.pinging : []),
       ...(wanted > 0 && room > 0 && maxConnecting > inside.opening.length && inside.retryAt <= this.now
@@ -477,6 +659,13 @@ export class World {
         : [])
     ]
     for (const { since } of hangs) if (since + slowConnect > this.now) due.push(["hanging", since + slowConnect])
+    for (const client of held) {
+      if (client.lease.slot!.phase !== "Leased" && client.lease.slot!.phase !== "Shared") continue
+      const { heldAt } = client.lease
+      due.push(["reclaim", heldAt + this.options.reclaimAfter])
+      if (client.leaks === 0) due.push(["leak", heldAt + this.options.leakThreshold])
+    }
+    if (this.ceiling < Infinity) due.push(["recovery", this.refusedAt + this.options.overloadRecovery])
     for (const [what, at] of due) this.check(this.wakeAt <= at, `woken at ${this.wakeAt}, ${what} is due at ${at}`)
   }
 
@@ -486,6 +675,7 @@ export class World {
 
   /** From now on all goes well: everybody who waits is served, or fails at its deadline. */
   recover(): void {
+    this.resume()
     for (let round = 0; this.queue().length > 0; round++) {
       this.check(round < 2_000, `${this.queue().length} wait for ever`)
       const before = this.queue()
@@ -514,16 +704,22 @@ export class World {
     // Nothing happens any more.
     for (const known of this.known.values()) {
       this.state.closed(known.slot, this.now)
-      this.state.lost(known.slot, this.now)
+      this.state.lost(known.slot, this.now, true)
     }
     for (const client of this.clients) this.state.end(client.lease, this.now, true)
     this.state.tick(this.now)
-    this.equal(this.state.actions.length, 0, "actions after Drained")
+    const late = this.state.actions.filter((action) => action._tag !== "Report")
+    this.equal(late.length, 0, "actions after Drained")
   }
 
   // -------------------------------------------------------------------------------------------------------------------
   // Helpers
   // -------------------------------------------------------------------------------------------------------------------
+
+  /** The most connections just now. */
+  private get limit(): number {
+    return Math.min(this.options.max, this.ceiling)
+  }
 
   /** From when on a statement counts as slow. */
   private get slowLimit(): number {
@@ -542,7 +738,8 @@ export class World {
   private fresh(): Slot<number> | undefined {
     const { idle } = this.state as unknown as Inside
     const usable = idle.filter((slot) =>
-      slot.expiresAt > this.now && slot.aliveAt + this.options.validateAfter >= this.now
+      slot.expiresAt > this.now && slot.aliveAt + this.options.validateAfter >= this.now &&
+      slot.suspicion === undefined
     )
     return usable.sort((a, b) => a.idleSince - b.idleSince).at(-1)
   }

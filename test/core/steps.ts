@@ -1,4 +1,5 @@
 /** A pool of letters and numbers, stepped by hand: leases have names, connections have numbers, time is a number. */
+import type { ConnectFailure, PoolEvent } from "../../src/core/PoolEvent.ts"
 import { type Action, Lease, type Options, PoolState, type Slot, StatementProfile } from "../../src/core/PoolState.ts"
 
 export const defaults: Options = {
@@ -17,7 +18,10 @@ export const defaults: Options = {
   pipelineDepth: 64,
   slowStatement: 10,
   shareWait: 1,
-  slowConnect: 1_000
+  slowConnect: 1_000,
+  overloadRecovery: 10_000,
+  leakThreshold: Infinity,
+  reclaimAfter: Infinity
 }
 
 /** A statement that is known to be quick. */
@@ -37,6 +41,8 @@ export class Steps {
   readonly state: PoolState<number>
   readonly leases = new Map<string, Lease<number>>()
   readonly slots = new Map<number, Slot<number>>()
+  /** What the pool has told about itself since it was looked at last. */
+  private readonly told: Array<PoolEvent> = []
 
   constructor(options: Partial<Options> = {}) {
     this.state = new PoolState({ ...defaults, ...options }, () => this.random)
@@ -74,8 +80,8 @@ export class Steps {
     return this.take()
   }
 
-  connectFailed(id: number, { permanent = false } = {}): ReadonlyArray<string> {
-    this.state.connectFailed(this.slot(id), this.now, permanent)
+  connectFailed(id: number, reason: ConnectFailure = "Unreachable"): ReadonlyArray<string> {
+    this.state.connectFailed(this.slot(id), this.now, reason)
     return this.take()
   }
 
@@ -89,8 +95,9 @@ export class Steps {
     return this.take()
   }
 
-  lost(id: number): ReadonlyArray<string> {
-    this.state.lost(this.slot(id), this.now)
+  /** A connection is lost. The server ended it, unless it was a fault of the network. */
+  lost(id: number, { fault = false } = {}): ReadonlyArray<string> {
+    this.state.lost(this.slot(id), this.now, fault)
     return this.take()
   }
 
@@ -100,8 +107,43 @@ export class Steps {
   }
 
   shutdown(): ReadonlyArray<string> {
-    this.state.shutdown()
+    this.state.shutdown(this.now)
     return this.take()
+  }
+
+  clear(mode: "graceful" | "immediate" = "graceful"): ReadonlyArray<string> {
+    this.state.clear(mode, this.now)
+    return this.take()
+  }
+
+  retire(id: number): ReadonlyArray<string> {
+    this.state.retire(this.slot(id), this.now)
+    return this.take()
+  }
+
+  suspend(mode: "hold" | "reject" = "hold"): ReadonlyArray<string> {
+    this.state.suspend(mode)
+    return this.take()
+  }
+
+  resume(): ReadonlyArray<string> {
+    this.state.resume(this.now)
+    return this.take()
+  }
+
+  drain(mode: "hold" | "reject" = "hold"): ReadonlyArray<string> {
+    this.state.drain(mode, this.now)
+    return this.take()
+  }
+
+  resize(min: number, max: number): ReadonlyArray<string> {
+    this.state.resize(min, max, this.now)
+    return this.take()
+  }
+
+  /** What the pool has told about itself since this was called last, without what every step shows anyway. */
+  events(...ignored: ReadonlyArray<PoolEvent["_tag"]>): ReadonlyArray<PoolEvent> {
+    return this.told.splice(0).filter((event) => !["Created", "Closed", ...ignored].includes(event._tag))
   }
 
   /** Time goes on, and the pool is woken when it asked for it. */
@@ -159,6 +201,7 @@ export class Steps {
     for (const action of this.state.actions.splice(0)) {
       if (action._tag === "Connect") this.slots.set(action.slot.id, action.slot)
       if (action._tag === "Wake") this.wakeAt = action.at
+      else if (action._tag === "Report") this.told.push(action.event)
       else log.push(this.show(action))
     }
     return log
@@ -171,7 +214,9 @@ export class Steps {
       case "Fail":
         return `Fail ${this.name(action.lease)} ${action.reason}`
       case "Close":
-        return `Close ${action.slot.id} ${action.reason}`
+        return `${action.abrupt ? "Cut" : "Close"} ${action.slot.id} ${action.reason}`
+      case "Reclaim":
+        return `Reclaim ${this.name(action.lease)}`
       case "Connect":
       case "Ping":
       case "Reset":
