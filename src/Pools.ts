@@ -199,7 +199,7 @@ export const make = Effect.fnUntraced(function*<K, I, E, R>(
           // Whatever it is made of is made for it alone. Otherwise a part that somebody still has would be handed out
           // again after `refresh`.
           Layer.buildWithMemoMap(options.lookup(key), Layer.makeMemoMapUnsafe(), scope).pipe(
-            Effect.updateContext<R, never>(() => Context.add(context, PoolGroup, groupOf(key))),
+            Effect.updateContext<never, R>(() => Context.add(context, PoolGroup, groupOf(key))),
             // The next one who asks tries again. Not before this attempt has ended, which nobody may be waiting for.
             Effect.tapCause(() =>
               Effect.forkDetach(Effect.andThen(Effect.yieldNow, Effect.suspend(() => map.invalidate(key))))
