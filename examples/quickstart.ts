@@ -52,7 +52,7 @@ const load = Effect.gen(function*() {
     name varchar(200) not null,
     country char(2) not null,
     population int not null check (population >= 0)
-  )`
+  ) ${sql.onDialectOrElse({ mysql: () => sql.literal("character set utf8mb4"), orElse: () => sql.literal("") })}`
   const rows = cities.map(({ cityId, country, name, population }) => ({ id: cityId, name, country, population }))
   const bar = progressBar("Loading", rows.length)
   yield* Effect.gen(function*() {
