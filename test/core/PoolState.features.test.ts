@@ -315,6 +315,12 @@ describe("PoolState: somebody who has a connection for too long", () => {
     same(pool.events(), [{ _tag: "LeakReturned", connection: 1, millis: 5_999 }])
   })
 
+  it("costs no timer unless it is asked for", () => {
+    const pool = new Steps().open(1)
+    pool.whole("a")
+    same(pool.wakeAt, Infinity)
+  })
+
   it("is reported at its own time, with one timer for all", () => {
     const pool = new Steps({ leakThreshold: 1_000 })
     pool.open(2)
