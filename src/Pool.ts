@@ -520,7 +520,7 @@ export const make = Effect.fnUntraced(function*(
 
   const limits = () => ({ min: state.options.min, max: state.options.max, effectiveMax: state.limit })
   const telemetry = new PoolTelemetry(adapter, context, now, runFork, {
-    counts: () => state.counts,
+    counts: () => counts(),
     limits,
     failed,
     closed
@@ -732,6 +732,10 @@ export const make = Effect.fnUntraced(function*(
 
   /** Tells the budget which connections are gone, and whether somebody else could have one of ours. */
   const settleAccount = (): void => {
+    // Nobody waits any more for what was asked for.
+    if (asked.size > 0 && !state.wantsMore(now())) {
+      for (const slot of Array.from(asked.keys())) state.closed(slot, now())
+    }
     if (permitted.size + asked.size > state.slots.size) {
       for (const [slot, request] of asked) {
         if (slot.phase !== "Gone") continue
@@ -746,6 +750,13 @@ export const make = Effect.fnUntraced(function*(
       state.surrender = Math.min(state.surrender, account!.owed)
     }
     if (budget!.waiting > 0) budget!.relieve()
+    if (actions.length > 0) perform()
+  }
+
+  /** Connections for which there is no room yet are none. */
+  const counts = (): State.Counts => {
+    const { connecting, total, ...rest } = state.counts
+    return { total: total - asked.size, connecting: connecting - asked.size, ...rest }
   }
 
   let timer: Fiber.Fiber<void> | undefined
@@ -813,7 +824,7 @@ export const make = Effect.fnUntraced(function*(
   const situation = (): PoolError.Situation => ({
     database: adapter.name,
     max: state.limit,
-    ...state.counts,
+    ...counts(),
     holders: performing ? holding ??= holders(false) : holders(false),
     connectError
   })
@@ -1062,7 +1073,7 @@ export const make = Effect.fnUntraced(function*(
   perform()
 
   const stats = (): Stats => ({
-    ...state.counts,
+    ...counts(),
     ...limits(),
     ...telemetry.stats(now(), state.waiting),
     acquireTimeoutMillis: resolved.state.acquireTimeout,
