@@ -624,6 +624,7 @@ export const make = Effect.fnUntraced(function*(
       case "Drained": {
         const done = drained
         drained = Deferred.makeUnsafe()
+        telemetry.report({ _tag: "Drained" })
         Deferred.doneUnsafe(done, Effect.void)
         return
       }
@@ -1065,8 +1066,6 @@ export const make = Effect.fnUntraced(function*(
       if (Exit.isFailure(exit) && (permanent || Exit.hasInterrupts(exit) || Exit.hasDies(exit))) {
         return yield* Effect.failCause(exit.cause)
       }
-      if (connectError === undefined) return
-      yield* Effect.logWarning(`${adapter.name} cannot be reached yet: ${connectError.message}`)
     }))
   }
   state.start(now())

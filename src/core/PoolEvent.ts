@@ -89,3 +89,5 @@ export type PoolEvent =
   | { readonly _tag: "ShutdownStarted"; readonly used: number; readonly waiting: number }
   /** Borrowers who had not finished when the pool was shut down or drained were cut off. */
   | { readonly _tag: "CutOff"; readonly count: number }
+  /** The last connection is gone of a pool that was shut down or drained. */
+  | { readonly _tag: "Drained" }

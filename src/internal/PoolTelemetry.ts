@@ -399,7 +399,7 @@ export class PoolTelemetry {
   connected(millis: number, now: number): void {
     this.create.record(millis, now)
     if (this.outageSince === undefined) return
-    this.log("Info", `can be reached again, after ${seconds(now - this.outageSince)}`)
+    this.log("Info", `${this.label} can be reached again, after ${seconds(now - this.outageSince)}`)
     this.outageSince = undefined
   }
 
@@ -408,7 +408,7 @@ export class PoolTelemetry {
     this.connectFailures.record(now)
     if (this.outageSince !== undefined) return
     this.outageSince = now
-    this.log("Warn", permanent ? `refuses connections: ${error.message}` : `cannot be reached: ${error.message}`)
+    this.log("Warn", `${this.label} ${permanent ? "refuses connections" : "cannot be reached"}: ${error.message}`)
   }
 
   /** What the pool itself does not know. */
@@ -429,7 +429,8 @@ export class PoolTelemetry {
         suspected: leaksSuspected,
         returned: leaksReturned,
         reclaimed: leaksReclaimed,
-        current: leaksSuspected - leaksReturned - leaksReclaimed
+        // Whoever had its connection taken away ends its lease as well.
+        current: leaksSuspected - leaksReturned
       },
       wait,
       use: this.use.durations(now),
@@ -462,25 +463,25 @@ export class PoolTelemetry {
     switch (event._tag) {
       case "LeakSuspected":
         this.tally.leaksSuspected++
-        return this.log("Warn", `has lent a connection for ${seconds(event.millis)}: is it held for too long?`, detail)
+        return this.tell("Warn", `has lent a connection for ${seconds(event.millis)}: is it held for too long?`, detail)
       case "LeakReturned":
         this.tally.leaksReturned++
-        return this.log("Info", `got a connection back that was held for ${seconds(event.millis)}`, detail)
+        return this.tell("Info", `got a connection back that was held for ${seconds(event.millis)}`, detail)
       case "LeakReclaimed":
         this.tally.leaksReclaimed++
-        return this.log("Warn", `took a connection back that was held for ${seconds(event.millis)}`, detail)
+        return this.tell("Warn", `took a connection back that was held for ${seconds(event.millis)}`, detail)
       case "OverloadLowered":
-        return this.log("Warn", `has no room for more connections: at most ${event.to} for a while`)
+        return this.tell("Warn", `has no room for more connections: at most ${event.to} for a while`)
       case "Suspended":
-        return this.log("Info", `lends no connections for now: callers ${event.mode === "hold" ? "wait" : "fail"}`)
+        return this.tell("Info", `lends no connections for now: callers ${event.mode === "hold" ? "wait" : "fail"}`)
       case "Resumed":
-        return this.log("Info", "lends connections again")
+        return this.tell("Info", "lends connections again")
       case "Cleared":
-        return this.log("Info", `has its ${event.count} connections replaced, ${event.mode}`)
+        return this.tell("Info", `has its ${event.count} connections replaced, ${event.mode}`)
       case "Suspected":
-        return this.log("Info", `has ${event.count} connections asked for a sign of life: ${event.reason}`)
+        return this.tell("Info", `has ${event.count} connections asked for a sign of life: ${event.reason}`)
       case "Resized":
-        return this.log("Info", `keeps from ${event.min} to ${event.max} connections from now on`)
+        return this.tell("Info", `keeps from ${event.min} to ${event.max} connections from now on`)
     }
   }
 
@@ -498,8 +499,11 @@ export class PoolTelemetry {
     )
   )
 
-  private log(level: "Info" | "Warn", what: string, detail?: unknown): void {
-    const message = `The pool of ${this.label} ${what}`
+  private tell(level: "Info" | "Warn", what: string, detail?: unknown): void {
+    this.log(level, `The pool of ${this.label} ${what}`, detail)
+  }
+
+  private log(level: "Info" | "Warn", message: string, detail?: unknown): void {
     const log = level === "Info" ? Effect.logInfo : Effect.logWarning
     this.runFork(detail === undefined ? log(message) : log(message, detail))
   }
