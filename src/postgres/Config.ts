@@ -20,6 +20,7 @@ import { invalid, type InvalidOption, invalidOption, nearest } from "./internal/
 import type { Endpoint, TlsOptions } from "./internal/Socket.ts"
 import type { Codecs } from "./internal/TypeStore.ts"
 import * as Url from "./internal/url.ts"
+import type { Options as NotificationOptions } from "./Notifications.ts"
 
 /**
  * How a connection is encrypted, as `sslmode` of `libpq`.
@@ -78,6 +79,8 @@ export interface PostgresOptions extends PgPoolConfig {
    * that answers at all answers these at once. Default: 5 seconds.
    */
   readonly controlTimeout?: Duration.Input | undefined
+  /** How the connection of `Notifications` is kept alive and renewed. */
+  readonly notifications?: NotificationOptions | undefined
   /**
    * How the values of some types are read and written, by the names of the types: `{ int8: Types.int8AsNumber }`. What
    * is made of such a type, as an array of it, follows.
@@ -137,6 +140,7 @@ const optionNames: ReadonlyArray<string> = [
   "transformJson",
   "types",
   "codecs",
+  "notifications",
   "multiplex",
   "multiplexConcurrency",
   "prepare",

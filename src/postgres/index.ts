@@ -12,6 +12,13 @@
 export * as Copy from "./Copy.ts"
 
 /**
+ * LISTEN and NOTIFY, over a connection that is renewed when it is lost.
+ *
+ * @since 0.1.0
+ */
+export * as Notifications from "./Notifications.ts"
+
+/**
  * The front door: layers that provide `SqlClient`, `PgClient` and `Pool` on PostgreSQL.
  *
  * @since 0.1.0

@@ -2,23 +2,28 @@
  * What every PostgreSQL layer provides beside the client.
  */
 import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { Adapter } from "../../Adapter.ts"
 import * as Bulk from "../../Bulk.ts"
 import type { Pool } from "../../Pool.ts"
+import * as Notifications from "../Notifications.ts"
 import * as Sessions from "../Sessions.ts"
 import { makeBulk } from "./bulk.ts"
 
 /** The services of the modules of PostgreSQL. */
-export type Features = Sessions.Sessions | Bulk.Bulk
+export type Features = Sessions.Sessions | Bulk.Bulk | Notifications.Notifications
 
-export const makeFeatures = (
+export const makeFeatures = Effect.fnUntraced(function*(
   adapter: Adapter,
   pool: Pool,
-  client: SqlClient.SqlClient
-): Context.Context<Features> => {
+  client: SqlClient.SqlClient,
+  notifications?: Notifications.Options
+): Effect.fn.Return<Context.Context<Features>, never, Scope.Scope> {
   const sessions = Sessions.make(adapter, pool, client)
   return Context.make(Sessions.Sessions, sessions).pipe(
-    Context.add(Bulk.Bulk, makeBulk(sessions, client))
+    Context.add(Bulk.Bulk, makeBulk(sessions, client)),
+    Context.add(Notifications.Notifications, yield* Notifications.make(sessions, client, notifications))
   )
-}
+})

@@ -1,0 +1,345 @@
+/**
+ * LISTEN and NOTIFY, over a connection that is renewed when it is lost.
+ *
+ * **Details**
+ *
+ * All listeners of a database share one connection beside the pool, which is opened for the first of them and closed
+ * after the last. When it is lost, it is opened anew with growing pauses, all channels are listened to again, and every
+ * listener gets a {@link Gap}: what was sent in between has reached nobody. Between two gaps a listener gets everything
+ * that was sent.
+ *
+ * The connection is asked for a sign of life now and then, so that one that was lost silently is found out.
+ *
+ * **Gotchas**
+ *
+ * Notifications are not a queue: what has to be done belongs in a table, and a notification only says that there is
+ * something new. After a gap, look there.
+ *
+ * **Example** (Work that is announced)
+ *
+ * ```ts
+ * import { Effect, Stream } from "effect"
+ * import { Notifications } from "watertight/postgres"
+ *
+ * declare const workOff: Effect.Effect<void>
+ *
+ * const worker = Notifications.stream("job").pipe(
+ *   // A gap may have hidden a notification, so it is one.
+ *   Stream.runForEach(() => workOff)
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Queue from "effect/Queue"
+import * as Random from "effect/Random"
+import * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
+import type { SqlClient } from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
+import * as Stream from "effect/Stream"
+import { channelError } from "./internal/Listeners.ts"
+import type { Session } from "./internal/Session.ts"
+import type { Sessions } from "./Sessions.ts"
+
+/**
+ * Somebody has notified a channel.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Notification {
+  readonly _tag: "Notification"
+  readonly channel: string
+  readonly payload: string
+  /** The process of the server that sent it. */
+  readonly processId: number
+}
+
+/**
+ * Nobody was listening for a while: what was sent in between is lost.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Gap {
+  readonly _tag: "Gap"
+  /** When the connection was found to be lost, and when everything was listened to again, in milliseconds since 1970. */
+  readonly from: number
+  readonly to: number
+  /** Why the connection was lost. */
+  readonly cause: SqlError
+}
+
+/**
+ * What a listener gets.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Event = Notification | Gap
+
+/**
+ * The options of the connection that listens.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options {
+  /** How often the connection is asked for a sign of life. Default: 15 seconds. */
+  readonly keepAlive?: Duration.Input | undefined
+  /** The longest pause between two attempts to connect. Pauses are random, up to it. Default: 5 seconds. */
+  readonly maxPause?: Duration.Input | undefined
+}
+
+/**
+ * The notifications of a database.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Notifications {
+  /**
+   * Listens to channels until the scope closes. When this effect has ended, the server knows of it.
+   *
+   * **Details**
+   *
+   * Fails when the server cannot be made to listen for a reason that does not pass by itself, as a wrong password.
+   */
+  readonly subscribe: (
+    ...channels: ReadonlyArray<string>
+  ) => Effect.Effect<Queue.Dequeue<Event>, SqlError, Scope.Scope>
+  /** Sends a notification. Inside a transaction it is sent when that commits. A payload has at most 8000 bytes. */
+  readonly notify: (channel: string, payload?: string) => Effect.Effect<void, SqlError>
+}
+
+/**
+ * The service of `Notifications`.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export const Notifications = Context.Service<Notifications>("watertight/postgres/Notifications")
+
+/**
+ * What is sent to channels, and the gaps. Listening begins with the stream and ends with it.
+ *
+ * @category streams
+ * @since 0.1.0
+ */
+export const stream = (...channels: ReadonlyArray<string>): Stream.Stream<Event, SqlError, Notifications> =>
+  Stream.unwrap(
+    Effect.flatMap(
+      Notifications,
+      (notifications) => Effect.map(notifications.subscribe(...channels), (queue) => Stream.fromQueue(queue))
+    )
+  )
+
+/**
+ * Listens to channels until the scope closes, see {@link Notifications}.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const subscribe = (
+  ...channels: ReadonlyArray<string>
+): Effect.Effect<Queue.Dequeue<Event>, SqlError, Notifications | Scope.Scope> =>
+  Effect.flatMap(Notifications, (notifications) => notifications.subscribe(...channels))
+
+/**
+ * Sends a notification. Inside a transaction it is sent when that commits.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const notify = (channel: string, payload?: string): Effect.Effect<void, SqlError, Notifications> =>
+  Effect.flatMap(Notifications, (notifications) => notifications.notify(channel, payload))
+
+/** The first pause between two attempts to connect, in milliseconds. */
+const leastPause = 50
+
+/** A channel, who listens to it, and what ends the listening on the connection of the moment. */
+interface Channel {
+  readonly queues: Set<Queue.Queue<Event>>
+  listening: Scope.Closeable | undefined
+}
+
+/**
+ * Makes the notifications of a database. The connection ends with the scope.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = Effect.fnUntraced(function*(
+  sessions: Sessions,
+  client: SqlClient,
+  options: Options = {}
+): Effect.fn.Return<Notifications, never, Scope.Scope> {
+  const outer = yield* Effect.scope
+  const channels = new Map<string, Channel>()
+  // Who comes, who leaves, and a connection that begins must not get into each other's way.
+  const semaphore = Semaphore.makeUnsafe(1)
+  const keepAlive = Duration.fromInputUnsafe(options.keepAlive ?? "15 seconds")
+  const maxPause = Duration.toMillis(Duration.fromInputUnsafe(options.maxPause ?? "5 seconds"))
+  let session: Session | undefined
+  let running: Fiber.Fiber<never, SqlError> | undefined
+  /** What waits for a connection on which everything is listened to. */
+  let ready = Deferred.makeUnsafe<void, SqlError>()
+  /** When the last connection was lost, and why, until there is another one. */
+  let lost: { readonly from: number; readonly cause: SqlError } | undefined
+  let pause = leastPause
+
+  const listen = (session: Session, name: string, channel: Channel): Effect.Effect<void, SqlError> =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const queue = yield* Effect.onError(
+        Scope.provide(session.listen(name), scope),
+        (cause) => Scope.close(scope, Exit.failCause(cause))
+      )
+      channel.listening = scope
+      yield* Effect.forkIn(
+        Effect.ignoreCause(Effect.forever(Effect.map(Queue.take(queue), ({ channel: from, payload, processId }) => {
+          for (const one of channel.queues) {
+            Queue.offerUnsafe(one, { _tag: "Notification", channel: from, payload, processId })
+          }
+        }))),
+        scope
+      )
+    })
+
+  const stopListening = (channel: Channel): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      const { listening } = channel
+      channel.listening = undefined
+      return listening === undefined ? Effect.void : Scope.close(listening, Exit.void)
+    })
+
+  /** One connection, from its beginning to its loss. */
+  const connection: Effect.Effect<never, SqlError> = Effect.scoped(Effect.gen(function*() {
+    const opened = yield* sessions.open
+    const end = Deferred.makeUnsafe<never, SqlError>()
+    opened.onLost((error) => Deferred.doneUnsafe(end, Effect.fail(error)))
+    yield* Effect.addFinalizer(() =>
+      Effect.andThen(
+        Effect.sync(() => session = undefined),
+        Effect.forEach(channels.values(), stopListening, { discard: true })
+      )
+    )
+    yield* semaphore.withPermit(Effect.gen(function*() {
+      for (const [name, channel] of channels) yield* listen(opened, name, channel)
+      session = opened
+      pause = leastPause
+      if (lost === undefined) return
+      const gap: Gap = { _tag: "Gap", ...lost, to: yield* Clock.currentTimeMillis }
+      lost = undefined
+      const queues = new Set(Array.from(channels.values(), (channel) => Array.from(channel.queues)).flat())
+      for (const queue of queues) Queue.offerUnsafe(queue, gap)
+    }))
+    yield* Deferred.succeed(ready, undefined)
+    yield* Effect.raceFirst(
+      Deferred.await(end),
+      Effect.forever(Effect.andThen(Effect.sleep(keepAlive), opened.ping))
+    )
+    return yield* Effect.never
+  }))
+
+  const run = (first: Deferred.Deferred<void, SqlError>): Effect.Effect<never, SqlError> =>
+    Effect.gen(function*() {
+      for (;;) {
+        const exit = yield* Effect.exit(connection)
+        const cause = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.findErrorOption(exit.cause)) : undefined
+        if (cause === undefined) return yield* exit
+        const hasListened = yield* Deferred.isDone(first)
+        // Nothing that passes by itself is in the way of the first one.
+        if (!hasListened && !cause.isRetryable) return yield* Effect.fail(cause)
+        // What lasts through attempts that fail is one gap.
+        if (hasListened && lost === undefined) lost = { from: yield* Clock.currentTimeMillis, cause }
+        if (yield* Deferred.isDone(ready)) ready = Deferred.makeUnsafe()
+        yield* Effect.sleep((yield* Random.next) * pause)
+        pause = Math.min(pause * 2, maxPause)
+      }
+    })
+
+  const start = Effect.suspend(() => {
+    if (running !== undefined) return Effect.void
+    const first = Deferred.makeUnsafe<void, SqlError>()
+    ready = first
+    lost = undefined
+    pause = leastPause
+    return Effect.map(
+      Effect.forkIn(
+        Effect.onExit(run(first), (exit) =>
+          Effect.sync(() => {
+            if (Exit.isFailure(exit)) Deferred.doneUnsafe(first, Effect.failCause(exit.cause))
+            if (ready === first) running = undefined
+          })),
+        outer
+      ),
+      (fiber) => {
+        running = fiber
+      }
+    )
+  })
+
+  const join = (name: string, queue: Queue.Queue<Event>): Effect.Effect<void, SqlError> =>
+    semaphore.withPermit(Effect.suspend(() => {
+      const channel = channels.get(name) ?? { queues: new Set(), listening: undefined }
+      channels.set(name, channel)
+      channel.queues.add(queue)
+      // If there is no connection, the next one begins with this channel.
+      return session === undefined || channel.listening !== undefined ? Effect.void : listen(session, name, channel)
+    }))
+
+  const leave = (name: string, queue: Queue.Queue<Event>): Effect.Effect<void> =>
+    semaphore.withPermit(Effect.suspend(() => {
+      const channel = channels.get(name)
+      if (channel?.queues.delete(queue) !== true || channel.queues.size > 0) return Effect.void
+      channels.delete(name)
+      const fiber = running
+      return Effect.andThen(
+        stopListening(channel),
+        channels.size > 0 || fiber === undefined ? Effect.void : Effect.sync(() => {
+          running = undefined
+          fiber.interruptUnsafe()
+        })
+      )
+    }))
+
+  return {
+    subscribe: (...names) =>
+      Effect.gen(function*() {
+        for (const name of names) {
+          const error = channelError(sessions.database, name, "listen")
+          if (error !== undefined) return yield* Effect.fail(error)
+        }
+        const queue = yield* Effect.acquireRelease(Queue.unbounded<Event>(), Queue.shutdown)
+        for (const name of new Set(names)) {
+          yield* Effect.addFinalizer(() => leave(name, queue))
+          // A connection that is lost meanwhile is renewed, and then has the channel.
+          yield* Effect.catchIf(
+            join(name, queue),
+            (error) => error.reason._tag === "ConnectionError",
+            () => Effect.void
+          )
+        }
+        yield* start
+        yield* Deferred.await(ready)
+        return queue
+      }),
+    notify: (channel, payload = "") => {
+      const error = channelError(sessions.database, channel, "notify")
+      return error === undefined
+        ? Effect.asVoid(client`select pg_notify(${channel}, ${payload})`)
+        : Effect.fail(error)
+    }
+  }
+})
