@@ -1,14 +1,15 @@
 /** The MariaDB connector: its callback API, its single connections, and none of its pool. */
 import * as mariadb from "mariadb/callback"
 import type { Readable } from "node:stream"
-import type {
-  ConnectOptions,
-  Driver,
-  DriverConnection,
-  Receiver,
-  Result,
-  RowSource,
-  StreamReceiver
+import {
+  type ConnectOptions,
+  type Driver,
+  type DriverConnection,
+  type Receiver,
+  type Result,
+  type RowSource,
+  type StreamReceiver,
+  unwanted
 } from "../mysql-common/Driver.ts"
 import type { Parameter } from "../mysql-common/parameters.ts"
 import { type Column, Kind, type Ok, toInteger } from "../mysql-common/results.ts"
@@ -213,7 +214,8 @@ class MariadbConnection implements DriverConnection {
         if (prepared === undefined) return receiver.onError(error, false)
         // It may have been evicted meanwhile.
         if (this.cache.get(sql) === kept) kept.prepared = prepared
-        this.run(prepared, values, asArrays, receiver)
+        if (receiver.isWanted) this.run(prepared, values, asArrays, receiver)
+        else receiver.onError(unwanted, false)
         if (kept.prepared === undefined) prepared.close()
       })
       return

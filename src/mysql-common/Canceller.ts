@@ -123,6 +123,7 @@ export class Canceller {
     const timer = setTimeout(onClose, this.limit)
     side.socket.once("close", onClose)
     side.driver.query(sql, true, {
+      isWanted: true,
       onRows: finish,
       onOk: () => finish([]),
       onMany: () => finish([]),

@@ -17,6 +17,8 @@ export const Status = {
 
 /** Takes the answer of one statement. */
 export interface Receiver {
+  /** Whether a statement that had to be prepared first is still to be run. */
+  readonly isWanted: boolean
   /** `status` is `undefined` where the driver does not tell. */
   readonly onRows: (rows: ReadonlyArray<any>, columns: ReadonlyArray<Column>, status: number | undefined) => void
   readonly onOk: (ok: Ok, status: number | undefined) => void
@@ -100,6 +102,9 @@ export interface TlsOptions {
   readonly verifyName: boolean
   readonly material: Tls.SecureContextOptions & { readonly servername?: string | undefined }
 }
+
+/** Why a statement that was prepared has not been run. */
+export const unwanted: Error = new Error("nobody waits for the statement any more")
 
 /** A driver. */
 export interface Driver {

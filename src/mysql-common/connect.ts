@@ -211,6 +211,7 @@ const run = (
 ): Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, SqlError> =>
   Effect.callback((resume) => {
     const receiver: Receiver = {
+      isWanted: true,
       onRows: (rows) => resume(Effect.succeed(rows)),
       onOk: () => resume(Effect.succeed([])),
       onMany: () => resume(Effect.succeed([])),

@@ -2,14 +2,15 @@
 import mysql2 from "mysql2"
 import type { Connection, FieldPacket, PrepareStatementInfo } from "mysql2"
 import type { Socket } from "node:net"
-import type {
-  ConnectOptions,
-  Driver,
-  DriverConnection,
-  Receiver,
-  Result,
-  RowSource,
-  StreamReceiver
+import {
+  type ConnectOptions,
+  type Driver,
+  type DriverConnection,
+  type Receiver,
+  type Result,
+  type RowSource,
+  type StreamReceiver,
+  unwanted
 } from "../mysql-common/Driver.ts"
 import type { Parameter } from "../mysql-common/parameters.ts"
 import { type Column, Kind, type Ok, toInteger } from "../mysql-common/results.ts"
@@ -159,6 +160,7 @@ class Mysql2Connection implements DriverConnection {
       // Preparing a statement does not run it.
       if (error !== null) return receiver.onError(error, false)
       this.cache.set(sql, prepared)
+      if (!receiver.isWanted) return receiver.onError(unwanted, false)
       this.run(prepared, values, receiver)
     })
   }
