@@ -523,7 +523,8 @@ export const make = Effect.fnUntraced(function*(
     counts: () => counts(),
     limits,
     failed,
-    closed
+    closed,
+    health: () => Health.decide(stats())
   })
   const { operations } = telemetry
   const group = Context.get(context, PoolGroup)
@@ -1055,6 +1056,15 @@ export const make = Effect.fnUntraced(function*(
       ))
   )
 
+  const stats = (): Stats => ({
+    ...counts(),
+    ...limits(),
+    ...telemetry.stats(now(), state.waiting),
+    acquireTimeoutMillis: resolved.state.acquireTimeout,
+    failed: { ...failed },
+    closed: { ...closed }
+  })
+
   if (resolved.startup === "verify") {
     yield* Effect.uninterruptibleMask(Effect.fnUntraced(function*(restore) {
       const began = now()
@@ -1070,15 +1080,6 @@ export const make = Effect.fnUntraced(function*(
   }
   state.start(now())
   perform()
-
-  const stats = (): Stats => ({
-    ...counts(),
-    ...limits(),
-    ...telemetry.stats(now(), state.waiting),
-    acquireTimeoutMillis: resolved.state.acquireTimeout,
-    failed: { ...failed },
-    closed: { ...closed }
-  })
 
   leaveGroup = group?.join({ stats, telemetry, shutdown })
 

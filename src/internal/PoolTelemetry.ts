@@ -17,6 +17,7 @@ import type { Adapter } from "../Adapter.ts"
 import { RecentCounter, RecentHistogram, summarize, type Summary } from "../core/Histogram.ts"
 import type { PoolEvent } from "../core/PoolEvent.ts"
 import type { CloseReason, Counts, FailReason } from "../core/PoolState.ts"
+import type { Health } from "../Health.ts"
 
 /** How far back "recent" goes, in milliseconds. */
 export const recentMillis = 60_000
@@ -284,6 +285,7 @@ export interface Source {
   readonly limits: () => { readonly min: number; readonly max: number; readonly effectiveMax: number }
   readonly failed: Readonly<Record<FailReason, number>>
   readonly closed: Readonly<Record<CloseReason, number>>
+  readonly health: () => Health
 }
 
 /** What the client of Effect calls the wait for a connection, in milliseconds. */
@@ -613,6 +615,13 @@ export class PoolTelemetry {
         "watertight.pool.reason": reason
       })
     }
+    add(
+      Metric.gauge(
+        "watertight.pool.health",
+        options("Whether the pool works: 0 healthy, 1 degraded, 2 critical.", "1", {})
+      ),
+      () => ({ value: levels[source.health()._tag] })
+    )
     counter(
       "watertight.pool.connect_failures",
       "{attempt}",
@@ -651,5 +660,7 @@ export class PoolTelemetry {
     )
   }
 }
+
+const levels: Record<Health["_tag"], number> = { Healthy: 0, Degraded: 1, Critical: 2 }
 
 const seconds = (millis: number): string => `${(millis / 1000).toFixed(millis < 10_000 ? 1 : 0)} s`
