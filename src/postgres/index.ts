@@ -5,6 +5,13 @@
  */
 
 /**
+ * Mutual exclusion among all processes that use a database.
+ *
+ * @since 0.1.0
+ */
+export * as AdvisoryLock from "./AdvisoryLock.ts"
+
+/**
  * COPY in both directions, as a sink and a stream of bytes.
  *
  * @since 0.1.0
@@ -24,6 +31,20 @@ export * as Notifications from "./Notifications.ts"
  * @since 0.1.0
  */
 export * as Postgres from "./Postgres.ts"
+
+/**
+ * Files of SQL statements that are run as they are.
+ *
+ * @since 0.1.0
+ */
+export * as Script from "./Script.ts"
+
+/**
+ * What the server says of itself: its notices, its parameters, its version.
+ *
+ * @since 0.1.0
+ */
+export * as Server from "./Server.ts"
 
 /**
  * The sessions that the other modules work on.

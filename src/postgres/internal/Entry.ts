@@ -75,6 +75,8 @@ export class Entry {
   onlyInTransaction = false
 
   written = false
+  /** The server has bound it, and may be running it. */
+  begun = false
   /** Nobody waits any more. */
   abandoned = false
   /** It has been repeated because the server had lost the statement. */

@@ -41,6 +41,8 @@ export class Prepared {
   /** Whether it is a COPY, which takes whatever follows on the wire for its data. */
   readonly copies: boolean
   private writing: boolean | undefined = undefined
+  /** The ends of its cycle when the question of the witness rides with it: of one whose columns are known, or not. */
+  asking: readonly [known: Uint8Array, confirmed: Uint8Array] | undefined = undefined
   /** The same text with other types. */
   next: Prepared | undefined = undefined
 

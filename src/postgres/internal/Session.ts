@@ -35,6 +35,7 @@ import { channelError, Listeners } from "./Listeners.ts"
 import { isStale, Planner, type PlannerOptions } from "./Planner.ts"
 import { Portal, type PortalHost } from "./Portal.ts"
 import { toResult } from "./results.ts"
+import { markCompleted } from "./scripts.ts"
 import type { Transport } from "./Socket.ts"
 import type { Started } from "./Startup.ts"
 import { Timer } from "./Timer.ts"
@@ -604,6 +605,8 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
     const entry = this.inFlight.head
     switch (message._tag) {
       case "BindComplete":
+        if (entry !== undefined) entry.begun = true
+        return
       case "ParseComplete":
       case "CloseComplete":
       case "ParameterDescription":
@@ -807,9 +810,9 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
   private fail(entry: Entry, error: PgProtocol.ErrorFields): void {
     this.planner.release(entry)
     if (!entry.abandoned) {
-      entry.resume(
-        Effect.fail(statementError(this.options.database, error, this.status !== "I", entry.operation))
-      )
+      const failure = statementError(this.options.database, error, this.status !== "I", entry.operation)
+      if (entry.mode === Mode.Script) markCompleted(failure, entry.results.length)
+      entry.resume(Effect.fail(failure))
     }
     // Nobody can say what a transaction is that outlives its COMMIT.
     if (entry.operation === "commit" && this.status !== "I") {
@@ -987,12 +990,21 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
     return Effect.fail(this.lostErrorOf(entry))
   }
 
+  /**
+   * A server that ends the session in order says all it has to say before its last word. What it has not even bound by
+   * then it has not run. Only its own last word counts: a pooler's does not say what the server behind it has done.
+   */
+  private wasTurnedAway(entry: Entry): boolean {
+    return this.end!.serverError?.routine === "ProcessInterrupts" && !entry.begun &&
+      (entry.mode <= Mode.Raw || entry.mode === Mode.Portal) && entry.copy === undefined
+  }
+
   private lostErrorOf(entry: Entry): SqlError {
     const { cause, expired, serverError, what } = this.end!
     return lostError({
       database: this.options.database,
       operation: entry.operation,
-      sent: entry.sent,
+      sent: entry.sent && !this.wasTurnedAway(entry),
       what: entry.operation === "commit" && entry.sent
         ? `COMMIT was sent but not answered: it may or may not have been applied (${what})`
         : what,

@@ -248,9 +248,7 @@ join pg_catalog.pg_namespace n on n.oid = t.typnamespace
 left join pg_catalog.pg_proc p on p.oid = t.typsend
 left join pg_catalog.pg_range r on r.rngtypid = t.oid
 left join pg_catalog.pg_range m on t.typtype = 'm' and pg_catalog.to_jsonb(m)->>'rngmultitypid' = t.oid::text
-where t.oid in (${roots})${
-      asked === "" ? "" : ` or t.oid in (select o from (values ${asked}) a(n, o))`
-    }${all}`
+where t.oid in (${roots})${asked === "" ? "" : ` or t.oid in (select o from (values ${asked}) a(n, o))`}${all}`
   }
 
   /** Takes the answer in. Returns the types that it refers to and that have to be asked for as well. */

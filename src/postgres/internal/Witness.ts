@@ -44,7 +44,8 @@ export class Knowledge {
 
 export class Witness {
   private readonly knowledge: Knowledge | undefined
-  private readonly dialect: Dialect | undefined
+  /** How the server is asked for the id. */
+  private readonly ask: string | undefined
   private readonly processId: number
   private incarnation: Incarnation | undefined = undefined
   /** Whether the server has been asked who it is. */
@@ -56,20 +57,21 @@ export class Witness {
   /** The question is on its way. */
   private asking = false
   private xid: string | undefined = undefined
-  private isKnown = false
+  /** It had no id last thing before COMMIT: it has written nothing. */
+  private hasNone = false
 
   constructor(knowledge: Knowledge | undefined, version: string | undefined, processId: number) {
     this.knowledge = knowledge
-    this.dialect = knowledge === undefined ? undefined : dialectOf(version)
+    this.ask = knowledge === undefined ? undefined : askOf(version)
     this.processId = processId
   }
 
   /** A transaction begins. Returns what to ask before it, if the server has not said yet who it is. */
   begins(how: Begin): string | undefined {
     this.xid = undefined
-    this.isKnown = false
+    this.hasNone = false
     this.asking = false
-    this.watching = this.dialect !== undefined && how.access !== "read only" && how.resolvable !== "never"
+    this.watching = this.ask !== undefined && how.access !== "read only" && how.resolvable !== "never"
     this.insists = how.resolvable === "always"
     if (!this.watching || this.isIntroduced || !this.knowledge!.tells) return undefined
     this.isIntroduced = true
@@ -94,12 +96,11 @@ export class Witness {
   rides(entry: Entry): Uint8Array | undefined {
     if (!this.watching || this.xid !== undefined || this.asking || this.incarnation === undefined) return undefined
     if (entry.stage !== Stage.Run || entry.mode > Mode.Raw || entry.prepared?.writes !== true) return undefined
-    const tail = entry.tail === frames.executeSync
-      ? this.dialect!.executeAsk
-      : entry.tail === frames.describeExecuteSync
-      ? this.dialect!.describeExecuteAsk
-      : undefined
-    if (tail === undefined) return undefined
+    const { prepared } = entry
+    const isKnown = entry.tail === frames.executeSync
+    if (!isKnown && entry.tail !== frames.describeExecuteSync) return undefined
+    prepared.asking ??= questionBehind(this.ask!, prepared.sql)
+    const tail = prepared.asking[isKnown ? 0 : 1]
     this.asking = true
     entry.asks = true
     return tail
@@ -108,14 +109,15 @@ export class Witness {
   /** The answer. */
   answered(xid: unknown): void {
     this.xid = typeof xid === "string" ? xid : undefined
-    this.isKnown = true
   }
 
   /** The answer to the question that came last thing before COMMIT. */
   confirmed(exit: Exit.Exit<ReadonlyArray<QueryResult>, SqlError>): void {
-    if (Exit.isFailure(exit)) return
-    const [xid] = Object.values(exit.value[0]?.rows[0] ?? {})
-    this.answered(xid === null || xid === undefined ? undefined : String(xid))
+    const row = Exit.isSuccess(exit) ? exit.value[0]?.rows[0] : undefined
+    if (row === undefined) return
+    const [xid] = Object.values(row)
+    if (xid === null) this.hasNone = true
+    else this.xid = String(xid)
   }
 
   /** The cycle with the question is over, answered or not. */
@@ -126,14 +128,13 @@ export class Witness {
   /** What has to be asked before COMMIT. */
   get question(): string | undefined {
     return this.insists && this.watching && this.xid === undefined && this.incarnation !== undefined
-      ? this.dialect!.ask
+      ? this.ask
       : undefined
   }
 
   get token(): CommitToken | undefined {
     if (!this.watching || this.incarnation === undefined) return undefined
-    // That it has no id yet says something only if it was asked last thing before COMMIT.
-    if (this.xid === undefined && !(this.insists && this.isKnown)) return undefined
+    if (this.xid === undefined && !this.hasNone) return undefined
     return { xid: this.xid, processId: this.processId, incarnation: this.incarnation }
   }
 }
@@ -141,38 +142,28 @@ export class Witness {
 const isAnswer = (reason: Cause.Reason<SqlError>): boolean =>
   Cause.isFailReason(reason) && "severity" in Object(reason.error.reason.cause)
 
-/** How a version of the server calls things. */
-export interface Dialect {
-  readonly ask: string
-  readonly executeAsk: Uint8Array
-  readonly describeExecuteAsk: Uint8Array
+const askOf = (version: string | undefined): string | undefined => {
+  const major = Number.parseInt(version ?? "", 10)
+  return major >= 13
+    ? "select pg_catalog.pg_current_xact_id_if_assigned()"
+    : major >= 10
+    ? "select pg_catalog.txid_current_if_assigned()"
+    : undefined
 }
-
-const succeed = (encoded: Result.Result<Uint8Array, PgProtocol.EncodeError>): Uint8Array => Result.getOrThrow(encoded)
 
 const describePortal = frames.join(PgProtocol.encodeDescribe({ target: "portal", name: "" }))
 const execute = frames.join(PgProtocol.encodeExecute({ portal: "", maxRows: 0 }))
+const bind = Result.getOrThrow(PgProtocol.encodeBind({ portal: "", statement: "", parameters: [] }))
 
-const makeDialect = (ask: string): Dialect => {
-  // Parsed each time: a name could be gone, and the failure would take the transaction along.
-  const question = frames.join(
-    succeed(PgProtocol.encodeParse({ name: "", query: ask, parameterTypes: [] })),
-    succeed(PgProtocol.encodeBind({ portal: "", statement: "", parameters: [] })),
-    frames.executeSync
-  )
-  return {
-    ask,
-    executeAsk: frames.join(execute, question),
-    describeExecuteAsk: frames.join(describePortal, execute, question)
-  }
-}
-
-const modern = makeDialect("select pg_catalog.pg_current_xact_id_if_assigned()")
-const old = makeDialect("select pg_catalog.txid_current_if_assigned()")
-
-const dialectOf = (version: string | undefined): Dialect | undefined => {
-  const major = Number.parseInt(version ?? "", 10)
-  return major >= 13 ? modern : major >= 10 ? old : undefined
+/**
+ * The question behind a statement. It is parsed each time: a name could be gone, and the failure would take the
+ * transaction along. Whoever looks at what a session does will find the question, so it says behind what it came.
+ */
+const questionBehind = (ask: string, sql: string): readonly [Uint8Array, Uint8Array] => {
+  const behind = sql.slice(0, 500).replaceAll("*/", "* /").replaceAll("/*", "/ *").trim()
+  const parse = PgProtocol.encodeParse({ name: "", query: `${ask} /* after: ${behind} */`, parameterTypes: [] })
+  const question = frames.join(Result.getOrThrow(parse), bind, frames.executeSync)
+  return [frames.join(execute, question), frames.join(describePortal, execute, question)]
 }
 
 /** Reads an id, which comes as eight bytes. */

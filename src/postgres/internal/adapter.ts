@@ -3,10 +3,11 @@
  */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import type { Result } from "@effect/sql-pg/PgConnection"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import { type Adapter, type Idempotency, TypeId } from "../../Adapter.ts"
+import { attachHub, NoticeHub } from "./notices.ts"
 import { ruleOf } from "./rules.ts"
 import type { Session } from "./Session.ts"
 
@@ -33,7 +34,8 @@ export const makeAdapter = (options: {
   readonly resolveCommit?: Adapter["resolveCommit"]
 }): SessionAdapter => {
   const { spanAttributes, transformJson, transformQueryNames, transformResultNames } = options.client
-  return {
+  const hub = new NoticeHub()
+  const adapter: SessionAdapter = {
     [TypeId]: TypeId,
     driver: options.driver,
     name: options.name,
@@ -47,12 +49,16 @@ export const makeAdapter = (options: {
       ...options.spanAttributes
     ],
     maxConnections: options.maxConnections,
-    connect: options.connect,
+    connect: Effect.map(options.connect, (session) => {
+      session.onNotice((fields) => hub.publish(session.id, fields))
+      return session
+    }),
     isPermanent,
     ruleOf,
     idempotency,
     resolveCommit: options.resolveCommit
   }
+  return attachHub(adapter, hub)
 }
 
 /** The errors of connecting are retryable exactly when they may pass without anybody doing something about it. */

@@ -237,32 +237,40 @@ export const makeBulk = (sessions: Sessions, client: SqlClient): Bulk.Bulk => {
         table.columns.filter((column) => column.key > 0).sort((a, b) => a.key - b.key).map((column) => column.name)
       const staging = `watertight_bulk_${++stagings}`
       let given: ReadonlyArray<string> = []
-      const { bad } = yield* load(session, name, table, `pg_temp.${staging}`, rows, options, (columns) =>
-        Effect.suspend((): Effect.Effect<unknown, SqlError | Bulk.BulkError> => {
-          given = columns
-          if (key.length === 0) return Effect.fail(fail("there is no primary key, so `key` has to name the columns"))
-          const without = key.filter((column) => !columns.includes(column))
-          if (without.length > 0) return Effect.fail(fail("the rows lack these columns of the key", without))
-          const foreign = (options.update ?? []).filter((column) => !columns.includes(column))
-          if (foreign.length > 0) return Effect.fail(fail("the rows lack these columns, which are to be updated", foreign))
-          return Effect.andThen(
-            run(
-              `create temporary table ${staging} on commit drop as select ${list(columns)} from ${
-                quotePath(name)
-              } with no data`
-            ),
-            run(`alter table pg_temp.${staging} add column ${ordinal(columns)} bigint generated always as identity`)
-          )
-        }))
+      const { bad } = yield* load(
+        session,
+        name,
+        table,
+        `pg_temp.${staging}`,
+        rows,
+        options,
+        (columns) =>
+          Effect.suspend((): Effect.Effect<unknown, SqlError | Bulk.BulkError> => {
+            given = columns
+            if (key.length === 0) return Effect.fail(fail("there is no primary key, so `key` has to name the columns"))
+            const without = key.filter((column) => !columns.includes(column))
+            if (without.length > 0) return Effect.fail(fail("the rows lack these columns of the key", without))
+            const foreign = (options.update ?? []).filter((column) => !columns.includes(column))
+            if (foreign.length > 0) {
+              return Effect.fail(fail("the rows lack these columns, which are to be updated", foreign))
+            }
+            return Effect.andThen(
+              run(
+                `create temporary table ${staging} on commit drop as select ${list(columns)} from ${
+                  quotePath(name)
+                } with no data`
+              ),
+              run(`alter table pg_temp.${staging} add column ${ordinal(columns)} bigint generated always as identity`)
+            )
+          })
+      )
       if (given.length === 0) return { inserted: 0, updated: 0, bad }
       const update = options.update ?? given.filter((column) => !key.includes(column))
       const order = options.duplicates === "first" ? "asc" : "desc"
       const source = `select distinct on (${list(key)}) ${list(given)} from pg_temp.${staging}
   order by ${list(key)}, ${ordinal(given)} ${order}`
       const insertInto = `insert into ${quotePath(name)} as target (${list(given)}) ${source}
-  on conflict (${list(key)}) do ${
-        update.length === 0 ? "nothing" : `update set ${assignments(update, "excluded")}`
-      }`
+  on conflict (${list(key)}) do ${update.length === 0 ? "nothing" : `update set ${assignments(update, "excluded")}`}`
       // A partitioned table does not say which rows were there. Its rows are updated first and counted then: what
       // somebody else inserts in between is counted as inserted.
       const updated = table.isPartitioned && update.length > 0
@@ -271,10 +279,10 @@ export const makeBulk = (sessions: Sessions, client: SqlClient): Bulk.Bulk => {
   where ${key.map((column) => `target.${quoteName(column)} = source.${quoteName(column)}`).join(" and ")} returning 1
 ) select count(*)::float8 from merged`))[0]![0] as number
         : 0
-      const [counts] = yield* run(`with merged as (${insertInto} returning ${
-        table.isPartitioned ? "true" : "(target.xmax = 0)"
-      } as inserted)
-select (count(*) filter (where inserted))::float8, (count(*) filter (where not inserted))::float8 from merged`)
+      const [counts] = yield* run(
+        `with merged as (${insertInto} returning ${table.isPartitioned ? "true" : "(target.xmax = 0)"} as inserted)
+select (count(*) filter (where inserted))::float8, (count(*) filter (where not inserted))::float8 from merged`
+      )
       yield* run(`drop table pg_temp.${staging}`)
       return {
         inserted: (counts![0] as number) - updated,

@@ -114,7 +114,9 @@ const unescapes: Record<string, string> = { b: "\b", f: "\f", n: "\n", r: "\r", 
 export const unescapeText = (text: string): string =>
   text.includes("\\") ? text.replace(/\\([\s\S])/g, (_, char: string) => unescapes[char] ?? char) : text
 
-const makeBuilder = (columns: ReadonlyArray<RowColumn>): (values: ReadonlyArray<unknown>) => Record<string, unknown> => {
+const makeBuilder = (
+  columns: ReadonlyArray<RowColumn>
+): (values: ReadonlyArray<unknown>) => Record<string, unknown> => {
   const slow = (values: ReadonlyArray<unknown>): Record<string, unknown> => {
     const row: Record<string, unknown> = {}
     for (let index = 0; index < columns.length; index++) {

@@ -9,11 +9,13 @@ import type { Adapter } from "../../Adapter.ts"
 import * as Bulk from "../../Bulk.ts"
 import type { Pool } from "../../Pool.ts"
 import * as Notifications from "../Notifications.ts"
+import * as Server from "../Server.ts"
 import * as Sessions from "../Sessions.ts"
 import { makeBulk } from "./bulk.ts"
+import { hubOf } from "./notices.ts"
 
 /** The services of the modules of PostgreSQL. */
-export type Features = Sessions.Sessions | Bulk.Bulk | Notifications.Notifications
+export type Features = Sessions.Sessions | Bulk.Bulk | Notifications.Notifications | Server.Server
 
 export const makeFeatures = Effect.fnUntraced(function*(
   adapter: Adapter,
@@ -24,6 +26,7 @@ export const makeFeatures = Effect.fnUntraced(function*(
   const sessions = Sessions.make(adapter, pool, client)
   return Context.make(Sessions.Sessions, sessions).pipe(
     Context.add(Bulk.Bulk, makeBulk(sessions, client)),
+    Context.add(Server.Server, Server.make(sessions, client, hubOf(adapter))),
     Context.add(Notifications.Notifications, yield* Notifications.make(sessions, client, notifications))
   )
 })

@@ -70,7 +70,8 @@ export const ruleOf = (error: SqlError): Rule | undefined => {
   if (typeof code !== "string" || code.length !== 5) return undefined
   if (code === "0A000") {
     if (routine === "RevalidateCachedQuery") return stalePlan
-    if (routine === "GetSerializableTransactionSnapshot") return notOnStandby
+    // The second one is what BEGIN runs into.
+    if (routine === "GetSerializableTransactionSnapshot" || routine === "call_enum_check_hook") return notOnStandby
   }
   return Object.hasOwn(rules, code) ? rules[code] : classes[code.slice(0, 2)]
 }
