@@ -18,7 +18,10 @@ import * as Data from "effect/Data"
  * @since 0.1.0
  */
 export class ConnectionLost extends Data.TaggedError("ConnectionLost")<{
-  /** Whether any byte of the statement was handed to the socket. If not, the server cannot have seen it. */
+  /**
+   * Whether the server may have run the statement: not if no byte of it was handed to the socket, nor if the server
+   * ended the session in order before it began with it.
+   */
   readonly sent: boolean
   /** The last thing that the server said before the connection ended, such as `57P01` of an administrator. */
   readonly serverError?: unknown
@@ -28,6 +31,6 @@ export class ConnectionLost extends Data.TaggedError("ConnectionLost")<{
   override get message(): string {
     return this.sent
       ? "The connection was lost after the statement was sent: the server may or may not have run it"
-      : "The connection was lost before the statement was sent: the server has not seen it"
+      : "The connection was lost before the server began with the statement: it has not run it"
   }
 }
