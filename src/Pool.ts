@@ -572,6 +572,7 @@ export const make = Effect.fnUntraced(function*(
       case "Lease": {
         const borrower = action.lease as Borrower
         holding = undefined
+        telemetry.served(borrower.heldAt - borrower.askedAt, borrower.heldAt, true)
         // An earlier action of the same batch may have ended it.
         if (borrower.state === "Held") borrower.resume?.(Effect.void)
         return
@@ -924,10 +925,8 @@ export const make = Effect.fnUntraced(function*(
       }
       if (borrower.state === "Waiting") telemetry.waits(state.waiting, at)
       if (actions.length > 0) perform()
-      return Effect.flatMap(telemetry.traced(borrower.fiber, wait(borrower), () => now() - at), () => {
-        telemetry.served(borrower.heldAt - at, borrower.heldAt, true)
-        return f(borrower.slot!.connection!)
-      })
+      return Effect.flatMap(telemetry.traced(borrower.fiber, wait(borrower), () => now() - at), () =>
+        f(borrower.slot!.connection!))
     })
 
   const share: Pool["share"] = (profile, f) =>
