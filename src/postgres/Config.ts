@@ -79,6 +79,12 @@ export interface PostgresOptions extends PgPoolConfig {
    * that answers at all answers these at once. Default: 5 seconds.
    */
   readonly controlTimeout?: Duration.Input | undefined
+  /**
+   * What stands between the program and the server. `"transaction"` is a pooler that hands out server connections for
+   * a transaction at a time, as PgBouncer, pgcat, Supavisor or RDS Proxy do: there are no named statements then unless
+   * `prepare` says so, no time limits of the session, no `LISTEN` and no advisory locks of sessions.
+   */
+  readonly pooler?: "transaction" | undefined
   /** How the connection of `Notifications` is kept alive and renewed. */
   readonly notifications?: NotificationOptions | undefined
   /**
@@ -140,6 +146,7 @@ const optionNames: ReadonlyArray<string> = [
   "transformJson",
   "types",
   "codecs",
+  "pooler",
   "notifications",
   "multiplex",
   "multiplexConcurrency",
@@ -239,6 +246,10 @@ const check = (options: PostgresOptions): Result.Result<Resolved, InvalidOption>
     yield* optionalMillis("idleTimeout", options.idleTimeout)
     yield* optionalMillis("connectionTTL", options.connectionTTL)
 
+    if (options.pooler !== undefined && options.pooler !== "transaction") {
+      yield* invalid("pooler", "must be `\"transaction\"`: a pooler that works by sessions needs no option")
+    }
+
     // Sizes.
     const min: number | undefined = yield* count("minConnections", options.minConnections, 0)
     const max: number | undefined = yield* count("maxConnections", options.maxConnections, 0)
@@ -281,7 +292,7 @@ const check = (options: PostgresOptions): Result.Result<Resolved, InvalidOption>
       statementTimeout: statementTimeout ?? Infinity,
       controlTimeout,
       fetchSize: fetchSize ?? 1_000,
-      prepare: options.prepare ?? true,
+      prepare: options.prepare ?? options.pooler !== "transaction",
       preparedStatementCacheSize: cacheSize ?? 100,
       maxMessageSize: Math.min(maxMessageSize ?? maxMessageSizeLimit, maxMessageSizeLimit),
       types: options.types,
@@ -348,6 +359,22 @@ const count = (
 
 const reserved: ReadonlyArray<string> = ["user", "database", "replication", "options"]
 
+/** What a pooler keeps track of for each of its clients. */
+const poolerParameters: ReadonlyArray<string> = [
+  "application_name",
+  "client_encoding",
+  "datestyle",
+  "timezone",
+  "standard_conforming_strings"
+]
+
+const optionOf: Record<string, string> = {
+  statement_timeout: "statementTimeout",
+  lock_timeout: "lockTimeout",
+  idle_in_transaction_session_timeout: "idleInTransactionTimeout",
+  options: "startupOptions"
+}
+
 const startupParameters = (
   options: PostgresOptions,
   url: Url.UrlOptions,
@@ -387,6 +414,17 @@ const startupParameters = (
     parameters["application_name"] = (yield* text("applicationName", options.applicationName)) ??
       parameters["application_name"] ?? url.applicationName ?? "watertight"
     parameters["options"] = (yield* text("startupOptions", options.startupOptions)) ?? url.startupOptions
+    if (options.pooler !== undefined) {
+      // It would refuse the connection, or set them for whoever gets the server's connection next.
+      for (const [name, value] of Object.entries(parameters)) {
+        if (value !== undefined && !poolerParameters.includes(name)) {
+          yield* invalid(
+            optionOf[name] ?? "startupParameters",
+            `sets \`${name}\` for a session, which a transaction pooler does not keep: set it for the role instead`
+          )
+        }
+      }
+    }
     return { ...parameters, user: own.username, database: own.database }
   })
 

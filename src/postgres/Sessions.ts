@@ -18,6 +18,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import type { Adapter, Connection } from "../Adapter.ts"
 import * as Outcome from "../Outcome.ts"
 import type { Pool } from "../Pool.ts"
+import { unknownError } from "./internal/errors.ts"
 import { Session } from "./internal/Session.ts"
 
 /**
@@ -55,7 +56,12 @@ export const Sessions = Context.Service<Sessions>("watertight/postgres/Sessions"
  * @category constructors
  * @since 0.1.0
  */
-export const make = (adapter: Adapter, pool: Pool, client: SqlClient.SqlClient): Sessions => {
+export const make = (
+  adapter: Adapter,
+  pool: Pool,
+  client: SqlClient.SqlClient,
+  pooler?: "transaction"
+): Sessions => {
   const transaction = Effect.serviceOption(client.transactionService)
   const reserve = Effect.map(pool.reserve, sessionOf)
   return {
@@ -65,10 +71,19 @@ export const make = (adapter: Adapter, pool: Pool, client: SqlClient.SqlClient):
       transaction,
       (open) => Option.isSome(open) ? Effect.sync(() => sessionOf(open.value[0])) : reserve
     ),
-    open: Effect.map(
-      Effect.acquireRelease(adapter.connect, (connection: Connection) => connection.close),
-      sessionOf
-    ),
+    open: pooler === undefined
+      ? Effect.map(
+        Effect.acquireRelease(adapter.connect, (connection: Connection) => connection.close),
+        sessionOf
+      )
+      : Effect.suspend(() =>
+        Effect.fail(unknownError(
+          adapter.name,
+          "a transaction pooler gives nobody a session to keep: listening and locks of sessions need a connection to the server itself",
+          undefined,
+          "connect"
+        ))
+      ),
     inTransaction: Effect.map(transaction, Option.isSome),
     judge: (session) => (error) =>
       Outcome.attach(error, session.inTransaction ? "InTransaction" : "Statement", adapter.ruleOf)

@@ -10,8 +10,7 @@ import * as Statement from "effect/sql/Statement"
 import { Adapter, type Connection } from "../../Adapter.ts"
 import { unwrap } from "../../internal/LentConnection.ts"
 import { Pool } from "../../Pool.ts"
-import type { Options as NotificationOptions } from "../Notifications.ts"
-import { type Features, makeFeatures } from "./features.ts"
+import { type FeatureOptions, type Features, makeFeatures } from "./features.ts"
 import { channelError } from "./Listeners.ts"
 import type { Session } from "./Session.ts"
 
@@ -47,14 +46,14 @@ const sessionOf = (connection: Connection): Session => unwrap(connection) as Ses
  * Provides `PgClient`, and what the other modules need, beside the database that is provided already.
  */
 export const layer = (
-  config: PgClient.PgClientConfig & { readonly notifications?: NotificationOptions | undefined }
+  config: PgClient.PgClientConfig & FeatureOptions
 ): Layer.Layer<PgClient.PgClient | Features, never, SqlClient.SqlClient | Pool | Adapter> =>
   Layer.effectContext(Effect.gen(function*() {
     const client = yield* SqlClient.SqlClient
     const pool = yield* Pool
     const adapter = yield* Adapter
     return Context.add(
-      yield* makeFeatures(adapter, pool, client, config.notifications),
+      yield* makeFeatures(adapter, pool, client, config),
       PgClient.PgClient,
       extend(client, pool, adapter.name, config)
     )

@@ -17,16 +17,22 @@ import { hubOf } from "./notices.ts"
 /** The services of the modules of PostgreSQL. */
 export type Features = Sessions.Sessions | Bulk.Bulk | Notifications.Notifications | Server.Server
 
+/** What is chosen about them. */
+export interface FeatureOptions {
+  readonly notifications?: Notifications.Options | undefined
+  readonly pooler?: "transaction" | undefined
+}
+
 export const makeFeatures = Effect.fnUntraced(function*(
   adapter: Adapter,
   pool: Pool,
   client: SqlClient.SqlClient,
-  notifications?: Notifications.Options
+  options: FeatureOptions
 ): Effect.fn.Return<Context.Context<Features>, never, Scope.Scope> {
-  const sessions = Sessions.make(adapter, pool, client)
+  const sessions = Sessions.make(adapter, pool, client, options.pooler)
   return Context.make(Sessions.Sessions, sessions).pipe(
     Context.add(Bulk.Bulk, makeBulk(sessions, client)),
     Context.add(Server.Server, Server.make(sessions, client, hubOf(adapter))),
-    Context.add(Notifications.Notifications, yield* Notifications.make(sessions, client, notifications))
+    Context.add(Notifications.Notifications, yield* Notifications.make(sessions, client, options.notifications))
   )
 })
