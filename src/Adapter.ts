@@ -154,6 +154,16 @@ export interface Connection extends SqlConnection.Connection {
   readonly isReady: boolean
 
   /**
+   * The borrower is gone. Returns whether the next one may use the session, as `isReady` does; but what the borrower
+   * changed need not be undone yet, if that is on its way to the server ahead of whatever the next one asks for. Where
+   * it is `undefined`, `isReady` is asked, and `reset` does what is to be done.
+   *
+   * `reset` says how much is undone: what can be seen to have changed, everything after every borrower, or nothing but
+   * an open transaction.
+   */
+  readonly handBack?: ((reset: "detect" | "always" | "never") => boolean) | undefined
+
+  /**
    * Whether a transaction is open, also one of which the server accepts nothing but its end. Not one that the server
    * has ended by itself, so that the next statement would be outside of it: after a deadlock on MySQL, for example.
    */

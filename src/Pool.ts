@@ -163,6 +163,14 @@ export interface Options {
    */
   readonly overloadRecovery?: Duration.Input | undefined
   /**
+   * What is undone of what a borrower changed in its session: settings, role, temporary tables, advisory locks,
+   * listens, cursors. `"detect"` (the default) undoes it when the statements that were run, or the server, show that
+   * something was changed; it rides with the next borrower's first statement and so costs no round trip. What a function
+   * of the database does behind its name cannot be seen: `"always"` undoes everything after every borrower. `"never"`
+   * undoes nothing. A transaction that was left open is rolled back in any case.
+   */
+  readonly reset?: "detect" | "always" | "never" | undefined
+  /**
    * How long somebody may have a connection until it is reported, with who that is, in the log and as an event; again
    * when it comes back after all. Default: never. A scope makes it impossible to forget a connection, but not to hold
    * one for too long. It costs nothing while it is off, and no more than an entry of the pool's timer while it is on.
@@ -898,7 +906,7 @@ export const make = Effect.fnUntraced(function*(
       if (statement !== undefined) operations.ended(at - borrower.heldAt, at, statement)
       const slot = borrower.slot!
       const connection = slot.connection!
-      const ready = connection.isReady
+      const ready = connection.handBack === undefined ? connection.isReady : connection.handBack(resolved.reset)
       // Whoever destroys a connection knows why; it says nothing about those beside it.
       if (!ready && connection.isClosed) lost(slot, false)
       state.end(borrower, at, ready, answered)
@@ -1119,6 +1127,7 @@ interface Resolved {
   readonly startup: "verify" | "lazy"
   readonly shutdownTimeout: Duration.Duration
   readonly captureLocation: boolean
+  readonly reset: "detect" | "always" | "never"
 }
 
 const counts = {
@@ -1150,7 +1159,8 @@ const optionNames: ReadonlySet<string> = new Set([
   ...Object.keys(durations),
   "lifetimeJitter",
   "startup",
-  "captureLocation"
+  "captureLocation",
+  "reset"
 ])
 
 const invalid = (option: string, problem: string): InvalidOptions =>
@@ -1226,11 +1236,16 @@ const resolve = Effect.fnUntraced(function*(
   if (startup !== "verify" && startup !== "lazy") {
     return yield* invalid("startup", `must be "verify" or "lazy"`)
   }
+  const reset = options.reset ?? "detect"
+  if (!["detect", "always", "never"].includes(reset)) {
+    return yield* invalid("reset", `must be "detect", "always" or "never"`)
+  }
   const { shutdownTimeout, ...times } = millis
   return {
     state: { ...number, ...times, lifetimeJitter, slowConnect: 1000 },
     startup,
     shutdownTimeout: Duration.millis(shutdownTimeout),
-    captureLocation: options.captureLocation === true
+    captureLocation: options.captureLocation === true,
+    reset
   }
 })

@@ -317,6 +317,7 @@ describe("PoolState: somebody who has a connection for too long", () => {
 
   it("costs no timer unless it is asked for", () => {
     const pool = new Steps().open(1)
+    pool.sleep(2_000)
     pool.whole("a")
     same(pool.wakeAt, Infinity)
   })

@@ -6,6 +6,7 @@ import { randomBytes } from "node:crypto"
 import type { Description } from "./Description.ts"
 import type { Entry } from "./Entry.ts"
 import type { Parameters } from "./parameters.ts"
+import { traceOf } from "./SessionState.ts"
 
 /** What the server is known to hold under a name. */
 export const Held = {
@@ -43,6 +44,7 @@ export class Prepared {
   private writing: boolean | undefined = undefined
   /** The ends of its cycle when the question of the witness rides with it: of one whose columns are known, or not. */
   asking: readonly [known: Uint8Array, confirmed: Uint8Array] | undefined = undefined
+  private leaves: number | undefined = undefined
   /** The same text with other types. */
   next: Prepared | undefined = undefined
 
@@ -59,6 +61,11 @@ export class Prepared {
   /** Whether it may write. Found out when somebody wants to know. */
   get writes(): boolean {
     return this.writing ??= writePattern.test(this.sql)
+  }
+
+  /** What it may leave behind in the session. */
+  get trace(): number {
+    return this.leaves ??= traceOf(this.sql)
   }
 
   takes(parameters: Parameters): boolean {

@@ -36,6 +36,7 @@ import { isStale, Planner, type PlannerOptions } from "./Planner.ts"
 import { Portal, type PortalHost } from "./Portal.ts"
 import { toResult } from "./results.ts"
 import { markCompleted } from "./scripts.ts"
+import { SessionState, Trace, traceOf } from "./SessionState.ts"
 import type { Transport } from "./Socket.ts"
 import type { Started } from "./Startup.ts"
 import { Timer } from "./Timer.ts"
@@ -104,6 +105,9 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
   private readonly witness: Witness
   /** What is known of the types of the database. */
   readonly types: TypeStore
+  /** What borrowers leave behind. */
+  private readonly state: SessionState
+  private readonly retireListeners: Array<() => void> = []
   private readonly listeners = new Listeners()
 
   private readonly pending = new EntryQueue()
@@ -148,6 +152,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
     this.parameters = started.parameters
     this.id = String(started.processId)
     this.planner = new Planner(options)
+    this.state = new SessionState(started.parameters)
     this.witness = new Witness(options.witness, started.parameters.get("server_version"), started.processId)
     this.types = options.types
     this.tick()
@@ -176,6 +181,28 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
   get isReady(): boolean {
     return this.end === undefined && this.status === "I" && this.inFlight.size === 0 && this.pending.size === 0 &&
       !this.isHeld && this.listeners.size === 0
+  }
+
+  handBack(reset: "detect" | "always" | "never"): boolean {
+    if (reset === "never") return this.isReady
+    this.state.resetAlways(reset === "always")
+    const { remedy } = this.state
+    if (remedy === undefined && !this.state.isSpoiled) return this.isReady
+    if (
+      this.end !== undefined || this.status !== "I" || this.inFlight.size > 0 || this.isHeld ||
+      this.listeners.size > 0 || this.state.isSpoiled
+    ) return false
+    // It goes ahead of whatever waits, and what the next borrower asks for follows it without waiting for its answer.
+    this.cleanUp(remedy!, (error) => {
+      if (error !== undefined && this.end === undefined) {
+        this.lose({ what: `what a borrower left behind cannot be undone: ${error.message}` })
+      }
+    })
+    return true
+  }
+
+  onRetire(listener: () => void): void {
+    this.retireListeners.push(listener)
   }
 
   get inTransaction(): boolean {
@@ -438,7 +465,9 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
     return Effect.suspend(() => {
       const question = this.witness.begins(how)
       if (question !== undefined) this.ask(question, (exit) => this.witness.introduced(exit))
-      return this.command(beginStatement(how), "begin")
+      const statement = beginStatement(how)
+      this.state.onStatement(traceOf(statement) & Trace.ReadOnly)
+      return this.command(statement, "begin")
     })
   }
 
@@ -498,9 +527,44 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
   }
 
   /** Waits until nothing is on the wire, and rolls back what is open then. */
-  readonly reset: Effect.Effect<void, SqlError> = Effect.suspend(() =>
-    this.isReady ? Effect.void : Effect.asVoid(this.control(rollbackFrame, "reset", true))
+  readonly reset: Effect.Effect<void, SqlError> = Effect.andThen(
+    Effect.suspend(() => this.isReady ? Effect.void : Effect.asVoid(this.control(rollbackFrame, "reset", true))),
+    Effect.suspend(() => {
+      if (this.state.isSpoiled) return Effect.fail(unknownError(this.options.database, spoiled, undefined, "reset"))
+      const { remedy } = this.state
+      if (remedy === undefined || this.end !== undefined) return Effect.void
+      return Effect.callback<void, SqlError>((resume) =>
+        this.cleanUp(remedy, (error) => resume(error === undefined ? Effect.void : Effect.fail(error)))
+      )
+    })
   )
+
+  /** Undoes what borrowers left behind, ahead of whatever waits. */
+  private cleanUp(sql: string, done: (error: SqlError | undefined) => void): void {
+    this.state.onReset()
+    const entry = new Entry(Mode.Script, "", noParams, false, this.options.controlLimit, "reset", (effect) => {
+      const exit = effect as Exit.Exit<unknown, SqlError>
+      if (Exit.isSuccess(exit)) this.state.onClean()
+      done(Exit.isSuccess(exit) ? undefined : Option.getOrUndefined(Cause.findErrorOption(exit.cause)))
+    })
+    entry.head = frames.simpleQuery(sql)
+    this.pending.unshift(entry)
+    this.scheduleFlush()
+  }
+
+  /** Whether the server still is in the role in which it was when the session began. */
+  readonly verify: Effect.Effect<void, SqlError> = Effect.suspend(() => {
+    const { expected } = this.state
+    if (expected === undefined) return this.ping
+    return Effect.flatMap(this.script("SHOW transaction_read_only"), ([answer]) =>
+      Object.values(answer?.rows[0] ?? {})[0] === expected
+        ? Effect.void
+        : Effect.fail(unknownError(this.options.database, "the server has changed its role", undefined, "verify")))
+  })
+
+  private retire(): void {
+    for (const listener of this.retireListeners.splice(0)) listener()
+  }
 
   // ---------------------------------------------------------------------------
   // writing
@@ -527,6 +591,9 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
     let length = 0
     for (let entry = this.pending.head; entry !== undefined; entry = this.pending.head) {
       const ahead = this.inFlight.head
+      const trace = entry.prepared?.trace ?? (entry.mode === Mode.Script ? traceOf(entry.sql) : 0)
+      // Nobody else's statement may follow it before what it leaves behind is undone.
+      if (trace !== 0) entry.exclusive = true
       if (ahead !== undefined && (entry.exclusive || ahead.exclusive)) break
       // What is asked for later in a transaction must not overtake, least of all its end.
       if (this.describing > 0 && this.status !== "I" && !entry.first) break
@@ -546,6 +613,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
       const tail = this.status === "T" ? this.witness.rides(entry) ?? entry.tail : entry.tail
       if (tail !== undefined) length += parts[parts.push(tail) - 1]!.length
       entry.written = true
+      if (entry.mode !== Mode.Control && entry.sql !== "") this.state.onStatement(trace)
       if (!entry.abandoned) this.awaited++
       if (entry.stage === Stage.Describe) this.describing++
       this.inFlight.push(entry)
@@ -619,6 +687,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
         return
       case "ParameterStatus":
         this.parameters.set(message.name, message.value)
+        if (this.state.onParameter(message.name, message.value, entry?.sql ?? "")) this.retire()
         for (const listener of this.parameterListeners) listener(message.name, message.value)
         return
       case "NotificationResponse":
@@ -710,6 +779,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
       })
     }
     entry.error = fields
+    if (fields.code === "25006" && this.state.wasReadWrite) this.retire()
     if (entry.stage === Stage.Run) entry.portal?.onError(entry)
   }
 
@@ -721,6 +791,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
     if (entry === this.cancelled) this.cancelled = undefined
     if (entry.asks) this.witness.asked()
     this.status = status
+    if (status === "I") this.state.onIdle()
     if (this.inFlight.size === 0) {
       if (this.cancelTimer !== undefined) this.releaseHold()
     } else {
@@ -1035,6 +1106,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
   }
 }
 
+const spoiled = "a library was loaded into the session, and nothing undoes that"
 const commitFrame = frames.simpleQuery("COMMIT")
 const rollbackFrame = frames.simpleQuery("ROLLBACK")
 
