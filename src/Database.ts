@@ -31,6 +31,7 @@ import { Adapter, type Connection } from "./Adapter.ts"
 import * as Breaker from "./Breaker.ts"
 import { StatementProfile } from "./core/PoolState.ts"
 import { JudgedConnection } from "./internal/JudgedConnection.ts"
+import { shorten } from "./internal/ShortStatement.ts"
 import type { InvalidOptions } from "./InvalidOptions.ts"
 import * as Outcome from "./Outcome.ts"
 import { layer as poolLayer, type Options as PoolOptions, Pool } from "./Pool.ts"
@@ -147,9 +148,15 @@ export const make = Effect.fnUntraced(function*(
     driver: adapter.driver,
     spanAttributes: adapter.spanAttributes
   })
+  const { transformRows } = adapter
   return {
     name: adapter.name,
-    client: Object.assign(client, { withTransaction }),
+    client: shorten(Object.assign(client, { withTransaction }), {
+      transactionService,
+      transformRows,
+      know: (text) => pooled.profile(text),
+      run: (profile, text, params) => pooled.execute(text, params, transformRows, profile)
+    }),
     transactions,
     breaker,
     events: Stream.fromPubSub(events)
@@ -245,9 +252,12 @@ class PooledConnection implements SqlConnection.Connection {
   }
 
   /** Everything here but asking the pool is for failures, and what the breaker wants to know of a success. */
-  private run<A>(sql: string, f: (connection: Connection) => Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> {
+  private run<A>(
+    profile: StatementProfile,
+    f: (connection: Connection) => Effect.Effect<A, SqlError>
+  ): Effect.Effect<A, SqlError> {
     const { breaker } = this
-    const once = this.pool.share(this.profile(sql), f)
+    const once = this.pool.share(profile, f)
     if (breaker === undefined) return Effect.catchCause(once, (cause) => this.failed(cause, once))
     const startedAt = breaker.now()
     breaker.touch(startedAt)
@@ -284,7 +294,7 @@ class PooledConnection implements SqlConnection.Connection {
     return isSqlError(error) ? Outcome.attach(error, "Statement", this.adapter.ruleOf) : undefined
   }
 
-  private profile(sql: string): StatementProfile {
+  profile(sql: string): StatementProfile {
     let profile = this.profiles.get(sql)
     if (profile === undefined) {
       profile = new StatementProfile()
@@ -295,20 +305,25 @@ class PooledConnection implements SqlConnection.Connection {
     return profile
   }
 
-  execute(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
-    return this.run(sql, (connection) => connection.execute(sql, params, transformRows))
+  execute(
+    sql: string,
+    params: ReadonlyArray<unknown>,
+    transformRows: Transform,
+    profile: StatementProfile = this.profile(sql)
+  ) {
+    return this.run(profile, (connection) => connection.execute(sql, params, transformRows))
   }
   executeRaw(sql: string, params: ReadonlyArray<unknown>) {
-    return this.run(sql, (connection) => connection.executeRaw(sql, params))
+    return this.run(this.profile(sql), (connection) => connection.executeRaw(sql, params))
   }
   executeValues(sql: string, params: ReadonlyArray<unknown>) {
-    return this.run(sql, (connection) => connection.executeValues(sql, params))
+    return this.run(this.profile(sql), (connection) => connection.executeValues(sql, params))
   }
   executeValuesUnprepared(sql: string, params: ReadonlyArray<unknown>) {
-    return this.run(sql, (connection) => connection.executeValuesUnprepared(sql, params))
+    return this.run(this.profile(sql), (connection) => connection.executeValuesUnprepared(sql, params))
   }
   executeUnprepared(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
-    return this.run(sql, (connection) => connection.executeUnprepared(sql, params, transformRows))
+    return this.run(this.profile(sql), (connection) => connection.executeUnprepared(sql, params, transformRows))
   }
   // Rows that were handed out cannot be taken back, so a stream is never repeated.
   executeStream(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
