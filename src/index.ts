@@ -54,6 +54,13 @@ export * as Health from "./Health.ts"
 export { InvalidOptions } from "./InvalidOptions.ts"
 
 /**
+ * What is in a database, in one shape for all databases.
+ *
+ * @since 0.1.0
+ */
+export * as Introspection from "./Introspection.ts"
+
+/**
  * What a failure means: whether the work was applied, and what may be repeated.
  *
  * @since 0.1.0

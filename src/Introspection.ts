@@ -1,0 +1,183 @@
+/**
+ * What is in a database: its schemas, tables, columns, keys and indexes, in one shape for all databases.
+ *
+ * **Details**
+ *
+ * Everything is read from the catalogues at the moment it is asked for, on the connection of the transaction if one is
+ * open, so that what the transaction has made is seen. The system's own schemas are left out unless they are named.
+ *
+ * **Example** (The tables without a primary key)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Introspection } from "watertight"
+ *
+ * const keyless = Effect.gen(function*() {
+ *   const introspection = yield* Introspection.Introspection
+ *   const tables = yield* introspection.tables()
+ *   const keys = yield* introspection.constraints()
+ *   return tables.filter((table) =>
+ *     !keys.some((key) => key.kind === "primary key" && key.schema === table.schema && key.table === table.name)
+ *   )
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+import type { SqlError } from "effect/sql/SqlError"
+
+/**
+ * What is asked for. Without a schema it is those that users have made; MySQL calls them databases.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Filter {
+  readonly schema?: string | undefined
+  readonly table?: string | undefined
+}
+
+/**
+ * A table, or what can be read like one.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Table {
+  readonly schema: string
+  readonly name: string
+  readonly kind: "table" | "partitioned table" | "view" | "materialized view" | "foreign table"
+  readonly comment: string | undefined
+  /** How many rows the server believes it has; `undefined` if it has never looked. */
+  readonly rowEstimate: number | undefined
+  /** The bytes of its rows, without its indexes. */
+  readonly dataBytes: number | undefined
+  /** The bytes of its indexes. */
+  readonly indexBytes: number | undefined
+  /** The query of a view. */
+  readonly definition: string | undefined
+}
+
+/**
+ * A column.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Column {
+  readonly schema: string
+  readonly table: string
+  readonly name: string
+  /** Its place, counted from 1. */
+  readonly position: number
+  /** The type as the database writes it, with its length: `"character varying(20)"`. */
+  readonly type: string
+  readonly nullable: boolean
+  /** The expression of its default. */
+  readonly default: string | undefined
+  /**
+   * What the database fills in: a number that counts up (`"identity"`), or the value of an expression, kept (`"stored"`)
+   * or computed when it is read (`"virtual"`).
+   */
+  readonly generated: "identity" | "stored" | "virtual" | undefined
+  /** The expression of a generated column. */
+  readonly expression: string | undefined
+  readonly collation: string | undefined
+  readonly comment: string | undefined
+}
+
+/**
+ * An index.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Index {
+  readonly schema: string
+  readonly table: string
+  readonly name: string
+  /** Its columns, and expressions where it has some. */
+  readonly columns: ReadonlyArray<string>
+  readonly unique: boolean
+  readonly primary: boolean
+  /** `"btree"`, `"gin"`, `"fulltext"` and the like. */
+  readonly method: string
+  /** Which rows are in it, if not all are. */
+  readonly condition: string | undefined
+  /** Whether the server may use it. */
+  readonly valid: boolean
+  readonly bytes: number | undefined
+}
+
+/**
+ * A constraint.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Constraint {
+  readonly schema: string
+  readonly table: string
+  readonly name: string
+  readonly kind: "primary key" | "unique" | "foreign key" | "check" | "exclusion"
+  readonly columns: ReadonlyArray<string>
+  /** What a foreign key refers to. */
+  readonly references: Reference | undefined
+  /** The condition of a check, and the whole in the dialect's words for the others. */
+  readonly definition: string
+}
+
+/**
+ * What a foreign key refers to.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Reference {
+  readonly schema: string
+  readonly table: string
+  readonly columns: ReadonlyArray<string>
+  readonly onDelete: ReferenceAction
+  readonly onUpdate: ReferenceAction
+}
+
+/**
+ * What happens to the rows that refer to one that goes away.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ReferenceAction = "no action" | "restrict" | "cascade" | "set null" | "set default"
+
+/**
+ * Looks into a database. Each database layer provides it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Introspection {
+  /** The database that the connection is with. */
+  readonly currentDatabase: Effect.Effect<string, SqlError>
+  /** The databases of the server. */
+  readonly databases: Effect.Effect<ReadonlyArray<string>, SqlError>
+  /** The schemas that users have made. On MySQL a schema is a database. */
+  readonly schemas: Effect.Effect<ReadonlyArray<string>, SqlError>
+  readonly tables: (filter?: Filter) => Effect.Effect<ReadonlyArray<Table>, SqlError>
+  readonly columns: (filter?: Filter) => Effect.Effect<ReadonlyArray<Column>, SqlError>
+  readonly indexes: (filter?: Filter) => Effect.Effect<ReadonlyArray<Index>, SqlError>
+  readonly constraints: (filter?: Filter) => Effect.Effect<ReadonlyArray<Constraint>, SqlError>
+  readonly hasSchema: (schema: string) => Effect.Effect<boolean, SqlError>
+  /** Whether there is a table or view, in the schema that is named or where names are looked up otherwise. */
+  readonly hasTable: (table: string, schema?: string) => Effect.Effect<boolean, SqlError>
+  readonly hasColumn: (table: string, column: string, schema?: string) => Effect.Effect<boolean, SqlError>
+}
+
+/**
+ * The service of `Introspection`.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export const Introspection = Context.Service<Introspection>("watertight/Introspection")
