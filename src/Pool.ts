@@ -36,6 +36,7 @@ import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Effectable from "effect/Effectable"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
@@ -427,20 +428,59 @@ export const Pool = Context.Service<Pool>("watertight/Pool")
  */
 export const Holds = Context.Reference<ReadonlyArray<Connection>>("watertight/Pool/Holds", { defaultValue: () => [] })
 
-/** Somebody who wants, has, or had a connection, and the fiber that it is. */
+/** Whatever the effect needs is in the context of the fiber that runs it. */
+type Body = (connection: Connection) => Effect.Effect<any, any>
+
+/**
+ * Somebody who wants, has, or had a connection, the fiber that it is, and what it wants the connection for.
+ *
+ * It is itself the effect that asks for a connection, waits for it and uses it, because with ten thousand waiters every
+ * object less counts. It is evaluated again when it has waited.
+ */
 class Borrower extends State.Lease<Connection> {
   readonly fiber: Fiber.Fiber<unknown, unknown>
+  readonly lend: (borrower: Borrower) => Effect.Effect<any, any>
+  readonly body: Body
   /** What it waits with. */
-  resume: ((effect: Effect.Effect<void, SqlError>) => void) | undefined = undefined
+  resume: ((effect: Effect.Effect<any, any>) => void) | undefined = undefined
+  /** Whether there is a span for the wait, which ends before the body begins. */
+  traced = false
   error: SqlError | undefined = undefined
   /** Where in the code it asked, if that is to be known. */
   caller: { readonly stack?: string | undefined } | undefined = undefined
 
-  constructor(fiber: Fiber.Fiber<unknown, unknown>, shared: boolean, profile?: State.StatementProfile) {
+  constructor(
+    fiber: Fiber.Fiber<unknown, unknown>,
+    lend: (borrower: Borrower) => Effect.Effect<any, any>,
+    body: Body,
+    shared: boolean,
+    profile?: State.StatementProfile
+  ) {
     super(shared, profile)
     this.fiber = fiber
+    this.lend = lend
+    this.body = body
+  }
+
+  /** It need not wait any more, whatever has become of it. */
+  wake(): void {
+    this.resume?.(this.traced && this.state === "Held" ? Effect.void : this.effect)
+  }
+
+  get effect(): Effect.Effect<any, any> {
+    return this as unknown as Effect.Effect<any, any>
   }
 }
+
+Object.defineProperties(
+  Borrower.prototype,
+  Object.getOwnPropertyDescriptors(Effectable.Prototype<Effect.Effect<any, any> & Borrower>({
+    label: "Lend",
+    evaluate() {
+      return this.lend(this)
+    }
+  }))
+)
 
 /** Why there is no connection. An interruption says nothing; a defect must not go without a trace. */
 const connectErrorOf = (exit: Exit.Exit<Connection, SqlError>): SqlError | undefined => {
@@ -582,7 +622,7 @@ export const make = Effect.fnUntraced(function*(
         holding = undefined
         telemetry.served(borrower.heldAt - borrower.askedAt, borrower.heldAt, true)
         // An earlier action of the same batch may have ended it.
-        if (borrower.state === "Held") borrower.resume?.(Effect.void)
+        if (borrower.state === "Held") borrower.wake()
         return
       }
       case "Fail": {
@@ -590,7 +630,7 @@ export const make = Effect.fnUntraced(function*(
         failed[action.reason]++
         telemetry.failed(action.reason, borrower.askedAt, now())
         borrower.error = failure(borrower, action.reason)
-        borrower.resume?.(Effect.fail(borrower.error))
+        borrower.wake()
         return
       }
       case "Connect":
@@ -851,18 +891,17 @@ export const make = Effect.fnUntraced(function*(
     Effect.fail(PoolError.toSqlError(new PoolError.LeaseEnded({ database: adapter.name })))
   )
 
-  /** Waits until the borrower has a connection. Only for one that `acquire` did not serve at once. */
-  const wait = (borrower: Borrower): Effect.Effect<void, SqlError> =>
+  /** Waits until something has become of the borrower. Only for one that `acquire` did not serve at once. */
+  const wait = (borrower: Borrower): Effect.Effect<any, any> =>
     Effect.callback((resume) => {
-      if (borrower.state === "Held") return resume(Effect.void)
-      if (borrower.state === "Ended") return resume(leaseEnded)
-      if (borrower.error !== undefined) return resume(Effect.fail(borrower.error))
-      if (isDeadlock(borrower)) {
-        const error = situated(PoolError.NestedAcquire)
-        end(borrower, true)
-        return resume(Effect.fail(error))
-      }
       borrower.resume = resume
+      if (borrower.state === "Waiting" && isDeadlock(borrower)) {
+        borrower.error = situated(PoolError.NestedAcquire)
+        end(borrower, true)
+      } else if (borrower.state === "Held" || borrower.state === "Ended" || borrower.error !== undefined) {
+        // It did not have to wait. Who has failed without knowing why is told soon.
+        borrower.wake()
+      }
     })
 
   /** Those who wait for another connection, and the leases that they have meanwhile. */
@@ -914,33 +953,45 @@ export const make = Effect.fnUntraced(function*(
       const waiting = borrower.state === "Waiting"
       state.end(borrower, now(), true)
       // Somebody else may have closed the scope in which its fiber waits.
-      if (waiting) borrower.resume?.(leaseEnded)
+      if (waiting) borrower.wake()
     }
     if (actions.length > 0) perform()
     else if (account !== undefined) settleAccount()
   }
 
-  const lend = <A, E, R>(
-    borrower: Borrower,
-    f: (connection: Connection) => Effect.Effect<A, E, R>
-  ): Effect.Effect<A, E | SqlError, R> =>
-    Effect.suspend(() => {
-      const at = now()
-      if (state.acquire(borrower, at)) {
-        telemetry.served(0, at, false)
-        if (actions.length > 0) perform()
-        return f(borrower.slot!.connection!)
-      }
-      if (borrower.state === "Waiting") telemetry.waits(state.waiting, at)
+  /** What a borrower does: it asks for a connection, waits for it, and comes here again to use it. */
+  const lend = (borrower: Borrower): Effect.Effect<any, any> => {
+    if (borrower.resume !== undefined) return afterWait(borrower)
+    const at = now()
+    if (state.acquire(borrower, at)) {
+      telemetry.served(0, at, false)
       if (actions.length > 0) perform()
-      return Effect.flatMap(telemetry.traced(borrower.fiber, wait(borrower), () => now() - at), () =>
-        f(borrower.slot!.connection!))
-    })
+      return begin(borrower)
+    }
+    if (borrower.state === "Waiting") telemetry.waits(state.waiting, at)
+    if (actions.length > 0) perform()
+    const waiting = wait(borrower)
+    const traced: Effect.Effect<any, any> = telemetry.traced(borrower.fiber, waiting, () => now() - at)
+    borrower.traced = traced !== waiting
+    return borrower.traced ? Effect.flatMap(traced, () => borrower.effect) : waiting
+  }
+
+  const afterWait = (borrower: Borrower): Effect.Effect<any, any> => {
+    if (borrower.state === "Held") return begin(borrower)
+    return borrower.error === undefined ? leaseEnded : Effect.fail(borrower.error)
+  }
+
+  const begin = (borrower: Borrower): Effect.Effect<any, any> => {
+    const connection = borrower.slot!.connection!
+    return borrower.body(
+      borrower.shared ? connection : new LentConnection(connection, borrower, adapter.name, operations)
+    )
+  }
 
   const share: Pool["share"] = (profile, f) =>
     Effect.withFiber((fiber) => {
-      const borrower = new Borrower(fiber, true, profile)
-      return Effect.onExitPrimitive(lend(borrower, f), (exit) => {
+      const borrower = new Borrower(fiber, lend, f as Body, true, profile)
+      return Effect.onExitPrimitive(borrower.effect, (exit) => {
         end(borrower, Exit.isSuccess(exit) || !Exit.hasInterrupts(exit), exit)
         return undefined
       })
@@ -950,32 +1001,23 @@ export const make = Effect.fnUntraced(function*(
     const caller: Borrower["caller"] = resolved.captureLocation ? {} : undefined
     if (caller !== undefined) Error.captureStackTrace(caller, use)
     return Effect.withFiber((fiber) => {
-      const borrower = new Borrower(fiber, false)
+      const borrower = new Borrower(fiber, lend, f as Body, false)
       borrower.caller = caller
-      return Effect.onExitPrimitive(
-        lend(borrower, (connection) => f(new LentConnection(connection, borrower, adapter.name, operations))),
-        () => {
-          end(borrower, true)
-          return undefined
-        }
-      )
+      return Effect.onExitPrimitive(borrower.effect, () => {
+        end(borrower, true)
+        return undefined
+      })
     })
   }
 
   const reserve: Pool["reserve"] = Effect.withFiber((fiber) => {
     const scope = Context.get(fiber.context as Context.Context<Scope.Scope>, Scope.Scope)
-    const borrower = new Borrower(fiber, false)
+    const borrower = new Borrower(fiber, lend, Effect.succeed, false)
     const release = Effect.sync(() => end(borrower, true))
     return Effect.andThen(
       Scope.addFinalizer(scope, release),
       // Whoever is interrupted while it waits leaves the queue at once, not when its scope closes.
-      Effect.onInterrupt(
-        lend(
-          borrower,
-          (connection) => Effect.succeed(new LentConnection(connection, borrower, adapter.name, operations))
-        ),
-        () => release
-      )
+      Effect.onInterrupt(borrower.effect, () => release)
     )
   })
 
