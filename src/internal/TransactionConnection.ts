@@ -164,17 +164,24 @@ export const verdictAfter = (failure: SqlError | undefined, phase: "InTransactio
 /** The `SqlError` of a transaction that cannot do what was asked for, with what that means. */
 export const transactionError = (reason: TransactionError.TransactionErrorReason): SqlError =>
   Outcome.mark(toSqlError(reason, "transaction"), {
-    outcome: outcomes[reason._tag] ?? "NotSent",
+    outcome: outcomeOf(reason),
     scope: "Never",
     ladder: "Conflict",
     phase: "Ended",
     about: undefined
   })
 
-const outcomes: { readonly [tag in TransactionError.TransactionErrorReason["_tag"]]?: Outcome.Outcome } = {
-  AlreadyApplied: "Applied",
-  DeadlineExceeded: "NotApplied",
-  EndedInside: "Unknown"
+const outcomeOf = (reason: TransactionError.TransactionErrorReason): Outcome.Outcome => {
+  switch (reason._tag) {
+    case "AlreadyApplied":
+      return "Applied"
+    case "DeadlineExceeded":
+      return reason.during === "acquire" ? "NotSent" : "NotApplied"
+    case "EndedInside":
+      return "Unknown"
+    default:
+      return "NotSent"
+  }
 }
 
 export const toSqlError = (reason: TransactionError.TransactionErrorReason, operation: string): SqlError => {
