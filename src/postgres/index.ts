@@ -12,11 +12,32 @@
 export * as AdvisoryLock from "./AdvisoryLock.ts"
 
 /**
+ * Many values in one parameter.
+ *
+ * @since 0.1.0
+ */
+export * as Arrays from "./Arrays.ts"
+
+/**
+ * What only PostgreSQL has: extensions, enums, partitions, sequences, policies, statistics.
+ *
+ * @since 0.1.0
+ */
+export * as Catalog from "./Catalog.ts"
+
+/**
  * COPY in both directions, as a sink and a stream of bytes.
  *
  * @since 0.1.0
  */
 export * as Copy from "./Copy.ts"
+
+/**
+ * Fragments for `jsonb`: paths, containment, keys.
+ *
+ * @since 0.1.0
+ */
+export * as Json from "./Json.ts"
 
 /**
  * LISTEN and NOTIFY, over a connection that is renewed when it is lost.

@@ -7,15 +7,22 @@ import type * as Scope from "effect/Scope"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { Adapter } from "../../Adapter.ts"
 import * as Bulk from "../../Bulk.ts"
+import * as Introspection from "../../Introspection.ts"
 import type { Pool } from "../../Pool.ts"
 import * as Notifications from "../Notifications.ts"
 import * as Server from "../Server.ts"
 import * as Sessions from "../Sessions.ts"
 import { makeBulk } from "./bulk.ts"
+import { makeIntrospection } from "./introspection.ts"
 import { hubOf } from "./notices.ts"
 
 /** The services of the modules of PostgreSQL. */
-export type Features = Sessions.Sessions | Bulk.Bulk | Notifications.Notifications | Server.Server
+export type Features =
+  | Sessions.Sessions
+  | Bulk.Bulk
+  | Introspection.Introspection
+  | Notifications.Notifications
+  | Server.Server
 
 /** What is chosen about them. */
 export interface FeatureOptions {
@@ -32,6 +39,7 @@ export const makeFeatures = Effect.fnUntraced(function*(
   const sessions = Sessions.make(adapter, pool, client, options.pooler)
   return Context.make(Sessions.Sessions, sessions).pipe(
     Context.add(Bulk.Bulk, makeBulk(sessions, client)),
+    Context.add(Introspection.Introspection, makeIntrospection(sessions)),
     Context.add(Server.Server, Server.make(sessions, client, hubOf(adapter))),
     Context.add(Notifications.Notifications, yield* Notifications.make(sessions, client, options.notifications))
   )
