@@ -19,7 +19,7 @@ export const Status = {
 export interface Receiver {
   /** Whether a statement that had to be prepared first is still to be run. */
   readonly isWanted: boolean
-  /** `status` is `undefined` where the driver does not tell. */
+  /** `columns` is empty where no column needs a conversion. `status` is `undefined` where the driver does not tell. */
   readonly onRows: (rows: ReadonlyArray<any>, columns: ReadonlyArray<Column>, status: number | undefined) => void
   readonly onOk: (ok: Ok, status: number | undefined) => void
   /** Several results, such as those of a stored procedure. */

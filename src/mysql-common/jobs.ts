@@ -188,6 +188,7 @@ export class StatementJob extends Job implements Receiver {
   }
 
   private convert(rows: ReadonlyArray<any>, columns: ReadonlyArray<Column>): unknown {
+    if (columns.length === 0) return rows
     const asArrays = this.mode === Mode.Values
     const plan = planOf(columns, asArrays, {
       safeIntegers: this.fiber.getRef(SafeIntegers),
