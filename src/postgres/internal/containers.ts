@@ -114,7 +114,11 @@ export const arrayCodec = (
         for (let index = 0; index < length; index++) values[index] = next()
         return values
       }
-      return nest(Array.from({ length: dimensions }, (_, index) => readInt32(bytes, start + 12 + index * 8)), 0, next)
+      const lengths = Array.from({ length: dimensions }, (_, index) => readInt32(bytes, start + 12 + index * 8))
+      let count = 1
+      for (const length of lengths) count *= length > 0 ? length : NaN
+      if (!(count * 4 <= size)) return unfit("the array is cut off")
+      return nest(lengths, 0, next)
     },
     write: write === undefined ? undefined : (sink, value) => {
       const lengths = dimensionsOf(value, shape)
