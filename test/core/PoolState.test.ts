@@ -129,7 +129,10 @@ describe("PoolState: capacity and demand", () => {
     const slot = pool.state.begin(0)
     same(pool.whole("a"), [])
     pool.state.connected(slot, 1, 0)
-    same(pool.state.actions.filter(({ _tag }) => _tag !== "Wake" && _tag !== "Report"), [{ _tag: "Lease", lease: pool.lease("a") }])
+    same(pool.state.actions.filter(({ _tag }) => _tag !== "Wake" && _tag !== "Report"), [{
+      _tag: "Lease",
+      lease: pool.lease("a")
+    }])
   })
 })
 

@@ -199,7 +199,13 @@ export class World {
             return this.state.connected(slot, slot.id, this.now)
           }
           known.status = "gone"
-          const reason: ConnectFailure = this.seed.pick(["Unreachable", "Unreachable", "Unreachable", "Permanent", "Full"])
+          const reason: ConnectFailure = this.seed.pick([
+            "Unreachable",
+            "Unreachable",
+            "Unreachable",
+            "Permanent",
+            "Full"
+          ])
           if (reason === "Full" && !this.shutdown) {
             this.ceiling = Math.max(1, this.state.slots.size - 1)
             this.refusedAt = this.now
@@ -256,7 +262,7 @@ export class World {
 
   clear(mode: "graceful" | "immediate"): void {
     this.event(`clear ${mode}`, () => {
-      if (!this.shutdown) for (const known of this.slots()) known.retired = true
+      if (!this.shutdown) { for (const known of this.slots()) known.retired = true }
       this.state.clear(mode, this.now)
     })
   }
@@ -343,7 +349,11 @@ export class World {
   private take(): void {
     for (const action of this.state.actions.splice(0)) {
       this.see(
-        action._tag === "Report" ? action.event._tag : "reason" in action ? `${action._tag} ${action.reason}` : action._tag
+        action._tag === "Report"
+          ? action.event._tag
+          : "reason" in action
+          ? `${action._tag} ${action.reason}`
+          : action._tag
       )
       const late = action._tag === "Fail" || (action._tag === "Report" && action.event._tag === "LeakReturned")
       this.check(this.drained === 0 || late, `${action._tag} after Drained`)
@@ -633,7 +643,11 @@ export class World {
       (asked + this.options.shareWait > this.now || this.wakeAt <= this.now)
     const pressing = whole + (patient ? 0 : Math.ceil((queue.length - whole) / 16))
     const wanted = Math.max(pressing - pings, min - open)
-    const possible = Math.min(this.limit - slots.length, inside.window - underWay, maxConnecting - inside.opening.length)
+    const possible = Math.min(
+      this.limit - slots.length,
+      inside.window - underWay,
+      maxConnecting - inside.opening.length
+    )
     if (Math.min(wanted - underWay, possible) > 0) {
       const excuse = Math.min(inside.retryAt > this.now ? inside.retryAt : Infinity, this.now)
       this.check(
