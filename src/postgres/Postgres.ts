@@ -126,7 +126,7 @@ export const layer = (options: LayerOptions): Layer.Layer<Services, InvalidOptio
  * import { Config } from "effect"
  * import { Postgres } from "watertight/postgres"
  *
- * const DatabaseLive = Postgres.layerConfig({ url: Config.redacted("DATABASE_URL") })
+ * const DatabaseLive = Postgres.layerConfig({ url: Config.Redacted("DATABASE_URL") })
  * ```
  *
  * @category layers
