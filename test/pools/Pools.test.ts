@@ -163,7 +163,7 @@ describe("Pools: keyed databases", () => {
     Effect.gen(function*() {
       let seen: unknown = undefined
       const pools = yield* Pools.make({
-        lookup: (_: string) =>
+        lookup: () =>
           Layer.effect(
             Pool.Pool,
             Effect.flatMap(Effect.currentParentSpan.pipe(Effect.option), (span) => {
@@ -235,7 +235,7 @@ describe("Pools: refreshing", () => {
         ),
         { pool: { startup: "lazy", shutdownTimeout: 0 } }
       )
-      const pools = yield* Pools.make({ lookup: (_: string) => shared })
+      const pools = yield* Pools.make({ lookup: () => shared })
       const done = yield* Deferred.make<void>()
       const old = yield* fork(pools.use("a")(Effect.andThen(query, Deferred.await(done))))
       yield* TestClock.adjust("1 millis")

@@ -178,18 +178,24 @@ describe("Events", () => {
     Effect.gen(function*() {
       const { fake, pool } = yield* setUp({ max: 1, acquireTimeout: 100, idleTimeout: "1 minute" })
       const { events } = yield* listen(pool)
-      fake.onConnect = (attempt) => attempt === 1 ? Effect.fail(refused) : Effect.sleep(5)
+      fake.onConnect = () => Effect.fail(refused)
       yield* use(pool, 10)
       yield* TestClock.adjust("1 second")
-      assert.deepStrictEqual(tags(events), ["ConnectFailed Unreachable", "AcquireFailed AcquireTimeout"])
+      // How often it was tried is left to chance.
+      assert.deepStrictEqual(Array.from(new Set(tags(events))), [
+        "ConnectFailed Unreachable",
+        "AcquireFailed AcquireTimeout"
+      ])
       events.length = 0
+      fake.onConnect = () => Effect.sleep(5)
+      yield* TestClock.adjust("1 minute")
       yield* use(pool, 10)
       yield* TestClock.adjust("1 second")
       fake.open[0]!.lose()
       yield* use(pool, 10)
       yield* TestClock.adjust("70 seconds")
       assert.deepStrictEqual(tags(events), ["Created", "Closed Lost", "Created", "Closed IdleTimeout"])
-      assert.deepStrictEqual(events[0], { _tag: "Created", connection: 2, millis: 5 })
+      assert.strictEqual(events[0]!._tag === "Created" ? events[0].millis : NaN, 5)
     }))
 
   it.effect("tell of commands, and end when the pool is gone", () =>
