@@ -36,6 +36,8 @@ export interface Sessions {
   readonly reserve: Effect.Effect<Session, SqlError, Scope.Scope>
   /** A session beside the pool, which nobody has to wait for and that keeps nobody waiting, until the scope closes. */
   readonly open: Effect.Effect<Session, SqlError, Scope.Scope>
+  /** Whether data can be copied to the server. The embedded database has no wire that it could come over bit by bit. */
+  readonly takesCopy: boolean
   /** Whether a transaction is open where this is asked. */
   readonly inTransaction: Effect.Effect<boolean>
   /** Says what the failure of a statement on a session means, where `Outcome.of` finds it. */
@@ -66,6 +68,7 @@ export const make = (
   const reserve = Effect.map(pool.reserve, sessionOf)
   return {
     database: adapter.name,
+    takesCopy: adapter.driver !== "pglite",
     reserve,
     borrow: Effect.flatMap(
       transaction,

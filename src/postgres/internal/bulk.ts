@@ -9,10 +9,11 @@ import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import * as Bulk from "../../Bulk.ts"
 import type { Sessions } from "../Sessions.ts"
-import { type Column, makeEncoder, typeName } from "./bulkRows.ts"
+import { type Column, type Encoder, makeEncoder, typeName } from "./bulkRows.ts"
 import { withExtent } from "./copyErrors.ts"
 import { quoteName, quotePath } from "./identifiers.ts"
 import type { Session } from "./Session.ts"
+import { TypedValue } from "./TypedValue.ts"
 
 /** What the catalogue says of a table's column. */
 interface TableColumn {
@@ -22,6 +23,8 @@ interface TableColumn {
   readonly notNull: boolean
   readonly generated: boolean
   readonly type: string
+  /** The type without its length, as a parameter is given it. */
+  readonly parameterType: string
   /** Its place in the primary key, or 0. */
   readonly key: number
 }
@@ -37,7 +40,7 @@ const describeTable = `select a.attname, a.atttypid::int8::float8, a.atttypmod, 
   pg_catalog.format_type(a.atttypid, a.atttypmod), coalesce(array_position(i.indkey::int2[], a.attnum), -1) + 1,
   exists (
     select from pg_catalog.pg_trigger t where t.tgrelid = a.attrelid and not t.tgisinternal and (t.tgtype & 7) = 7
-  ), c.relkind = 'p'
+  ), c.relkind = 'p', pg_catalog.format_type(a.atttypid, null)
 from pg_catalog.pg_attribute a
 join pg_catalog.pg_class c on c.oid = a.attrelid
 left join pg_catalog.pg_index i on i.indrelid = a.attrelid and i.indisprimary
@@ -55,7 +58,8 @@ const tableOf = (session: Session, table: string): Effect.Effect<Table, SqlError
       notNull: row[3] as boolean,
       generated: row[4] as boolean,
       type: row[5] as string,
-      key: row[6] as number
+      key: row[6] as number,
+      parameterType: row[9] as string
     }))
   }))
 
@@ -90,6 +94,62 @@ const makeColumns = (
       maxLength: (oid === varchar || oid === bpchar) && modifier >= 4 ? modifier - 4 : undefined
     }
   }))
+}
+
+/** What rows are given to. */
+interface Feed {
+  readonly open: Effect.Effect<unknown, SqlError>
+  readonly send: (frame: Uint8Array, bytes: number) => Effect.Effect<void, SqlError>
+  readonly finish: Effect.Effect<unknown, SqlError>
+}
+
+/** How many parameters a statement has at most. */
+const maxParameters = 30_000
+
+/** Rows by statements, where no COPY can be had: they are encoded all the same, to find those that do not fit. */
+const inserting = (
+  session: Session,
+  table: Table,
+  target: string,
+  names: ReadonlyArray<string>,
+  encoder: Encoder
+): { readonly copy: Feed; readonly encoder: Encoder } => {
+  const types = names.map((name) => table.columns.find((column) => column.name === name)!.parameterType)
+  let waiting: Array<Record<string, unknown>> = []
+  const perStatement = Math.max(1, Math.min(500, Math.floor(maxParameters / names.length)))
+  const send = Effect.suspend(() => {
+    const rows = waiting
+    waiting = []
+    const batches = Array.from(
+      { length: Math.ceil(rows.length / perStatement) },
+      (_, index) => rows.slice(index * perStatement, (index + 1) * perStatement)
+    )
+    return Effect.forEach(batches, (batch) => {
+      const values = batch.map((_, row) =>
+        `(${names.map((_, column) => `$${row * names.length + column + 1}`).join(", ")})`
+      )
+      return session.executeRaw(
+        `insert into ${target} (${list(names)}) values ${values.join(", ")}`,
+        batch.flatMap((row) => names.map((name, column) => new TypedValue(types[column]!, row[name] ?? null)))
+      )
+    }, { discard: true })
+  })
+  return {
+    copy: { open: Effect.void, send: () => send, finish: Effect.void },
+    encoder: {
+      format: encoder.format,
+      get isFull() {
+        return encoder.isFull
+      },
+      add: (row, index) => {
+        const problem = encoder.add(row, index)
+        if (problem === undefined) waiting.push(row)
+        return problem
+      },
+      take: encoder.take,
+      end: encoder.end
+    }
+  }
 }
 
 /** Rows in pieces, whatever they come from. */
@@ -136,7 +196,8 @@ export const makeBulk = (sessions: Sessions, client: SqlClient): Bulk.Bulk => {
       const columns = yield* Effect.mapError(Effect.fromResult(makeColumns(session, table, names)), fail)
       yield* onColumns(names)
       const encoder = makeEncoder(columns)
-      const copy = yield* session.copyIn(
+      if (!sessions.takesCopy) return inserting(session, table, target, names, encoder)
+      const copy: Feed = yield* session.copyIn(
         `COPY ${target} (${names.map(quoteName).join(", ")}) FROM STDIN (FORMAT ${encoder.format})`
       )
       yield* Effect.mapError(copy.open, failed)
@@ -214,11 +275,13 @@ export const makeBulk = (sessions: Sessions, client: SqlClient): Bulk.Bulk => {
   }, Effect.scoped)
 
   const insert: Bulk.Bulk["insert"] = (name, rows, options = {}) =>
-    Effect.scoped(Effect.gen(function*() {
-      const session = yield* sessions.borrow
-      const table = yield* Effect.mapError(tableOf(session, name), sessions.judge(session))
-      return yield* load(session, name, table, quotePath(name), rows, options, () => Effect.void)
-    })) as never
+    (sessions.takesCopy ? (self: Effect.Effect<any, any, any>) => self : client.withTransaction)(
+      Effect.scoped(Effect.gen(function*() {
+        const session = yield* sessions.borrow
+        const table = yield* Effect.mapError(tableOf(session, name), sessions.judge(session))
+        return yield* load(session, name, table, quotePath(name), rows, options, () => Effect.void)
+      }))
+    ) as never
 
   const upsert: Bulk.Bulk["upsert"] = (name, rows, options = {}) =>
     client.withTransaction(Effect.scoped(Effect.gen(function*() {
