@@ -171,14 +171,16 @@ export const sequences = (filter?: Filter): Effect.Effect<ReadonlyArray<Sequence
       order by 1, 2`
     )(filter),
     (rows) =>
-      rows.map((row) => ({
-        ...row,
-        start: big(row["start"]),
-        increment: big(row["increment"]),
-        min: big(row["min"]),
-        max: big(row["max"]),
-        last: big(row["last"])
-      }) as never)
+      rows.map((row) =>
+        ({
+          ...row,
+          start: big(row["start"]),
+          increment: big(row["increment"]),
+          min: big(row["min"]),
+          max: big(row["max"]),
+          last: big(row["last"])
+        }) as never
+      )
   )
 
 /**

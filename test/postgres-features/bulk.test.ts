@@ -228,7 +228,9 @@ it.layer(database({ maxConnections: 2 }))("Bulk", (it) => {
       yield* Effect.gen(function*() {
         yield* Bulk.upsert("stock", rows(3, 0, 10))
         yield* Bulk.upsert("stock", rows(4, 0, 10))
-        assert.deepStrictEqual(yield* sql`select sum(n)::int as n from stock where item < 10 and shop = 'a'`, [{ n: 40 }])
+        assert.deepStrictEqual(yield* sql`select sum(n)::int as n from stock where item < 10 and shop = 'a'`, [{
+          n: 40
+        }])
         return yield* Effect.fail("undo")
       }).pipe(Transaction.run(), Effect.flip)
       assert.deepStrictEqual(yield* sql`select sum(n)::int as n from stock where item < 10 and shop = 'a'`, [{ n: 10 }])

@@ -187,7 +187,9 @@ it.layer(database({ maxConnections: 2 }), { excludeTestServices: true })("COPY",
         query: "select n, repeat('x', 1000) from generate_series(1, 150000) n"
       }).pipe(
         Stream.tap(() => Effect.sync(() => peak = Math.max(peak, process.memoryUsage.rss()))),
-        Stream.mapEffect((row, n) => n % 20_000 === 0 ? Effect.as(Effect.sleep("30 millis"), row) : Effect.succeed(row)),
+        Stream.mapEffect((row, n) =>
+          n % 20_000 === 0 ? Effect.as(Effect.sleep("30 millis"), row) : Effect.succeed(row)
+        ),
         Stream.run(Sink.count)
       )
       assert.strictEqual(rows, 150_000)

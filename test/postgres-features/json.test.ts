@@ -15,12 +15,16 @@ it.layer(database({ maxConnections: 2 }))("JSON and arrays", (it) => {
       yield* sql`insert into doc values (1, ${Json.value(doc)}), (2, ${Json.value(null)}), (3, ${Json.value("text")})`
       assert.deepStrictEqual(
         yield* sql`select "do c" as whole, ${Json.get("do c", ["a", nasty, 1])} as part,
-          ${Json.text("do c", ["a", nasty, 0])} as text, ${Json.get("do c", ["a", "no"])} as none from doc where id = 1`,
+          ${Json.text("do c", ["a", nasty, 0])} as text, ${
+          Json.get("do c", ["a", "no"])
+        } as none from doc where id = 1`,
         [{ whole: doc, part: { b: 1 }, text: "x", none: null }]
       )
       const ids = (where: ReturnType<typeof Json.contains>) =>
-        Effect.map(sql<{ id: number }>`select id from doc where ${where} order by id`, (rows) =>
-          rows.map(({ id }) => id))
+        Effect.map(
+          sql<{ id: number }>`select id from doc where ${where} order by id`,
+          (rows) => rows.map(({ id }) => id)
+        )
       assert.deepStrictEqual(yield* ids(Json.contains("do c", { tags: [nasty] })), [1])
       assert.deepStrictEqual(yield* ids(Json.contains("do c", "text")), [3])
       assert.deepStrictEqual(yield* ids(Json.contains("do c", { tags: ["blue"] })), [])
@@ -32,9 +36,12 @@ it.layer(database({ maxConnections: 2 }))("JSON and arrays", (it) => {
       assert.deepStrictEqual(yield* ids(Json.matches("do c", "$.tags[*] ? (@ == $tag)", { tag: nasty })), [1])
       assert.deepStrictEqual(yield* ids(Json.matches("do c", "$.n ? (@ > 7)")), [])
       yield* sql`update doc set "do c" = ${Json.set("do c", ["a", nasty, 1, "b"], [nasty])} where id = 1`
-      assert.deepStrictEqual(yield* sql`select ${Json.get("do c", ["a", nasty, 1, "b", 0])} as v from doc where id = 1`, [
-        { v: nasty }
-      ])
+      assert.deepStrictEqual(
+        yield* sql`select ${Json.get("do c", ["a", nasty, 1, "b", 0])} as v from doc where id = 1`,
+        [
+          { v: nasty }
+        ]
+      )
     }))
 
   it.effect("= any, <> all", () =>

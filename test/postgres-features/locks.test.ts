@@ -15,7 +15,9 @@ const reasonOf = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
 
 const held = Effect.gen(function*() {
   const sql = yield* SqlClient
-  const [row] = yield* sql<{ n: number }>`select count(*)::int as n from pg_locks l join pg_database d on d.oid = l.database
+  const [row] = yield* sql<
+    { n: number }
+  >`select count(*)::int as n from pg_locks l join pg_database d on d.oid = l.database
     where l.locktype = 'advisory' and d.datname = current_database() and l.granted`
   return row!.n
 })

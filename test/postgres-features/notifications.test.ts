@@ -81,62 +81,66 @@ it.layer(database({ maxConnections: 3 }), { excludeTestServices: true })("notifi
     }))
 })
 
-it.live("ten kills: everything that was sent while it listened, and a gap for each time it did not", () =>
-  Effect.gen(function*() {
-    const url = yield* freshDatabase()
-    const proxy = yield* FaultProxy.make(url)
-    const random = seed(4)
-    yield* Effect.gen(function*() {
-      const queue = yield* Notifications.subscribe("n")
-      const events: Array<Notifications.Event> = []
-      yield* Effect.forkScoped(
-        Effect.forever(Effect.map(Queue.take(queue), (event) => void events.push(event)))
-      )
-      const gaps = () => events.filter((event) => event._tag === "Gap").length
-      let sent = 0
-      // The sender has a way of its own, which nobody cuts.
-      const send = Effect.provide(
-        Effect.gen(function*() {
-          const sql = yield* SqlClient
-          for (let kill = 0; kill < 10; kill++) {
-            const before = random.int(1, 30)
-            for (let i = 0; i < before; i++) yield* sql`select pg_notify('n', ${`${++sent}`})`
-            if (random.chance(0.5)) {
-              yield* sql`select pg_terminate_backend(pid) from pg_stat_activity
+it.live(
+  "ten kills: everything that was sent while it listened, and a gap for each time it did not",
+  () =>
+    Effect.gen(function*() {
+      const url = yield* freshDatabase()
+      const proxy = yield* FaultProxy.make(url)
+      const random = seed(4)
+      yield* Effect.gen(function*() {
+        const queue = yield* Notifications.subscribe("n")
+        const events: Array<Notifications.Event> = []
+        yield* Effect.forkScoped(
+          Effect.forever(Effect.map(Queue.take(queue), (event) => void events.push(event)))
+        )
+        const gaps = () => events.filter((event) => event._tag === "Gap").length
+        let sent = 0
+        // The sender has a way of its own, which nobody cuts.
+        const send = Effect.provide(
+          Effect.gen(function*() {
+            const sql = yield* SqlClient
+            for (let kill = 0; kill < 10; kill++) {
+              const before = random.int(1, 30)
+              for (let i = 0; i < before; i++) yield* sql`select pg_notify('n', ${`${++sent}`})`
+              if (random.chance(0.5)) {
+                yield* sql`select pg_terminate_backend(pid) from pg_stat_activity
                 where datname = current_database() and query like 'LISTEN%'`
-            } else {
-              yield* proxy.cutAll
+              } else {
+                yield* proxy.cutAll
+              }
+              const during = random.int(0, 30)
+              for (let i = 0; i < during; i++) yield* sql`select pg_notify('n', ${`${++sent}`})`
+              yield* eventually(Effect.sync(() => gaps() > kill))
             }
-            const during = random.int(0, 30)
-            for (let i = 0; i < during; i++) yield* sql`select pg_notify('n', ${`${++sent}`})`
-            yield* eventually(Effect.sync(() => gaps() > kill))
+            yield* sql`select pg_notify('n', ${`${++sent}`})`
+          }),
+          databaseAt(url)
+        )
+        yield* send
+        yield* eventually(Effect.sync(() => {
+          const last = events.at(-1)
+          return last?._tag === "Notification" && last.payload === `${sent}`
+        }))
+        assert.strictEqual(gaps(), 10, `seed ${random.value}`)
+        // Between two gaps nothing is missing: what is missing is missing at a gap.
+        let previous = 0
+        let afterGap = false
+        for (const event of events) {
+          if (event._tag === "Gap") {
+            afterGap = true
+            assert.isAtMost(event.from, event.to)
+            continue
           }
-          yield* sql`select pg_notify('n', ${`${++sent}`})`
-        }),
-        databaseAt(url)
-      )
-      yield* send
-      yield* eventually(Effect.sync(() => {
-        const last = events.at(-1)
-        return last?._tag === "Notification" && last.payload === `${sent}`
-      }))
-      assert.strictEqual(gaps(), 10, `seed ${random.value}`)
-      // Between two gaps nothing is missing: what is missing is missing at a gap.
-      let previous = 0
-      let afterGap = false
-      for (const event of events) {
-        if (event._tag === "Gap") {
-          afterGap = true
-          assert.isAtMost(event.from, event.to)
-          continue
+          const n = Number(event.payload)
+          assert.isTrue(n === previous + 1 || afterGap && n > previous, `${n} after ${previous}, seed ${random.value}`)
+          previous = n
+          afterGap = false
         }
-        const n = Number(event.payload)
-        assert.isTrue(n === previous + 1 || afterGap && n > previous, `${n} after ${previous}, seed ${random.value}`)
-        previous = n
-        afterGap = false
-      }
-    }).pipe(Effect.provide(databaseAt(proxy.url)))
-  }).pipe(Effect.scoped), 60_000)
+      }).pipe(Effect.provide(databaseAt(proxy.url)))
+    }).pipe(Effect.scoped),
+  60_000
+)
 
 it.live("a connection that has gone silent is found out", () =>
   Effect.gen(function*() {

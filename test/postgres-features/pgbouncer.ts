@@ -54,7 +54,10 @@ server_reset_query = discard all
   yield* Effect.addFinalizer(() =>
     Effect.andThen(
       Effect.sync(() => child.signal("SIGINT")),
-      child.exited.pipe(within("10 seconds", () => "PgBouncer still runs"), Effect.catch(() => Effect.orDie(child.kill)))
+      child.exited.pipe(
+        within("10 seconds", () => "PgBouncer still runs"),
+        Effect.catch(() => Effect.orDie(child.kill))
+      )
     )
   )
   const through = new URL(url)

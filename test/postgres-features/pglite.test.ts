@@ -10,8 +10,13 @@ it.layer(Pglite.layer(), { excludeTestServices: true, timeout: "60 seconds" })("
   it.effect("bulk, COPY, types, scripts, introspection and locks of transactions", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient
-      yield* Script.run("create type mood as enum ('sad', 'ok'); create table pet (id int primary key, m mood, r int4range)")
-      const pets = Array.from({ length: 3_000 }, (_, id) => ({ id, m: id % 2 ? "sad" : null, r: Types.range(id, id + 1) }))
+      yield* Script.run(
+        "create type mood as enum ('sad', 'ok'); create table pet (id int primary key, m mood, r int4range)"
+      )
+      const pets = Array.from(
+        { length: 3_000 },
+        (_, id) => ({ id, m: id % 2 ? "sad" : null, r: Types.range(id, id + 1) })
+      )
       assert.strictEqual((yield* Bulk.insert("pet", Stream.fromArray(pets))).rows, 3_000)
       assert.deepStrictEqual(yield* Bulk.upsert("pet", [{ id: 1, m: "ok" }, { id: 9_000, m: "ok" }]), {
         inserted: 1,

@@ -53,11 +53,14 @@ for (const mode of ["transaction", "session"] as const) {
             (i) => sql`select ${i}::int as i, ${Types.value("color[]", ["red"])} as c, ${`é${i}`}::text as t`,
             { concurrency: 50 }
           )
-          assert.deepStrictEqual(results.map(([row]) => row), Array.from({ length: 400 }, (_, i) => ({
-            i,
-            c: ["red"],
-            t: `é${i}`
-          })) as never)
+          assert.deepStrictEqual(
+            results.map(([row]) => row),
+            Array.from({ length: 400 }, (_, i) => ({
+              i,
+              c: ["red"],
+              t: `é${i}`
+            })) as never
+          )
           const error = yield* sqlFailure(sql`select 1/${0}::int`)
           assert.strictEqual((error.reason.cause as any).code, "22012")
         }))

@@ -27,9 +27,19 @@ it.layer(database({ maxConnections: 2 }))("scripts", (it) => {
   const cases: ReadonlyArray<readonly [what: string, script: string, line: number, statement: number]> = [
     ["a statement that cannot be parsed", "select 1;\n\nselect 2;\n  selec 3;\nselect 4", 4, 3],
     ["a name that is not there", "select 1;\nselect\n  é\n, nope;", 3, 2],
-    ["a value that does not do", "create table z (a int primary key);\ninsert into z values (1);\n\n-- x;\n insert into z values (1);", 5, 3],
+    [
+      "a value that does not do",
+      "create table z (a int primary key);\ninsert into z values (1);\n\n-- x;\n insert into z values (1);",
+      5,
+      3
+    ],
     ["an error without a place", "select 1;\ndo $$\nbegin\n raise exception 'x;';\nend $$;\nselect 1", 2, 2],
-    ["behind a block of a function", "create function g() returns int begin atomic\n select 1; select case when true then 1 end;\nend;\nselect 1/0", 4, 2]
+    [
+      "behind a block of a function",
+      "create function g() returns int begin atomic\n select 1; select case when true then 1 end;\nend;\nselect 1/0",
+      4,
+      2
+    ]
   ]
   for (const [what, script, line, statement] of cases) {
     it.effect(`the line of ${what}`, () =>
@@ -66,6 +76,8 @@ describe("where statements begin", () => {
     assert.strictEqual(statementStarts(parts.slice(0, 5).join(";")).length, 5)
     assert.strictEqual(statementStarts(" ; ;; -- x\n /* ; */ ;").length, 0)
     assert.strictEqual(statementStarts(parts[5]!).length, 2)
-    for (const text of ["'", "\"", "$$", "/*", "$", "\\", "begin atomic", ""]) assert.isAtMost(statementStarts(text).length, 1)
+    for (const text of ["'", "\"", "$$", "/*", "$", "\\", "begin atomic", ""]) {
+      assert.isAtMost(statementStarts(text).length, 1)
+    }
   })
 })

@@ -4,11 +4,34 @@ import type { Seed } from "../support/index.ts"
 
 type Make = (random: Seed) => unknown
 
-const chars = ["a", "Z", "0", " ", "\"", "'", "\\", ",", "{", "}", "(", ")", "[", "]", "\n", "\t", "\r", ";", ":", "NULL"]
+const chars = [
+  "a",
+  "Z",
+  "0",
+  " ",
+  "\"",
+  "'",
+  "\\",
+  ",",
+  "{",
+  "}",
+  "(",
+  ")",
+  "[",
+  "]",
+  "\n",
+  "\t",
+  "\r",
+  ";",
+  ":",
+  "NULL"
+]
 const wide = ["é", "漢", "💧", "\u00a0", "\ufffd", "\u200d"]
 
 export const text: Make = (random) =>
-  Array.from({ length: random.int(0, 8) }, () => random.pick(random.chance(0.2) ? wide as never : chars as never)).join("")
+  Array.from({ length: random.int(0, 8) }, () => random.pick(random.chance(0.2) ? wide as never : chars as never)).join(
+    ""
+  )
 
 const key = (random: Seed): string => `${random.pick(["a", "b c", "__proto__", "\"", "=>", "ü"])}${random.int(0, 3)}`
 
@@ -73,7 +96,9 @@ const timestamp = (random: Seed): Date | number =>
   random.chance(0.1)
     ? random.pick([Infinity, -Infinity])
     : new Date(
-      random.chance(0.2) ? Math.floor((random.next() - 0.02) * 8e15) : random.int(-2_000_000, 4_000_000) * 1_000_000 + 123
+      random.chance(0.2)
+        ? Math.floor((random.next() - 0.02) * 8e15)
+        : random.int(-2_000_000, 4_000_000) * 1_000_000 + 123
     )
 
 const micros = (random: Seed): bigint => BigInt(random.int(0, 86_399)) * 1_000_000n + BigInt(random.int(0, 999_999))
@@ -101,9 +126,14 @@ const bytes: Make = (random) => Uint8Array.from({ length: random.int(0, 12) }, (
 const ip = (random: Seed): string => Array.from({ length: 4 }, () => random.int(0, 255)).join(".")
 
 const inet: Make = (random) =>
-  random.chance(0.3) ? random.pick(["::1", "2001:db8::8a2e:370:7334", "fe80::1/64"]) : random.chance(0.5) ? ip(random) : `${ip(random)}/${random.int(0, 31)}`
+  random.chance(0.3)
+    ? random.pick(["::1", "2001:db8::8a2e:370:7334", "fe80::1/64"])
+    : random.chance(0.5)
+    ? ip(random)
+    : `${ip(random)}/${random.int(0, 31)}`
 
-const cidr: Make = (random) => random.pick(["10.0.0.0/8", "192.168.0.0/16", "0.0.0.0/0", "2001:db8::/32", "10.1.2.3/32"])
+const cidr: Make = (random) =>
+  random.pick(["10.0.0.0/8", "192.168.0.0/16", "0.0.0.0/0", "2001:db8::/32", "10.1.2.3/32"])
 
 const bits = (length: number, random: Seed): string => Array.from({ length }, () => random.int(0, 1)).join("")
 
@@ -270,7 +300,8 @@ export const ownMakers: Record<string, Make> = {
   textual: (random) => ({ a: random.int(0, 9), words: random.pick(["'a'", "'a' 'b'"]) }),
   moodrange: (random) => random.pick([Types.emptyRange, Types.range("a,\"\\", "b]"), Types.range("a", null, "()")]),
   moodmultirange: (random) => random.chance(0.3) ? [] : [Types.range("a,\"", "b c"), Types.range("x", null)],
-  hstore: (random) => Object.fromEntries(Array.from({ length: random.int(0, 4) }, () => [key(random), pick(random, text)])),
+  hstore: (random) =>
+    Object.fromEntries(Array.from({ length: random.int(0, 4) }, () => [key(random), pick(random, text)])),
   citext: text,
   ltree: (random) => random.pick(["a.b.c", "", "Top.Science"]),
   "\"Ta.ble\"": (random) => ({ id: random.int(0, 9), "col umn": pick(random, text), m: pick(random, mood) })

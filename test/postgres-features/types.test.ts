@@ -1,11 +1,11 @@
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { SqlClient } from "effect/sql/SqlClient"
 import * as Stream from "effect/Stream"
 import { Bulk } from "watertight"
 import { Copy, Postgres, Sessions, Types } from "watertight/postgres"
-import * as Redacted from "effect/Redacted"
 import { sqlFailure } from "../postgres/support.ts"
 import { exactSeed, freshDatabase, type Seed } from "../support/index.ts"
 import { database } from "./support.ts"
@@ -25,7 +25,9 @@ const same = (actual: unknown, expected: unknown, message: string) =>
   assert.deepStrictEqual(tidy(actual), tidy(expected), message)
 
 const script = (sql: string) =>
-  Effect.scoped(Effect.flatMap(Sessions.Sessions, ({ borrow }) => Effect.flatMap(borrow, (session) => session.script(sql))))
+  Effect.scoped(
+    Effect.flatMap(Sessions.Sessions, ({ borrow }) => Effect.flatMap(borrow, (session) => session.script(sql)))
+  )
 
 /** Sends values every way there is, and expects them back. */
 const roundTrip = Effect.fnUntraced(function*(type: string, values: ReadonlyArray<unknown>, at: string) {
@@ -70,8 +72,9 @@ const AnySeed = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 0x7ffff
 
 it.layer(database({ maxConnections: 4 }))("PostgreSQL's own types", (it) => {
   for (const [type, make] of Object.entries(makers)) {
-    it.effect.prop(type, [AnySeed], ([seed]) =>
-      roundTrip(type, generate(exactSeed(seed), make), `seed ${seed}`), { arbitrary: { runs: 4 } })
+    it.effect.prop(type, [AnySeed], ([seed]) => roundTrip(type, generate(exactSeed(seed), make), `seed ${seed}`), {
+      arbitrary: { runs: 4 }
+    })
   }
 
   it.effect("there is none that was not thought of", () =>
@@ -119,8 +122,9 @@ it.layer(database({ maxConnections: 4 }))("types that users have made", (it) => 
   it.effect("round trips", () => Effect.andThen(script(ownTypes), Effect.void))
 
   for (const [type, make] of Object.entries(ownMakers)) {
-    it.effect.prop(type, [AnySeed], ([seed]) =>
-      roundTrip(type, generate(exactSeed(seed), make), `seed ${seed}`), { arbitrary: { runs: 4 } })
+    it.effect.prop(type, [AnySeed], ([seed]) => roundTrip(type, generate(exactSeed(seed), make), `seed ${seed}`), {
+      arbitrary: { runs: 4 }
+    })
   }
 
   it.effect("a type that is made, changed and dropped while sessions know it", () =>
@@ -134,7 +138,10 @@ it.layer(database({ maxConnections: 4 }))("types that users have made", (it) => 
       assert.deepStrictEqual(yield* wide, [{ p: { a: 1, b: "x" } }])
       yield* sql`drop type pair`
       yield* sql`create type pair as enum ('a')`
-      assert.deepStrictEqual(yield* sql.unsafe("select 'a'::pair as p, array['a']::pair[] as ps"), [{ p: "a", ps: ["a"] }])
+      assert.deepStrictEqual(yield* sql.unsafe("select 'a'::pair as p, array['a']::pair[] as ps"), [{
+        p: "a",
+        ps: ["a"]
+      }])
       assert.deepStrictEqual(yield* sql`select ${Types.value("pair[]", ["a", null])} as ps`, [{ ps: ["a", null] }])
     }))
 
