@@ -45,7 +45,7 @@ import * as Transaction from "./Transaction.ts"
  * @since 0.1.0
  */
 export interface Options {
-  /** What of a statement outside a transaction is repeated, and when. Default: `Retry.defaults`. */
+  /** What is repeated, and when, of statements, and of transactions that name no other. Default: `Retry.defaults`. */
   readonly retry?: Retry.Policy | undefined
   /** How much may be repeated before the failures are final. */
   readonly budget?: Retry.BudgetOptions | undefined
@@ -54,6 +54,11 @@ export interface Options {
    * the last calls have failed because the database could not be reached or had no room, see `Breaker`.
    */
   readonly breaker?: Breaker.Options | false | undefined
+  /**
+   * Whether a COMMIT without answer is looked into, of transactions that do not say. Default: `"free"`, see
+   * `Transaction.Spec`.
+   */
+  readonly resolve?: Transaction.Spec["resolve"]
   /**
    * How long a COMMIT without answer is looked into before it is reported as unknown. Default: 10 seconds, which most
    * restarts and failovers stay below.
@@ -129,6 +134,8 @@ export const make = Effect.fnUntraced(function*(
     budget,
     onRepeat,
     transactionService,
+    retry: options.retry,
+    resolve: options.resolve,
     resolveTimeout: options.resolveTimeout
   })
   const policy = options.retry ?? Retry.defaults
@@ -208,8 +215,8 @@ export interface LayerOptions extends Options {
 export const separate = <O extends LayerOptions>(
   options: O
 ): { readonly database: LayerOptions; readonly adapter: Omit<O, keyof LayerOptions> } => {
-  const { breaker, budget, pool, resolveTimeout, retry, ...adapter } = options
-  return { database: { breaker, budget, pool, resolveTimeout, retry }, adapter }
+  const { breaker, budget, pool, resolve, resolveTimeout, retry, ...adapter } = options
+  return { database: { breaker, budget, pool, resolve, resolveTimeout, retry }, adapter }
 }
 
 /**

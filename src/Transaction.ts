@@ -84,7 +84,7 @@ export interface Spec {
   readonly name?: string | undefined
   /** The time for all attempts together, without COMMIT, which has a deadline of its own. Default: no limit. */
   readonly deadline?: Duration.Input | undefined
-  /** What is repeated, and when. Default: `Retry.defaults`. `Retry.never` repeats nothing. */
+  /** What is repeated, and when. Default: what the database has as its `retry`. `Retry.never` repeats nothing. */
   readonly retry?: Retry.Policy | undefined
   /**
    * What it is inside another transaction of the same database: a `"savepoint"` in it (the default), a part of it
@@ -93,8 +93,9 @@ export interface Spec {
    */
   readonly nesting?: "savepoint" | "join" | "requiresNew" | "mandatory" | "never" | undefined
   /**
-   * Whether a COMMIT without answer is looked into. `"free"` (the default) does so as far as preparing for it costs no
-   * round trip, `"always"` prepares for it in any case, `"never"` reports `CommitUnknown` at once.
+   * Whether a COMMIT without answer is looked into. `"free"` does so as far as preparing for it costs no round trip,
+   * `"always"` prepares for it in any case, `"never"` reports `CommitUnknown` at once. Default: what the database has as
+   * its `resolve`, which is `"free"` if nothing was said.
    */
   readonly resolve?: "free" | "always" | "never" | undefined
   /**
@@ -204,6 +205,10 @@ export interface Options {
   readonly pool: Pool
   readonly budget: Retry.Budget
   readonly onRepeat?: ((attempt: Retry.Attempt) => void) | undefined
+  /** What is repeated of transactions that do not say. Default: `Retry.defaults`. */
+  readonly retry?: Retry.Policy | undefined
+  /** Whether a COMMIT without answer is looked into, of transactions that do not say. Default: `"free"`. */
+  readonly resolve?: Spec["resolve"]
   /** How long a COMMIT without answer is looked into. Default: 10 seconds. */
   readonly resolveTimeout?: Duration.Input | undefined
   /** Where `SqlClient` looks for the transaction that a statement belongs to. */
@@ -224,6 +229,13 @@ export const make = (options: Options): Manager & {
   const { adapter, budget, pool, resolveTimeout = Duration.seconds(10), transactionService } = options
   const database = adapter.name
   const keys = makeKeys(adapter, pool)
+  /** Where nothing else is asked for. */
+  const plain: Beginning = {
+    begin: { resolvable: resolvable(options.resolve ?? "free") },
+    resolve: options.resolve ?? "free",
+    key: undefined,
+    deadline: undefined
+  }
 
   /**
    * What the transaction that is about to begin is to be like. One for each database: they may be nested. It ends where
@@ -429,13 +441,16 @@ export const make = (options: Options): Manager & {
       const nesting = spec.nesting ?? "savepoint"
       if (outer === undefined || nesting === "requiresNew") {
         if (nesting === "mandatory") return refuse(new TransactionError.NotInTransaction({ database }))
-        const transaction = startingAt(spec, (startedAt) => outermost(self, spec, outer !== undefined, startedAt))
+        const transaction = startingAt(
+          spec.deadline ?? (spec.retry ?? options.retry)?.deadline,
+          (startedAt) => outermost(self, spec, outer !== undefined, startedAt)
+        )
         return spec.idempotencyKey === undefined ? transaction : Effect.andThen(keys.prepare, transaction)
       }
       if (nesting === "never") return refuse(new TransactionError.AlreadyInTransaction({ database }))
       const problem = incompatible(outer.beginning.begin, spec)
       if (problem !== undefined) return refuse(new TransactionError.Incompatible({ database, problem }))
-      return startingAt(spec, (startedAt) => {
+      return startingAt(spec.deadline, (startedAt) => {
         const body = within(self, deadlineOf(spec, startedAt), () => "body")
         return named(nesting === "savepoint" ? nested(body) : body, spec)
       })
@@ -447,13 +462,13 @@ export const make = (options: Options): Manager & {
     insideAnother: boolean,
     startedAt: number | undefined
   ): Effect.Effect<A, E | SqlError, R> => {
-    const { idempotencyKey: key, resolve = "free", retry = Retry.defaults } = spec
+    const { idempotencyKey: key, resolve = plain.resolve, retry = options.retry ?? Retry.defaults } = spec
     const deadline = deadlineOf(spec, startedAt)
     const begin = {
       isolation: spec.isolation,
       access: spec.access,
       deferrable: spec.deferrable,
-      resolvable: resolve === "free" ? undefined : resolve
+      resolvable: resolvable(resolve)
     }
     const claimed = key === undefined ? self : Effect.andThen(keys.claim(key, transactionService), self)
     // Waiting, BEGIN and the body are interrupted at the deadline. COMMIT cannot be, so what the caller is told never
@@ -496,7 +511,9 @@ export const make = (options: Options): Manager & {
 
 type Answer = "Applied" | "NotApplied" | "Unknown"
 
-const plain: Beginning = { begin: {}, resolve: "free", key: undefined, deadline: undefined }
+/** Without costs it is resolvable anyhow. */
+const resolvable = (resolve: NonNullable<Spec["resolve"]>): TransactionSpec.Begin["resolvable"] =>
+  resolve === "free" ? undefined : resolve
 
 const savepointName = (id: number): string => `watertight_${id}`
 
@@ -520,10 +537,10 @@ const howToBegin = (begin: TransactionSpec.Begin, statement: string | undefined)
 
 /** The clock is read only for a transaction that is timed. */
 const startingAt = <A, E, R>(
-  spec: Spec,
+  deadline: Duration.Input | undefined,
   f: (startedAt: number | undefined) => Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, R> =>
-  spec.deadline === undefined && spec.retry?.deadline === undefined
+  deadline === undefined
     ? f(undefined)
     : Effect.flatMap(Clock.currentTimeMillis, f)
 

@@ -197,7 +197,7 @@ const optionNames: ReadonlyArray<string> = [
 ]
 
 /** What `layer` takes out before it makes the adapter. */
-const layerOptions: ReadonlyArray<string> = ["pool", "retry", "budget", "breaker", "resolveTimeout"]
+const layerOptions: ReadonlyArray<string> = ["pool", "retry", "budget", "breaker", "resolve", "resolveTimeout"]
 
 /** Names that other drivers use, and ours. */
 const synonyms: Readonly<Record<string, string>> = {

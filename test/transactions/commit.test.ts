@@ -170,3 +170,26 @@ it.live("the same checks fail on a client that repeats whatever calls itself ret
       assert.deepStrictEqual(yield* sql`select count(*)::int as n from t`, [{ n: 2 }])
     }).pipe(Effect.provide(PgClient.layer({ url: Redacted.make(proxy.url) })))
   }))
+
+it.live("what a database says is for the transactions that say nothing", () =>
+  Effect.gen(function*() {
+    const { proxy } = yield* setUp
+    yield* Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      for (const work of [Transaction.run(insert(1)), sql.withTransaction(insert(1))]) {
+        yield* proxy.when(commit, "after")
+        assert.strictEqual(reasonOf(yield* sqlFailure(work))?._tag, "CommitUnknown")
+      }
+      yield* proxy.when(commit, "after")
+      yield* Transaction.run(insert(1), { resolve: "free" })
+      let runs = 0
+      const failing = Effect.andThen(
+        Effect.sync(() => runs++),
+        sql`do $$ begin raise exception using errcode = '40001'; end $$`
+      )
+      yield* sqlFailure(Transaction.run(failing))
+      assert.strictEqual(runs, 1)
+      yield* sqlFailure(Transaction.run(failing, { retry: Retry.defaults }))
+      assert.isAbove(runs, 2)
+    }).pipe(Effect.provide(layerAt(proxy.url, { resolve: "never", retry: Retry.never })))
+  }))
