@@ -10,6 +10,7 @@ import * as OtlpSerialization from "effect/observability/OtlpSerialization"
 import * as Redacted from "effect/Redacted"
 import { SqlClient } from "effect/sql/SqlClient"
 import { Pool } from "watertight"
+import { Mariadb } from "watertight/mariadb"
 import { Postgres } from "watertight/postgres"
 import { freshDatabase } from "../support/index.ts"
 import { parse, scrape, serve } from "./support.ts"
@@ -158,3 +159,22 @@ it.live(
     }),
   60_000
 )
+
+it.live("the errors of MariaDB go by their number", () =>
+  Effect.gen(function*() {
+    const context = yield* Layer.build(
+      Mariadb.layer({ url: Redacted.make(yield* freshDatabase("mariadb")) })
+    )
+    const sql = yield* Effect.provide(SqlClient, context)
+    yield* sql`create table orders (id int primary key)`
+    yield* sql`insert into orders values (1)`
+    yield* Effect.exit(sql`insert into orders values (1)`)
+    const { samples } = parse(yield* scrape)
+    const operations = samples.filter(({ labels, name }) =>
+      name === "db_client_operation_duration_count" && labels["db_system_name"] === "mariadb"
+    )
+    assert.deepStrictEqual(
+      operations.map(({ labels, value }) => [labels["error_type"], labels["db_response_status_code"], value]),
+      [[undefined, undefined, 2], ["1062", "1062", 1]]
+    )
+  }), 60_000)
