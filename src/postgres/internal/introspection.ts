@@ -15,7 +15,9 @@ export const ask = <A extends object>(
       Effect.map(session.execute(sql, params, undefined), (rows: ReadonlyArray<Record<string, unknown>>) =>
         rows.map((row) => {
           const tidy: Record<string, unknown> = {}
-          for (const name of Object.keys(row)) tidy[name] = row[name] ?? undefined
+          for (const name of Object.keys(row)) {
+            tidy[name] = row[name] ?? undefined
+          }
           return tidy as A
         })),
       sessions.judge(session)
