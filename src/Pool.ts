@@ -1027,7 +1027,7 @@ export const make = Effect.fnUntraced(function*(
 
   const cutOff = Effect.suspend(() => {
     const cut = holders(true)
-    telemetry.report({ _tag: "CutOff", count: cut.length })
+    if (cut.length > 0) telemetry.report({ _tag: "CutOff", count: cut.length }, cut)
     const slots = Array.from(state.slots).filter((slot) => slot.connection !== undefined)
     return Effect.forEach(
       slots,
@@ -1097,13 +1097,7 @@ export const make = Effect.fnUntraced(function*(
   // In a fiber of its own: whoever is interrupted while it waits for the end does not stop it.
   const shutdown = Effect.suspend(() => Fiber.join(shutdownFiber ??= runFork(shuttingDown)))
 
-  yield* Effect.addFinalizer(() =>
-    Effect.flatMap(shutdown, ({ cut }) =>
-      cut.length === 0 ? Effect.void : Effect.logWarning(
-        `The pool of ${adapter.name} was shut down, and ${cut.length} of its borrowers were cut off`,
-        cut
-      ))
-  )
+  yield* Effect.addFinalizer(() => shutdown)
 
   const stats = (): Stats => ({
     ...counts(),
