@@ -78,6 +78,17 @@ export interface Repeated extends Retry.Attempt {
 }
 
 /**
+ * The answer to a COMMIT was lost.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface CommitLost extends Transaction.LostCommit {
+  readonly _tag: "CommitLost"
+  readonly database: string
+}
+
+/**
  * A database.
  *
  * @category models
@@ -90,8 +101,8 @@ export interface Database {
   readonly transactions: Transaction.Manager
   /** What turns callers away while the database is in trouble. `undefined` if it was switched off. */
   readonly breaker: Breaker.Breaker | undefined
-  /** What is repeated, from now on. */
-  readonly events: Stream.Stream<Repeated>
+  /** What is repeated, and the COMMITs whose answers are lost, from now on. */
+  readonly events: Stream.Stream<Repeated | CommitLost>
 }
 
 /**
@@ -116,9 +127,13 @@ export const make = Effect.fnUntraced(function*(
   options: Options = {}
 ): Effect.fn.Return<Database, InvalidOptions, Reactivity.Reactivity | Scope.Scope> {
   const budget = yield* Retry.makeBudget(options.budget ?? {}, pool.checkoutsUnsafe)
-  const events = yield* Effect.acquireRelease(PubSub.sliding<Repeated>(256), PubSub.shutdown)
+  const events = yield* Effect.acquireRelease(PubSub.sliding<Repeated | CommitLost>(256), PubSub.shutdown)
   const onRepeat = (attempt: Retry.Attempt): void => {
     const event: Repeated = { _tag: "Repeated", database: adapter.name, ...attempt }
+    PubSub.publishUnsafe(events, event)
+  }
+  const onLost = (lost: Transaction.LostCommit): void => {
+    const event: CommitLost = { _tag: "CommitLost", database: adapter.name, ...lost }
     PubSub.publishUnsafe(events, event)
   }
   const transactionService = Context.Service<SqlClient.TransactionConnection, SqlClient.TransactionConnection.Service>(
@@ -133,6 +148,7 @@ export const make = Effect.fnUntraced(function*(
     pool: { ...pool, reserve },
     budget,
     onRepeat,
+    onLost,
     transactionService,
     retry: options.retry,
     resolve: options.resolve,

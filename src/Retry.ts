@@ -311,7 +311,10 @@ export const recover = Effect.fnUntraced(function*<A, E, R>(
     history.push(attempt)
     options.onRepeat?.(attempt)
     yield* Metric.update(
-      Metric.withAttributes(repetitions, { "db.name": options.name, ladder: verdict.ladder.toLowerCase() }),
+      Metric.withAttributes(repetitions, {
+        "watertight.database": options.name,
+        "watertight.retry.ladder": verdict.ladder.toLowerCase()
+      }),
       1
     )
     yield* Effect.sleep(pause)

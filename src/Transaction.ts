@@ -48,6 +48,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
+import * as Metric from "effect/Metric"
 import * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import type { Adapter, Connection } from "./Adapter.ts"
@@ -205,6 +206,8 @@ export interface Options {
   readonly pool: Pool
   readonly budget: Retry.Budget
   readonly onRepeat?: ((attempt: Retry.Attempt) => void) | undefined
+  /** Told of each COMMIT without answer, and what was found out about it. */
+  readonly onLost?: ((lost: LostCommit) => void) | undefined
   /** What is repeated of transactions that do not say. Default: `Retry.defaults`. */
   readonly retry?: Retry.Policy | undefined
   /** Whether a COMMIT without answer is looked into, of transactions that do not say. Default: `"free"`. */
@@ -214,6 +217,30 @@ export interface Options {
   /** Where `SqlClient` looks for the transaction that a statement belongs to. */
   readonly transactionService: Context.Service<SqlClient.TransactionConnection, SqlClient.TransactionConnection.Service>
 }
+
+/**
+ * A COMMIT whose answer was lost.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface LostCommit {
+  /** Why there was no answer. */
+  readonly error: SqlError
+  /** What was found out about it. */
+  readonly outcome: "Applied" | "NotApplied" | "Unknown"
+}
+
+/**
+ * How often the answer to a COMMIT was lost, by database and by what was found out about it.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const lostCommits = Metric.counter("watertight.commits.lost", {
+  description: "How often the answer to a COMMIT was lost, by what was found out about it",
+  incremental: true
+})
 
 let nextId = 0
 
@@ -307,13 +334,21 @@ export const make = (options: Options): Manager & {
     Outcome.attach(error, "Commit", adapter.ruleOf)
     if (!Outcome.isUnknown(error)) return Effect.fail(error)
     // What could not write has not.
-    if (connection.beginning.begin.access === "read only") return missing(error)
-    return Effect.flatMap(resolve(connection), (outcome) => {
+    const answer = connection.beginning.begin.access === "read only"
+      ? Effect.succeed<Answer>("NotApplied")
+      : resolve(connection)
+    return Effect.flatMap(Effect.tap(answer, (outcome) => lost({ error, outcome })), (outcome) => {
       if (outcome === "Applied") return Effect.void
       if (outcome === "NotApplied") return missing(error)
       const unknown = toSqlError(new TransactionError.CommitUnknown({ database, cause: error }), "commit")
       return Effect.fail(Outcome.mark(unknown, Outcome.of(error)!))
     })
+  }
+
+  const lost = (lost: LostCommit): Effect.Effect<void> => {
+    options.onLost?.(lost)
+    const attributes = { "watertight.database": database, "watertight.commit.outcome": words[lost.outcome] }
+    return Metric.update(Metric.withAttributes(lostCommits, attributes), 1)
   }
 
   /** COMMIT was lost, and did nothing. */
@@ -509,7 +544,13 @@ export const make = (options: Options): Manager & {
   }
 }
 
-type Answer = "Applied" | "NotApplied" | "Unknown"
+type Answer = LostCommit["outcome"]
+
+const words: { readonly [answer in Answer]: string } = {
+  Applied: "applied",
+  NotApplied: "not_applied",
+  Unknown: "unknown"
+}
 
 /** Without costs it is resolvable anyhow. */
 const resolvable = (resolve: NonNullable<Spec["resolve"]>): TransactionSpec.Begin["resolvable"] =>

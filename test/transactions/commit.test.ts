@@ -1,9 +1,9 @@
 /** COMMIT without an answer: what is told to the caller, against what the server did. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, it } from "@effect/vitest"
-import { Effect, Exit, Layer, Redacted } from "effect"
+import { Effect, Exit, Fiber, Layer, Metric, Redacted, Stream } from "effect"
 import { SqlClient } from "effect/sql"
-import { Outcome, Retry, Transaction } from "watertight"
+import { Database, Outcome, Retry, Transaction } from "watertight"
 import { FaultProxy, freshDatabase } from "../support/index.ts"
 import { layerAt, reasonOf, sqlFailure } from "./support.ts"
 
@@ -192,4 +192,36 @@ it.live("what a database says is for the transactions that say nothing", () =>
       yield* sqlFailure(Transaction.run(failing, { retry: Retry.defaults }))
       assert.isAbove(runs, 2)
     }).pipe(Effect.provide(layerAt(proxy.url, { resolve: "never", retry: Retry.never })))
+  }))
+
+it.live("a lost COMMIT is an event and counted, with what was found out, and so is the repetition", () =>
+  Effect.gen(function*() {
+    const { proxy } = yield* setUp
+    yield* Effect.gen(function*() {
+      const database = yield* Database.Database
+      const events = yield* Effect.forkChild(Stream.runCollect(Stream.take(database.events, 4)))
+      yield* Effect.yieldNow
+      yield* Effect.sleep("20 millis")
+      yield* proxy.when(commit, "after")
+      yield* Transaction.run(insert(1))
+      yield* proxy.when(commit, "before")
+      yield* Transaction.run(insert(2))
+      yield* proxy.when(commit, "after")
+      yield* Effect.ignore(Transaction.run(insert(3), { resolve: "never" }))
+      assert.deepStrictEqual(
+        (yield* Fiber.join(events)).map((event) =>
+          event._tag === "CommitLost" ? event.outcome : `${event._tag} after ${event.verdict.about}`
+        ),
+        ["Applied", "NotApplied", "Repeated after COMMIT was lost, and found not to be applied", "Unknown"]
+      )
+      const count = (metric: Metric.Counter<number>, attributes: Record<string, string>) =>
+        Effect.map(
+          Metric.value(Metric.withAttributes(metric, { "watertight.database": database.name, ...attributes })),
+          (state) => state.count
+        )
+      for (const outcome of ["applied", "not_applied", "unknown"]) {
+        assert.strictEqual(yield* count(Transaction.lostCommits, { "watertight.commit.outcome": outcome }), 1)
+      }
+      assert.strictEqual(yield* count(Retry.repetitions, { "watertight.retry.ladder": "overload" }), 1)
+    }).pipe(Effect.provide(layerAt(proxy.url)))
   }))
