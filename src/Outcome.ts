@@ -36,7 +36,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import { isSqlError } from "effect/sql/SqlError"
 import { ConnectionLost } from "./core/ConnectionLost.ts"
 import { ResultUnreadable } from "./core/ResultUnreadable.ts"
-import { isPoolError } from "./PoolError.ts"
+import { isFinal, isPoolError } from "./PoolError.ts"
 
 /**
  * What became of the work.
@@ -213,7 +213,10 @@ export const attach = (
   // The first judgement was made closest to what happened; only the end of a transaction may revise it.
   if (verdicts.has(error)) return error
   const cause = error.reason.cause
-  if (isPoolError(cause)) return mark(error, judge("Acquire", { answered: false }))
+  if (isPoolError(cause)) {
+    const verdict = judge("Acquire", { answered: false })
+    return mark(error, isFinal(cause) ? { ...verdict, scope: "Never" } : verdict)
+  }
   if (error.reason.operation === "connect") {
     return mark(error, judge("Connect", { answered: false, rule: ruleOf(error) }))
   }

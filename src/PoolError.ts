@@ -175,15 +175,26 @@ export class PoolError extends Data.TaggedError("PoolError")<{ readonly reason: 
 export const isPoolError = (u: unknown): u is PoolError => Predicate.hasProperty(u, TypeId)
 
 /**
- * The `SqlError` that carries the reason. It is retryable, because nothing was sent.
+ * The `SqlError` that carries the reason. It is retryable where asking again can help, because nothing was sent.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const toSqlError = (reason: PoolErrorReason): SqlError => {
   const cause = new PoolError({ reason })
-  return new SqlError({ reason: new ConnectionError({ cause, message: cause.message, operation: "acquire" }) })
+  const connectionError = new ConnectionError({ cause, message: cause.message, operation: "acquire" })
+  if (isFinal(cause)) Object.defineProperty(connectionError, "isRetryable", { value: false, configurable: true })
+  return new SqlError({ reason: connectionError })
 }
+
+/**
+ * Whether asking again cannot help: the pool is gone, or the caller has to be changed.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isFinal = ({ reason }: PoolError): boolean =>
+  reason._tag === "PoolClosed" || reason._tag === "LeaseEnded" || reason._tag === "NestedAcquire"
 
 /**
  * The `PoolError` inside a `SqlError`, if there is one.
