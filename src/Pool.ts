@@ -39,6 +39,7 @@ import * as Effect from "effect/Effect"
 import * as Effectable from "effect/Effectable"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
@@ -50,6 +51,7 @@ import * as Tracer from "effect/Tracer"
 import { Adapter, type Connection } from "./Adapter.ts"
 import type { Request } from "./core/Budget.ts"
 import { ConnectionLost } from "./core/ConnectionLost.ts"
+import type * as Lanes from "./core/Lanes.ts"
 import type { PoolEvent } from "./core/PoolEvent.ts"
 import * as State from "./core/PoolState.ts"
 import * as Health from "./Health.ts"
@@ -164,6 +166,21 @@ export interface Options {
    */
   readonly overloadRecovery?: Duration.Input | undefined
   /**
+   * Lanes by name, see `withLane`: parts of the pool, so that one kind of work cannot take all connections away from
+   * another. `guaranteed` is what is kept free for a lane (default 0) and `max` what it may have at the most (default
+   * 1), as parts of the connections that there may be just now, rounded down. Whoever is in no lane has what is not
+   * guaranteed to any. Default: no lanes. The waiting order is kept within a lane, and between lanes as far as they have
+   * room.
+   *
+   * ```ts
+   * import { Pool } from "watertight"
+   *
+   * // A report can have half of the connections, and a login always finds a fifth of them.
+   * const options: Pool.Options = { max: 20, lanes: { report: { max: 0.5 }, login: { guaranteed: 0.2 } } }
+   * ```
+   */
+  readonly lanes?: { readonly [name: string]: LaneOptions } | undefined
+  /**
    * What is undone of what a borrower changed in its session: settings, role, temporary tables, advisory locks,
    * listens, cursors. `"detect"` (the default) undoes it when the statements that were run, or the server, show that
    * something was changed; it rides with the next borrower's first statement and so costs no round trip. What a function
@@ -189,6 +206,19 @@ export interface Options {
   readonly captureLocation?: boolean | undefined
   /** How long shutting down waits for borrowers before their connections are cut. Default: 10 seconds. */
   readonly shutdownTimeout?: Duration.Input | undefined
+}
+
+/**
+ * How much of a pool a lane has, from 0 to 1.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface LaneOptions {
+  /** The part of the connections that is kept free for it. Default: 0. */
+  readonly guaranteed?: number | undefined
+  /** The part of the connections that it may have at the most; one connection in any case. Default: 1. */
+  readonly max?: number | undefined
 }
 
 /**
@@ -432,6 +462,42 @@ export const Holds = Context.Reference<ReadonlyArray<Connection>>("watertight/Po
 type Body = (connection: Connection) => Effect.Effect<any, any>
 
 /**
+ * The lane of whatever runs here, by name. A pool without a lane of this name takes no notice of it.
+ *
+ * @category references
+ * @since 0.1.0
+ */
+export const Lane = Context.Reference<string | undefined>("watertight/Pool/Lane", { defaultValue: () => undefined })
+
+/**
+ * Runs an effect in a lane of the pools that have one of this name, see the option `lanes`.
+ *
+ * **Example** (A report that cannot starve a login)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { SqlClient } from "effect/sql"
+ * import { Pool } from "watertight"
+ *
+ * const report = Effect.gen(function*() {
+ *   const sql = yield* SqlClient.SqlClient
+ *   return yield* sql`select sum(cents) from booking`
+ * }).pipe(Pool.withLane("report"))
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const withLane: {
+  (name: string): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  <A, E, R>(self: Effect.Effect<A, E, R>, name: string): Effect.Effect<A, E, R>
+} = dual(
+  2,
+  <A, E, R>(self: Effect.Effect<A, E, R>, name: string): Effect.Effect<A, E, R> =>
+    Effect.provideService(self, Lane, name)
+)
+
+/**
  * Somebody who wants, has, or had a connection, the fiber that it is, and what it wants the connection for.
  *
  * It is itself the effect that asks for a connection, waits for it and uses it, because with ten thousand waiters every
@@ -454,9 +520,10 @@ class Borrower extends State.Lease<Connection> {
     lend: (borrower: Borrower) => Effect.Effect<any, any>,
     body: Body,
     shared: boolean,
-    profile?: State.StatementProfile
+    profile: State.StatementProfile | undefined,
+    lane: number
   ) {
-    super(shared, profile)
+    super(shared, profile, lane)
     this.fiber = fiber
     this.lend = lend
     this.body = body
@@ -887,6 +954,13 @@ export const make = Effect.fnUntraced(function*(
   // Lending
   // -------------------------------------------------------------------------------------------------------------------
 
+  const { laneNumbers } = resolved
+  const laneOf = (fiber: Fiber.Fiber<unknown, unknown>): number => {
+    if (laneNumbers === undefined) return 0
+    const name = Context.get(fiber.context, Lane)
+    return name === undefined ? 0 : laneNumbers.get(name) ?? 0
+  }
+
   const leaseEnded = Effect.suspend(() =>
     Effect.fail(PoolError.toSqlError(new PoolError.LeaseEnded({ database: adapter.name })))
   )
@@ -912,12 +986,14 @@ export const make = Effect.fnUntraced(function*(
    * for another one. It is the last to wait who closes the circle, so it is enough to look then.
    */
   const isDeadlock = (borrower: Borrower): boolean => {
-    const held = new Set<State.Lease<Connection>>()
+    let held: Set<State.Lease<Connection>> | undefined
     for (const connection of borrower.fiber.getRef(Holds)) {
-      if (connection instanceof LentConnection) held.add(connection.lease)
+      if (connection instanceof LentConnection) (held ??= new Set()).add(connection.lease)
     }
-    for (const { lease } of state.slots) if ((lease as Borrower | undefined)?.fiber === borrower.fiber) held.add(lease!)
-    if (held.size === 0) return false
+    for (const { lease } of state.slots) {
+      if ((lease as Borrower | undefined)?.fiber === borrower.fiber) (held ??= new Set()).add(lease!)
+    }
+    if (held === undefined) return false
     nested.set(borrower, held)
     const blocked = new Set<State.Lease<Connection>>()
     for (const [waiting, leases] of nested) {
@@ -990,7 +1066,7 @@ export const make = Effect.fnUntraced(function*(
 
   const share: Pool["share"] = (profile, f) =>
     Effect.withFiber((fiber) => {
-      const borrower = new Borrower(fiber, lend, f as Body, true, profile)
+      const borrower = new Borrower(fiber, lend, f as Body, true, profile, laneOf(fiber))
       return Effect.onExitPrimitive(borrower.effect, (exit) => {
         end(borrower, Exit.isSuccess(exit) || !Exit.hasInterrupts(exit), exit)
         return undefined
@@ -1001,7 +1077,7 @@ export const make = Effect.fnUntraced(function*(
     const caller: Borrower["caller"] = resolved.captureLocation ? {} : undefined
     if (caller !== undefined) Error.captureStackTrace(caller, use)
     return Effect.withFiber((fiber) => {
-      const borrower = new Borrower(fiber, lend, f as Body, false)
+      const borrower = new Borrower(fiber, lend, f as Body, false, undefined, laneOf(fiber))
       borrower.caller = caller
       return Effect.onExitPrimitive(borrower.effect, () => {
         end(borrower, true)
@@ -1012,7 +1088,7 @@ export const make = Effect.fnUntraced(function*(
 
   const reserve: Pool["reserve"] = Effect.withFiber((fiber) => {
     const scope = Context.get(fiber.context as Context.Context<Scope.Scope>, Scope.Scope)
-    const borrower = new Borrower(fiber, lend, Effect.succeed, false)
+    const borrower = new Borrower(fiber, lend, Effect.succeed, false, undefined, laneOf(fiber))
     const release = Effect.sync(() => end(borrower, true))
     return Effect.andThen(
       Scope.addFinalizer(scope, release),
@@ -1164,6 +1240,8 @@ interface Resolved {
   readonly shutdownTimeout: Duration.Duration
   readonly captureLocation: boolean
   readonly reset: "detect" | "always" | "never"
+  /** The numbers of the lanes; `undefined` if there are none. */
+  readonly laneNumbers: ReadonlyMap<string, number> | undefined
 }
 
 const counts = {
@@ -1196,7 +1274,8 @@ const optionNames: ReadonlySet<string> = new Set([
   "lifetimeJitter",
   "startup",
   "captureLocation",
-  "reset"
+  "reset",
+  "lanes"
 ])
 
 const invalid = (option: string, problem: string): InvalidOptions =>
@@ -1276,12 +1355,28 @@ const resolve = Effect.fnUntraced(function*(
   if (!["detect", "always", "never"].includes(reset)) {
     return yield* invalid("reset", `must be "detect", "always" or "never"`)
   }
+  const lanes: Array<Lanes.LaneOptions> = []
+  const laneNumbers = new Map<string, number>()
+  for (const [name, lane] of Object.entries(options.lanes ?? {})) {
+    const { guaranteed = 0, max = 1 } = lane
+    for (const [which, part] of [["guaranteed", guaranteed], ["max", max]] as const) {
+      if (!(part >= 0 && part <= 1)) {
+        return yield* invalid("lanes", `${name}.${which} must be a number between 0 and 1, it is ${part}`)
+      }
+    }
+    if (guaranteed > max) return yield* invalid("lanes", `${name}.guaranteed is ${guaranteed} and so above its \`max\``)
+    laneNumbers.set(name, lanes.push({ guaranteed, max }))
+  }
+  if (lanes.reduce((sum, lane) => sum + lane.guaranteed, 0) > 1) {
+    return yield* invalid("lanes", "guarantee more than there is: together it must not be above 1")
+  }
   const { shutdownTimeout, ...times } = millis
   return {
-    state: { ...number, ...times, lifetimeJitter, slowConnect: 1000 },
+    state: { ...number, ...times, lifetimeJitter, lanes, slowConnect: 1000 },
     startup,
     shutdownTimeout: Duration.millis(shutdownTimeout),
     captureLocation: options.captureLocation === true,
-    reset
+    reset,
+    laneNumbers: lanes.length === 0 ? undefined : laneNumbers
   }
 })

@@ -43,6 +43,7 @@
  *
  * @since 0.1.0
  */
+import * as Lanes from "./Lanes.ts"
 import type { ConnectFailure, PoolEvent, Suspicion } from "./PoolEvent.ts"
 import { RoundTrip } from "./RoundTrip.ts"
 
@@ -80,6 +81,8 @@ export interface Options {
   readonly leakThreshold: number
   /** How long somebody may have a connection until it is taken away. */
   readonly reclaimAfter: number
+  /** The lanes beside the one that everybody is in who names none. */
+  readonly lanes: ReadonlyArray<Lanes.LaneOptions>
 }
 
 /**
@@ -187,6 +190,8 @@ export class Slot<C> {
   suspicion: Suspicion | undefined = undefined
   /** The suspicion that the ping which is under way clears up. */
   asked: Suspicion | undefined = undefined
+  /** The lane that has it, or had it last. */
+  lane = 0
 
   constructor(id: number, createdAt: number) {
     this.id = id
@@ -236,6 +241,8 @@ export class StatementProfile {
 export class Lease<C> {
   /** Whether it wants the connection for itself, or for one statement among others. */
   readonly shared: boolean
+  /** The number of its lane; 0 is the one of those who name none. */
+  readonly lane: number
   /** What is known of the statement, if it wants to share. */
   readonly profile: StatementProfile | undefined
   /** Whether the statement was known to be quick when it got its connection, so that others may follow it. */
@@ -255,9 +262,10 @@ export class Lease<C> {
   previous: Lease<C> | undefined = undefined
   next: Lease<C> | undefined = undefined
 
-  constructor(shared: boolean, profile?: StatementProfile) {
+  constructor(shared: boolean, profile?: StatementProfile, lane = 0) {
     this.shared = shared
     this.profile = profile
+    this.lane = lane
   }
 }
 
@@ -320,8 +328,12 @@ export class PoolState<C> {
   private pace: number
   /** The part of those statements that were not answered together with the one before. */
   private singly = 1
-  private readonly whole = new Queue<C>()
-  private readonly sharing = new Queue<C>()
+  /** Those who wait, in lanes; the first one is for those who name none, and the only one as a rule. */
+  private readonly lanes: ReadonlyArray<WaitingLane<C>>
+  private readonly main: WaitingLane<C>
+  /** How many wait for a whole connection, and how many to share one, in all lanes. */
+  private wholes = 0
+  private sharers = 0
   /** When the `Wake` that is under way is due. */
   private wakeAt = Infinity
   /** Since when every attempt to connect has failed. */
@@ -343,6 +355,8 @@ export class PoolState<C> {
     this.window = options.maxConnecting
     // Until it is known better, one that is ahead is one too many.
     this.pace = options.shareWait
+    this.lanes = [{ guaranteed: 0, max: 1 }, ...options.lanes].map((lane) => new WaitingLane<C>(lane))
+    this.main = this.lanes[0]!
     this.watchAfter = Math.min(options.leakThreshold, options.reclaimAfter)
   }
 
@@ -357,7 +371,7 @@ export class PoolState<C> {
   }
 
   get waiting(): number {
-    return this.whole.size + this.sharing.size
+    return this.wholes + this.sharers
   }
 
   /** The most connections just now. */
@@ -393,7 +407,8 @@ export class PoolState<C> {
       return false
     }
     // Statements may pass those who wait for a whole connection, on one that is not reserved for these.
-    if (this.sharing.size === 0 && this.suspended === undefined && (lease.shared || this.whole.size === 0)) {
+    const lane = this.lanes[lease.lane]!
+    if (lane.sharing.size === 0 && this.suspended === undefined && (lease.shared || lane.whole.size === 0)) {
       const slot = this.pick(lease, now)
       if (slot !== undefined) {
         this.lend(slot, lease, now)
@@ -409,8 +424,13 @@ export class PoolState<C> {
     lease.state = "Waiting"
     lease.ticket = this.nextTicket++
     lease.deadline = now + this.options.acquireTimeout
-    if (lease.shared) this.sharing.push(lease)
-    else this.whole.push(lease)
+    if (lease.shared) {
+      this.sharers++
+      lane.sharing.push(lease)
+    } else {
+      this.wholes++
+      lane.whole.push(lease)
+    }
     this.settle(now)
     return false
   }
@@ -450,6 +470,7 @@ export class PoolState<C> {
       return
     }
     this.used--
+    this.lanes[slot.lane]!.used--
     if (ready || this.closing) {
       slot.aliveAt = now
       this.free(slot, now)
@@ -726,7 +747,13 @@ export class PoolState<C> {
 
   /** The connection that there is for the lease now. */
   private pick(lease: Lease<C>, now: number): Slot<C> | undefined {
-    return this.fresh(now) ?? (lease.shared ? this.leastLoaded(now) : undefined)
+    const lane = this.lanes[lease.lane]!
+    return (this.hasRoom(lane) ? this.fresh(now) : undefined) ?? (lease.shared ? this.leastLoaded(now, lease.lane) : undefined)
+  }
+
+  /** Whether the lane may take one more connection. */
+  private hasRoom(lane: WaitingLane<C>): boolean {
+    return this.lanes.length === 1 || Lanes.room(this.lanes, lane, this.limit) > 0
   }
 
   /** The idle connection that was used last, of those that may be lent without a ping. */
@@ -751,6 +778,8 @@ export class PoolState<C> {
     if (slot.phase === "Idle") {
       remove(this.idle, slot)
       this.used++
+      slot.lane = lease.lane
+      this.lanes[lease.lane]!.used++
       if (!lease.shared) {
         slot.phase = "Leased"
         slot.lease = lease
@@ -800,7 +829,7 @@ export class PoolState<C> {
     lease.next = undefined
   }
 
-  private leastLoaded(now: number): Slot<C> | undefined {
+  private leastLoaded(now: number, lane: number): Slot<C> | undefined {
     const limit = this.slowLimit
     let best: Slot<C> | undefined
     let load = this.options.pipelineDepth
@@ -808,7 +837,8 @@ export class PoolState<C> {
       const slot = this.shared[i]!
       if (
         slot.load < load && slot.unproven === 0 && !slot.reserved && now - slot.headSince < limit &&
-        slot.expiresAt > now && slot.retired === undefined && slot.suspicion === undefined
+        slot.expiresAt > now && slot.retired === undefined && slot.suspicion === undefined &&
+        slot.lane === lane
       ) {
         best = slot
         load = slot.load
@@ -817,9 +847,20 @@ export class PoolState<C> {
     return best
   }
 
-  /** Keeps as many shared connections from new statements as there are people waiting for a whole one. */
-  private reserve(): void {
-    while (this.reserved < this.whole.size && this.reserved < this.shared.length) {
+  /**
+   * Keeps as many shared connections from new statements as there are people waiting for a whole one. Returns whether
+   * there is one less.
+   */
+  private reserve(): boolean {
+    const before = this.reserved
+    let wanted = this.wholes
+    if (this.lanes.length > 1) {
+      // Not for those who could not have them.
+      wanted = 0
+      for (const lane of this.lanes) wanted += Math.min(lane.whole.size, Lanes.claim(this.lanes, lane, this.limit))
+      for (let surplus = before - wanted; surplus > 0; surplus--) this.unreserve()
+    }
+    while (this.reserved < wanted && this.reserved < this.shared.length) {
       let best: Slot<C> | undefined
       for (const slot of this.shared) {
         if (!slot.reserved && (best === undefined || slot.load < best.load)) best = slot
@@ -827,6 +868,7 @@ export class PoolState<C> {
       best!.reserved = true
       this.reserved++
     }
+    return this.reserved < before
   }
 
   /** One person less waits for a whole connection: the one that would take longest to empty is for sharing again. */
@@ -874,25 +916,39 @@ export class PoolState<C> {
       if (lease !== undefined) this.wake(lease.deadline)
       return
     }
-    while (lease !== undefined) {
-      let slot = this.pick(lease, now)
-      if (slot === undefined) {
-        // Nothing is free, but there may be room on a connection that is shared.
-        if (lease.shared || this.sharing.head === undefined) break
-        lease = this.sharing.head
-        slot = this.pick(lease, now)
-        if (slot === undefined) break
+    do {
+      while (lease !== undefined && (lease = this.serve(lease, now)) !== undefined) {
+        this.actions.push({ _tag: "Lease", lease })
+        lease = this.first()
       }
-      this.dequeue(lease)
-      this.lend(slot, lease, now)
-      this.actions.push({ _tag: "Lease", lease })
       lease = this.first()
-    }
-    this.reserve()
+    } while (this.reserve() && lease !== undefined)
     this.supply(now)
     if (this.suspecting) this.probe(now)
     lease = this.first()
     if (lease !== undefined) this.wake(lease.deadline)
+  }
+
+  /** Lends a connection to whoever has waited longest of those for whom there is one. */
+  private serve(first: Lease<C>, now: number): Lease<C> | undefined {
+    let lease: Lease<C> | undefined = first
+    let slot = this.pick(lease, now)
+    if (slot === undefined && this.lanes.length > 1) {
+      // The lanes stand in nobody's way.
+      let ticket = lease.ticket
+      while (slot === undefined && (lease = this.first(ticket)) !== undefined) {
+        ticket = lease.ticket
+        slot = this.pick(lease, now)
+      }
+    } else if (slot === undefined && !lease.shared && this.main.sharing.head !== undefined) {
+      // Nothing is free, but there may be room on a connection that is shared.
+      lease = this.main.sharing.head
+      slot = this.pick(lease, now)
+    }
+    if (slot === undefined) return undefined
+    this.dequeue(lease!)
+    this.lend(slot, lease!, now)
+    return lease
   }
 
   /** Pings and opens connections as far as there is demand that no connection under way will meet. */
@@ -900,7 +956,18 @@ export class PoolState<C> {
     const { maxConnecting, min, shareWait, slowConnect } = this.options
     // Statements that share say that one more connection would be used, not how many.
     const crowded = this.crowded(now)
-    const demand = Math.max(this.waiting, crowded ? 1 : 0)
+    let wholes = this.wholes
+    let sharers = this.sharers
+    if (this.lanes.length > 1) {
+      wholes = 0
+      sharers = 0
+      for (const lane of this.lanes) {
+        const space = Math.max(0, Lanes.room(this.lanes, lane, this.limit))
+        wholes += Math.min(lane.whole.size, space)
+        sharers += Math.min(lane.sharing.size, Math.max(0, space - lane.whole.size))
+      }
+    }
+    const demand = Math.max(wholes + sharers, crowded ? 1 : 0)
     const slowPings = this.hanging(this.pinging, now)
     // Idle connections while there is demand are ones that must be pinged first.
     while (this.idle.length > 0 && this.pinging.length - slowPings < demand) this.validate(this.idle.pop()!, now)
@@ -910,12 +977,12 @@ export class PoolState<C> {
     }
     if (room <= 0) return
     // Statements that wait beside connections which they could share are served within moments, as a rule.
-    const sharing = this.sharing.head
+    const sharing = sharers === 0 ? undefined : this.firstSharer()
     const patient = sharing !== undefined && this.shared.length > 0 && sharing.askedAt + shareWait > now
     if (patient) this.wake(sharing.askedAt + shareWait)
     // Not one for each of them: they can share.
-    const statements = patient ? 0 : Math.ceil(this.sharing.size / perConnection)
-    const pressing = Math.max(this.whole.size + statements, crowded ? 1 : 0)
+    const statements = patient ? 0 : Math.ceil(sharers / perConnection)
+    const pressing = Math.max(wholes + statements, crowded ? 1 : 0)
     // A ping that hangs says that the others may hang as well.
     const wanted = Math.max(slowPings > 0 ? pressing : pressing - this.pinging.length, min - this.open)
     if (wanted <= 0) return
@@ -1113,7 +1180,10 @@ export class PoolState<C> {
     if (slot.phase === "Idle") remove(this.idle, slot)
     else if (slot.phase === "Validating") remove(this.pinging, slot)
     else if (slot.phase === "Shared") this.unshare(slot)
-    if (slot.phase === "Leased" || slot.phase === "Shared") this.used--
+    if (slot.phase === "Leased" || slot.phase === "Shared") {
+      this.used--
+      this.lanes[slot.lane]!.used--
+    }
   }
 
   /** Takes a slot out of whatever its phase put it into, and forgets it. */
@@ -1159,18 +1229,40 @@ export class PoolState<C> {
   // The queues
   // -------------------------------------------------------------------------------------------------------------------
 
-  /** Who has waited longest. All wait equally long, so nobody has an earlier deadline. */
-  private first(): Lease<C> | undefined {
-    const whole = this.whole.head
-    const sharing = this.sharing.head
-    if (whole === undefined) return sharing
-    return sharing === undefined || whole.ticket < sharing.ticket ? whole : sharing
+  /** Who has waited longest, or longest after a ticket. All wait equally long, so nobody has an earlier deadline. */
+  private first(after = 0): Lease<C> | undefined {
+    let first: Lease<C> | undefined
+    for (let i = 0; i < this.lanes.length; i++) {
+      const { sharing, whole } = this.lanes[i]!
+      if (whole.head !== undefined && whole.head.ticket > after && !(first !== undefined && first.ticket < whole.head.ticket)) {
+        first = whole.head
+      }
+      if (
+        sharing.head !== undefined && sharing.head.ticket > after &&
+        !(first !== undefined && first.ticket < sharing.head.ticket)
+      ) first = sharing.head
+    }
+    return first
+  }
+
+  /** Who has waited longest of those who want to share. */
+  private firstSharer(): Lease<C> | undefined {
+    let first: Lease<C> | undefined
+    for (const { sharing } of this.lanes) {
+      if (sharing.head !== undefined && (first === undefined || sharing.head.ticket < first.ticket)) first = sharing.head
+    }
+    return first
   }
 
   private dequeue(lease: Lease<C>): void {
-    if (lease.shared) return this.sharing.remove(lease)
-    this.whole.remove(lease)
-    if (this.reserved > this.whole.size) this.unreserve()
+    const lane = this.lanes[lease.lane]!
+    if (lease.shared) {
+      this.sharers--
+      return lane.sharing.remove(lease)
+    }
+    this.wholes--
+    lane.whole.remove(lease)
+    if (this.reserved > this.wholes) this.unreserve()
   }
 
   private refuse(lease: Lease<C>, reason: FailReason): void {
@@ -1212,6 +1304,12 @@ class Queue<C> {
     lease.next = undefined
     this.size--
   }
+}
+
+/** A lane, and those who wait in it. */
+class WaitingLane<C> extends Lanes.Lane {
+  readonly whole = new Queue<C>()
+  readonly sharing = new Queue<C>()
 }
 
 const remove = <A>(list: Array<A>, item: A): void => {

@@ -65,7 +65,7 @@ describe("PoolState against a naive reference", () => {
 /** Everything that is private, so that it can be broken. */
 interface Parts {
   opening: Array<Slot<number>>
-  whole: { head: Lease<number> | undefined }
+  main: Record<"whole" | "sharing", { head: Lease<number> | undefined }>
   open: number
   wakeAt: number
   retryAt: number
@@ -75,7 +75,7 @@ interface Parts {
   join: (slot: Slot<number>, lease: Lease<number>) => void
   settle: (now: number) => void
   supply: (now: number) => void
-  reserve: () => void
+  reserve: () => boolean
   unreserve: () => void
   wake: (at: number) => void
   drained: () => void
@@ -106,7 +106,7 @@ const mutants: ReadonlyArray<readonly [name: string, found: RegExp, make: Make]>
     "serves last come, first served",
     /was served before|deadline is due/,
     broken((state) => {
-      const queue = state.whole as unknown as {
+      const queue = state.main.whole as unknown as {
         push: (lease: Lease<number>) => void
         head: Lease<number> | undefined
         tail: Lease<number> | undefined
@@ -145,10 +145,9 @@ const mutants: ReadonlyArray<readonly [name: string, found: RegExp, make: Make]>
     "gives a whole connection to a statement that came later than somebody who waits for one",
     /got a whole connection before|deadline is due/,
     broken((state) => {
-      const first = (state as unknown as { first: () => Lease<number> | undefined }).first.bind(state)
-      Object.assign(state, {
-        first: () => (state as unknown as { sharing: Parts["whole"] }).sharing.head ?? first()
-      })
+      const parts = state as unknown as { first: (after?: number) => Lease<number> | undefined }
+      const first = parts.first.bind(state)
+      parts.first = (after = 0) => after > 0 ? first(after) : state.main.sharing.head ?? first()
     })
   ],
   [
@@ -301,7 +300,7 @@ const mutants: ReadonlyArray<readonly [name: string, found: RegExp, make: Make]>
     "empties no connection for those who wait for a whole one",
     /reserved for those who wait/,
     broken((state) => {
-      state.reserve = () => {}
+      state.reserve = () => false
     })
   ],
   [

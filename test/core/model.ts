@@ -46,6 +46,7 @@ interface Inside {
   readonly window: number
   readonly retryAt: number
   readonly roundTrip: { readonly fastest: number }
+  readonly lanes: ReadonlyArray<{ readonly used: number }>
 }
 
 export const randomOptions = (seed: Seed): Options => {
@@ -69,7 +70,13 @@ export const randomOptions = (seed: Seed): Options => {
     slowConnect: seed.pick([10, 50, Infinity]),
     overloadRecovery: seed.pick([20, 100]),
     leakThreshold: seed.pick([Infinity, 30]),
-    reclaimAfter: seed.pick([Infinity, Infinity, 60])
+    reclaimAfter: seed.pick([Infinity, Infinity, 60]),
+    lanes: seed.pick([
+      [],
+      [],
+      [{ guaranteed: 0.5, max: 1 }],
+      [{ guaranteed: 0.25, max: 0.5 }, { guaranteed: 0, max: 0.25 }]
+    ])
   }
 }
 
@@ -99,6 +106,8 @@ export class World {
   /** How many there were after the event before. */
   private size = 0
   private created = 0
+  /** How many connections each lane had after the event before. */
+  private readonly usedBefore: Array<number> = []
   private closed = 0
   /** What the server has room for, and when it refused last. */
   private ceiling = Infinity
@@ -144,12 +153,12 @@ export class World {
 
   acquire(shared: boolean): void {
     const profile = shared && this.seed.chance(0.9) ? this.seed.pick(this.profiles as [StatementProfile]) : undefined
-    const lease = new Lease<number>(shared, profile)
+    const lease = new Lease<number>(shared, profile, this.seed.int(0, this.options.lanes.length))
     const client: Client = { name: this.nextName++, lease, status: "waiting", askedAt: this.now, leaks: 0 }
-    const before = this.queue()
+    const before = this.queue().filter((other) => other.lease.lane === lease.lane)
     this.event(`acquire ${shared ? "shared" : "whole"} ${client.name}`, () => {
       this.clients.push(client)
-      const fresh = this.fresh()
+      const fresh = this.room(lease.lane) > 0 ? this.fresh() : undefined
       if (!this.state.acquire(lease, this.now)) {
         return this.check(
           fresh === undefined || this.shutdown || this.suspended !== undefined,
@@ -363,7 +372,9 @@ export class World {
           this.check(!this.shutdown, "lent after shutdown")
           this.check(this.suspended === undefined, "lent while suspended")
           this.check(client.status === "waiting", `a lease for ${client.name}, which is ${client.status}`)
-          const ahead = this.queue().filter((other) => other.name < client.name)
+          const ahead = this.queue().filter((other) =>
+            other.name < client.name && other.lease.lane === client.lease.lane
+          )
           this.check(
             !ahead.some((other) => other.lease.shared === client.lease.shared),
             `${client.name} was served before ${ahead[0]?.name}`
@@ -558,6 +569,7 @@ export class World {
       const holders = held.filter((client) => client.lease.slot === slot)
       const whole = holders.filter((client) => !client.lease.shared)
       this.check(whole.length === (slot.phase === "Leased" ? 1 : 0), `${whole.length} have ${slot.id} for themselves`)
+      this.check(holders.every((client) => client.lease.lane === slot.lane), `two lanes on ${slot.id}`)
       this.check(holders.length - whole.length === (slot.phase === "Shared" ? slot.load : 0), `load of ${slot.id}`)
       this.check(slot.phase !== "Shared" || slot.load > 0, `${slot.id} is shared by nobody`)
       if (slot.phase === "Leased") this.check(slot.lease === whole[0]!.lease, `lease of ${slot.id}`)
@@ -586,6 +598,11 @@ export class World {
     this.equal(inside.idle.length, inPhase("Idle").length, "idle")
     this.equal(inside.shared.length, inPhase("Shared").length, "shared")
     this.equal(inside.used, used, "used")
+    for (const [i, lane] of inside.lanes.entries()) {
+      this.equal(lane.used, this.usedBy(i), `used by lane ${i}`)
+      this.check(lane.used <= Math.max(this.usedBefore[i] ?? 0, this.most(i)), `lane ${i} has ${lane.used}`)
+      this.usedBefore[i] = lane.used
+    }
     this.equal(inside.open, open, "open")
     this.equal(inside.reserved, slots.filter((slot) => slot.reserved).length, "reserved")
     this.equal(this.state.waiting, queue.length, "waiting")
@@ -607,23 +624,38 @@ export class World {
     }
 
     // Reservations.
-    const whole = queue.filter((client) => !client.lease.shared).length
-    this.equal(inside.reserved, Math.min(whole, inside.shared.length), "reserved for those who wait")
+    const lanes = Array.from({ length: this.options.lanes.length + 1 }, (_, i) => i)
+    const waiting = (lane: number, shared: boolean) =>
+      queue.filter((client) => client.lease.lane === lane && client.lease.shared === shared).length
+    // Without lanes, all who wait could have one.
+    const many = lanes.length > 1
+    const reservedFor = lanes
+      .map((lane) => Math.min(waiting(lane, false), many ? this.claim(lane) : Infinity))
+      .reduce((a, b) => a + b)
+    this.equal(inside.reserved, Math.min(reservedFor, inside.shared.length), "reserved for those who wait")
+    const space = (lane: number) => many ? Math.max(0, this.room(lane)) : Infinity
+    const whole = lanes.map((lane) => Math.min(waiting(lane, false), space(lane))).reduce((a, b) => a + b)
+    const sharers = lanes
+      .map((lane) => Math.min(waiting(lane, true), Math.max(0, space(lane) - waiting(lane, false))))
+      .reduce((a, b) => a + b)
+    const demand = whole + sharers
     this.check(slots.every((slot) => !slot.reserved || slot.phase === "Shared"), "reserved and not shared")
 
     // Nobody waits for what is there.
     const slow = (list: ReadonlyArray<Slot<number>>) =>
       list.filter((slot) => slot.since + slowConnect <= this.now).length
-    if (queue.length > 0) {
+    if (demand > 0) {
       const fresh = this.fresh()
       this.check(fresh === undefined, `${queue[0]!.name} waits beside ${fresh?.id}`)
       const pings = inside.pinging.length - slow(inside.pinging)
       // Time may have passed since the last event: a tick is due then.
-      const pinged = inside.idle.length === 0 || pings >= queue.length || this.wakeAt <= this.now
+      const pinged = inside.idle.length === 0 || pings >= demand || this.wakeAt <= this.now
       this.check(pinged, "idle connections are not pinged")
     }
-    if (this.fresh() === undefined && queue.some((client) => client.lease.shared)) {
+    for (const lane of lanes) {
+      if (waiting(lane, true) === 0) continue
       for (const slot of inside.shared) {
+        if (slot.lane !== lane) continue
         this.check(
           slot.load >= pipelineDepth || slot.unproven > 0 || slot.reserved || slot.expiresAt <= this.now ||
             slot.retired !== undefined || slot.suspicion !== undefined ||
@@ -638,10 +670,10 @@ export class World {
     const underWay = inside.opening.length - hanging
     const pings = slow(inside.pinging) > 0 ? 0 : inside.pinging.length
     // Statements that wait beside shared connections are given a moment.
-    const asked = queue.find((client) => client.lease.shared)?.lease.askedAt
+    const asked = sharers > 0 ? queue.find((client) => client.lease.shared)?.lease.askedAt : undefined
     const patient = asked !== undefined && inside.shared.length > 0 &&
       (asked + this.options.shareWait > this.now || this.wakeAt <= this.now)
-    const pressing = whole + (patient ? 0 : Math.ceil((queue.length - whole) / 16))
+    const pressing = whole + (patient ? 0 : Math.ceil(sharers / 16))
     const wanted = Math.max(pressing - pings, min - open)
     const possible = Math.min(
       this.limit - slots.length,
@@ -667,7 +699,7 @@ export class World {
     // When one of those under way hangs, something else is tried, if it can be.
     const room = this.limit - slots.length
     const hangs = [
-      ...(queue.length > 0 && room + inside.idle.length > 0 ? inside.pinging : []),
+      ...(demand > 0 && room + inside.idle.length > 0 ? inside.pinging : []),
       ...(wanted > 0 && room > 0 && maxConnecting > inside.opening.length && inside.retryAt <= this.now
         ? inside.opening
         : [])
@@ -729,6 +761,39 @@ export class World {
   // -------------------------------------------------------------------------------------------------------------------
   // Helpers
   // -------------------------------------------------------------------------------------------------------------------
+
+  /** How many connections a lane has. */
+  private usedBy(lane: number): number {
+    return [...this.state.slots].filter((slot) =>
+      (slot.phase === "Leased" || slot.phase === "Shared") && slot.lane === lane
+    ).length
+  }
+
+  private guaranteed(lane: number): number {
+    return lane === 0 ? 0 : Math.floor(this.options.lanes[lane - 1]!.guaranteed * this.limit)
+  }
+
+  /** What a lane may have, if all others leave as much of it as they can. */
+  private most(lane: number): number {
+    const share = lane === 0 ? 1 : this.options.lanes[lane - 1]!.max
+    let rest = this.limit
+    for (let i = 0; i <= this.options.lanes.length; i++) if (i !== lane) rest -= this.guaranteed(i)
+    return Math.min(Math.max(1, Math.floor(share * this.limit)), rest)
+  }
+
+  private claim(lane: number): number {
+    return Math.max(0, this.most(lane) - this.usedBy(lane))
+  }
+
+  /** How many more connections a lane may have, as the others are. */
+  private room(lane: number): number {
+    if (this.options.lanes.length === 0) return Infinity
+    let rest = this.limit - this.usedBy(lane)
+    for (let i = 0; i <= this.options.lanes.length; i++) {
+      if (i !== lane) rest -= Math.max(this.usedBy(i), this.guaranteed(i))
+    }
+    return Math.min(rest, this.most(lane) - this.usedBy(lane))
+  }
 
   /** The most connections just now. */
   private get limit(): number {

@@ -21,7 +21,8 @@ export const defaults: Options = {
   slowConnect: 1_000,
   overloadRecovery: 10_000,
   leakThreshold: Infinity,
-  reclaimAfter: Infinity
+  reclaimAfter: Infinity,
+  lanes: []
 }
 
 /** A statement that is known to be quick. */
@@ -49,13 +50,13 @@ export class Steps {
   }
 
   /** Somebody wants a connection for itself. */
-  whole(name: string): ReadonlyArray<string> {
-    return this.acquire(name, new Lease(false))
+  whole(name: string, lane = 0): ReadonlyArray<string> {
+    return this.acquire(name, new Lease(false, undefined, lane))
   }
 
   /** Somebody wants a connection for one statement. */
-  shared(name: string, profile: StatementProfile | undefined = quick()): ReadonlyArray<string> {
-    return this.acquire(name, new Lease(true, profile))
+  shared(name: string, profile: StatementProfile | undefined = quick(), lane = 0): ReadonlyArray<string> {
+    return this.acquire(name, new Lease(true, profile, lane))
   }
 
   private acquire(name: string, lease: Lease<number>): ReadonlyArray<string> {
