@@ -475,7 +475,7 @@ export class PoolTelemetry {
       case "OverloadLowered":
         return this.tell("Warn", `has no room for more connections: at most ${event.to} for a while`)
       case "CutOff":
-        return this.tell("Warn", `has cut off ${event.count} borrowers who had not finished in time`, detail)
+        return this.tell("Warn", `has cut off ${event.count} of its borrowers, who had not finished in time`, detail)
       case "Suspended":
         return this.tell("Info", `lends no connections for now: callers ${event.mode === "hold" ? "wait" : "fail"}`)
       case "Resumed":

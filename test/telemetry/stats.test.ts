@@ -281,6 +281,23 @@ describe("Logs", () => {
         ])
       })
     ))
+
+  it.effect("tell who was cut off, at the end of the pool and when it is drained", () =>
+    logged((messages) =>
+      Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const { pool } = yield* Scope.provide(setUp(), scope)
+        yield* use(pool, 100_000)
+        yield* pool.drain({ timeout: 0 })
+        yield* pool.resume
+        yield* use(pool, 100_000)
+        yield* Scope.close(scope, Exit.void)
+        assert.deepStrictEqual(messages.filter((message) => message.startsWith("Warn")), [
+          "Warn The pool of fake://db has cut off 1 of its borrowers, who had not finished in time",
+          "Warn The pool of fake://db has cut off 1 of its borrowers, who had not finished in time"
+        ])
+      })
+    ))
 })
 
 const failing = (down: () => boolean): FakeAdapter => {
