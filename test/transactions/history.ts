@@ -25,7 +25,8 @@ type Step = { readonly key: number; readonly append: number } | { readonly key: 
 export const run = Effect.fnUntraced(function*(options: Options) {
   const { fire = true, isolation, lists = 4, seconds, workers = 8 } = options
   const seed = makeSeed(options.seed)
-  const server = yield* PostgresServer.make()
+  // Nobody shall wait a second for each deadlock.
+  const server = yield* PostgresServer.make({ settings: { deadlock_timeout: "20ms" } })
   yield* server.query("create table list (key int primary key, entries int[] not null default '{}')")
   yield* server.query(`insert into list (key) select i from generate_series(1, ${lists}) i`)
   const proxy = yield* FaultProxy.make(server.url)
@@ -55,7 +56,8 @@ export const run = Effect.fnUntraced(function*(options: Options) {
       const steps = Array.from({ length: random.int(2, 5) }, (): Step => {
         const key = random.int(1, lists)
         return random.chance(0.5) ? { key, append: ++values } : { key }
-      })
+        // In one order, so that they meet in other ways than in deadlocks.
+      }).sort((a, b) => a.key - b.key)
       const operations: Array<Operation> = []
       const exit = yield* Effect.exit(T.run(body(steps, operations), { isolation, ...options.spec }))
       const id = `${name}/${n}`

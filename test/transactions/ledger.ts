@@ -86,7 +86,8 @@ const accounts = 40
 export const run = Effect.fnUntraced(function*(options: Options) {
   const { client, commitCuts = 0.03, cuts = 0.005, killEvery = 1.2, seconds, workers = 8 } = options
   const seed = makeSeed(options.seed)
-  const server = yield* PostgresServer.make()
+  // Nobody shall wait a second for each deadlock.
+  const server = yield* PostgresServer.make({ settings: { deadlock_timeout: "20ms" } })
   yield* server.query("create table account (id int primary key, cents int not null)")
   yield* server.query(`insert into account select i, 1000 from generate_series(1, ${accounts}) i`)
   yield* server.query("create table ledger (operation text not null)")
