@@ -1,7 +1,7 @@
 /** What the compiler says about functions that demand a transaction. */
 import { describe, expectTypeOf, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { SqlClient } from "effect/sql"
+import type { SqlClient } from "effect/sql"
 import type { SqlError } from "effect/sql/SqlError"
 import { Transaction } from "watertight"
 
@@ -14,7 +14,7 @@ declare const book: Effect.Effect<void, never, Transaction.Transaction | SqlClie
 declare const plain: Effect.Effect<string, never, SqlClient.SqlClient>
 
 // Declared only: nothing here runs.
-const never = <A>(_: () => A): void => {}
+const never = (work: () => void): void => void work
 
 describe("a function that demands a transaction", () => {
   it("is content inside one, and only inside one", () => {
