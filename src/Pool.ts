@@ -166,6 +166,13 @@ export interface Options {
    */
   readonly overloadRecovery?: Duration.Input | undefined
   /**
+   * Whether the pool gives the database less to do at a time when its answers get slower under the load, and more when
+   * they do not: `max` stays the upper limit. It protects a database that does less the more it is given. Default:
+   * `false`, because how long connections are held says little about the database where transactions wait for other
+   * things than statements.
+   */
+  readonly adaptive?: boolean | undefined
+  /**
    * Lanes by name, see `withLane`: parts of the pool, so that one kind of work cannot take all connections away from
    * another. `guaranteed` is what is kept free for a lane (default 0) and `max` what it may have at the most (default
    * 1), as parts of the connections that there may be just now, rounded down. Whoever is in no lane has what is not
@@ -1275,7 +1282,8 @@ const optionNames: ReadonlySet<string> = new Set([
   "startup",
   "captureLocation",
   "reset",
-  "lanes"
+  "lanes",
+  "adaptive"
 ])
 
 const invalid = (option: string, problem: string): InvalidOptions =>
@@ -1372,7 +1380,7 @@ const resolve = Effect.fnUntraced(function*(
   }
   const { shutdownTimeout, ...times } = millis
   return {
-    state: { ...number, ...times, lifetimeJitter, lanes, slowConnect: 1000 },
+    state: { ...number, ...times, lifetimeJitter, lanes, adaptive: options.adaptive === true, slowConnect: 1000 },
     startup,
     shutdownTimeout: Duration.millis(shutdownTimeout),
     captureLocation: options.captureLocation === true,

@@ -44,6 +44,7 @@
  * @since 0.1.0
  */
 import * as Lanes from "./Lanes.ts"
+import { Limiter } from "./Limiter.ts"
 import type { ConnectFailure, PoolEvent, Suspicion } from "./PoolEvent.ts"
 import { RoundTrip } from "./RoundTrip.ts"
 
@@ -83,6 +84,8 @@ export interface Options {
   readonly reclaimAfter: number
   /** The lanes beside the one that everybody is in who names none. */
   readonly lanes: ReadonlyArray<Lanes.LaneOptions>
+  /** Whether less is run at a time when the server gets slower under it. */
+  readonly adaptive: boolean
 }
 
 /**
@@ -346,6 +349,9 @@ export class PoolState<C> {
   /** Whether some connection may be under suspicion. */
   private suspecting = false
   private draining = false
+  /** How much may run at a time, and how much does. */
+  private readonly limiter: Limiter | undefined
+  private running = 0
   /** After what time something must be done about a lease. */
   private readonly watchAfter: number
 
@@ -357,6 +363,7 @@ export class PoolState<C> {
     this.pace = options.shareWait
     this.lanes = [{ guaranteed: 0, max: 1 }, ...options.lanes].map((lane) => new WaitingLane<C>(lane))
     this.main = this.lanes[0]!
+    this.limiter = options.adaptive ? new Limiter(options.max * options.pipelineDepth) : undefined
     this.watchAfter = Math.min(options.leakThreshold, options.reclaimAfter)
   }
 
@@ -452,6 +459,7 @@ export class PoolState<C> {
     }
     if (state !== "Held") return
     const slot = lease.slot!
+    if (this.limiter !== undefined) this.limited(lease, now)
     if (lease.leaked) {
       this.report({ _tag: "LeakReturned", connection: slot.id, millis: now - lease.heldAt }, lease)
     }
@@ -467,6 +475,7 @@ export class PoolState<C> {
       this.unshare(slot)
     } else {
       // The connection is gone already: there is nothing to give back.
+      if (this.limiter !== undefined) this.settle(now)
       return
     }
     this.used--
@@ -747,6 +756,7 @@ export class PoolState<C> {
 
   /** The connection that there is for the lease now. */
   private pick(lease: Lease<C>, now: number): Slot<C> | undefined {
+    if (this.limiter !== undefined && this.running >= this.limiter.limit) return undefined
     const lane = this.lanes[lease.lane]!
     return (this.hasRoom(lane) ? this.fresh(now) : undefined) ?? (lease.shared ? this.leastLoaded(now, lease.lane) : undefined)
   }
@@ -775,6 +785,7 @@ export class PoolState<C> {
     lease.heldAt = now
     lease.state = "Held"
     if (this.watchAfter !== Infinity) this.wake(now + this.watchAfter)
+    if (this.limiter !== undefined) this.running++
     if (slot.phase === "Idle") {
       remove(this.idle, slot)
       this.used++
@@ -967,6 +978,12 @@ export class PoolState<C> {
         sharers += Math.min(lane.sharing.size, Math.max(0, space - lane.whole.size))
       }
     }
+    if (this.limiter !== undefined) {
+      // For those who may not run yet, no connection is needed.
+      const free = Math.max(0, this.limiter.limit - this.running)
+      wholes = Math.min(wholes, free)
+      sharers = Math.min(sharers, free - wholes)
+    }
     const demand = Math.max(wholes + sharers, crowded ? 1 : 0)
     const slowPings = this.hanging(this.pinging, now)
     // Idle connections while there is demand are ones that must be pinged first.
@@ -1085,6 +1102,14 @@ export class PoolState<C> {
       this.raiseAt = Infinity
     }
     if (this.limit > from) this.report({ _tag: "OverloadRaised", from, to: this.limit })
+  }
+
+  /** Something that was run has ended. */
+  private limited(lease: Lease<C>, now: number): void {
+    const { limit: from } = this.limiter!
+    if (this.limiter!.observe(now - lease.heldAt, this.running--, now)) {
+      this.report({ _tag: "LimitChanged", from, to: this.limiter!.limit })
+    }
   }
 
   /** Looks for leases that are held for too long. */

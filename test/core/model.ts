@@ -71,6 +71,7 @@ export const randomOptions = (seed: Seed): Options => {
     overloadRecovery: seed.pick([20, 100]),
     leakThreshold: seed.pick([Infinity, 30]),
     reclaimAfter: seed.pick([Infinity, Infinity, 60]),
+    adaptive: false,
     lanes: seed.pick([
       [],
       [],

@@ -22,7 +22,8 @@ export const defaults: Options = {
   overloadRecovery: 10_000,
   leakThreshold: Infinity,
   reclaimAfter: Infinity,
-  lanes: []
+  lanes: [],
+  adaptive: false
 }
 
 /** A statement that is known to be quick. */
