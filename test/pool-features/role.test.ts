@@ -10,7 +10,7 @@ import { live, PostgresServer } from "../support/index.ts"
 const pause = (millis: number) => Effect.promise(() => new Promise<void>((resolve) => setTimeout(resolve, millis)))
 
 describe("A PostgreSQL server that accepts no writes any more", () => {
-  it.effect("costs the pool its connections to it, without one more failed write for each", () =>
+  it.live("costs the pool its connections to it, without one more failed write for each", () =>
     Effect.gen(function*() {
       const server = yield* PostgresServer.make()
       const admin = yield* PgConnection.make({ url: Redacted.make(server.url) }).pipe(live)
@@ -39,7 +39,7 @@ describe("A PostgreSQL server that accepts no writes any more", () => {
       }).pipe(Effect.provide(Postgres.layer({ url: Redacted.make(server.url), pool: { max: 3, validateAfter: "1 minute" } })))
     }), 60_000)
 
-  it.effect("is not suspected because of a transaction that was to be read-only", () =>
+  it.live("is not suspected because of a transaction that was to be read-only", () =>
     Effect.gen(function*() {
       const server = yield* PostgresServer.make()
       yield* Effect.gen(function*() {
