@@ -687,7 +687,8 @@ const makeKeys = (adapter: Adapter, pool: Pool) => {
             connection.executeRaw(idempotency.insert(keyTable), [key]),
             (result) => idempotency.inserted(result) ? "NotApplied" as const : "Applied" as const
           ),
-          () => Effect.ignore(connection.rollback)
+          // Whoever stops waiting does not wait for this either: the pool sees to it.
+          (exit) => Exit.hasInterrupts(exit) ? Effect.void : Effect.ignore(connection.rollback)
         )
       )
   }

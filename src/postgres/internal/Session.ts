@@ -41,7 +41,7 @@ import type { Transport } from "./Socket.ts"
 import type { Started } from "./Startup.ts"
 import { Timer } from "./Timer.ts"
 import { type TypeStore, UnknownTypes } from "./TypeStore.ts"
-import { type Knowledge, readXid, Witness } from "./Witness.ts"
+import { type Knowledge, readAnswer, Witness } from "./Witness.ts"
 
 /** What all sessions of an adapter have in common. */
 export interface SessionOptions extends PlannerOptions {
@@ -556,10 +556,13 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
   readonly verify: Effect.Effect<void, SqlError> = Effect.suspend(() => {
     const { expected } = this.state
     if (expected === undefined) return this.ping
-    return Effect.flatMap(this.script("SHOW transaction_read_only"), ([answer]) =>
-      Object.values(answer?.rows[0] ?? {})[0] === expected
-        ? Effect.void
-        : Effect.fail(unknownError(this.options.database, "the server has changed its role", undefined, "verify")))
+    return Effect.flatMap(
+      this.script("SHOW transaction_read_only"),
+      ([answer]) =>
+        Object.values(answer?.rows[0] ?? {})[0] === expected
+          ? Effect.void
+          : Effect.fail(unknownError(this.options.database, "the server has changed its role", undefined, "verify"))
+    )
   })
 
   private retire(): void {
@@ -757,7 +760,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
   private onCommand(entry: Entry, tag: string): void {
     if (entry.asks) {
       if (entry.tag !== undefined) return
-      this.parser.readField = readXid
+      this.parser.readField = readAnswer
     }
     entry.tag = tag
     this.planner.onCommand(tag)

@@ -40,6 +40,12 @@ export interface CommitToken {
 export class Knowledge {
   /** Whether the server can tell who it is. It is asked until it has refused once. */
   tells = true
+  /** Whether a session may meet another server with each transaction, so that each has to ask who it is. */
+  readonly pooled: boolean
+
+  constructor(pooled: boolean) {
+    this.pooled = pooled
+  }
 }
 
 export class Witness {
@@ -62,7 +68,7 @@ export class Witness {
 
   constructor(knowledge: Knowledge | undefined, version: string | undefined, processId: number) {
     this.knowledge = knowledge
-    this.ask = knowledge === undefined ? undefined : askOf(version)
+    this.ask = knowledge === undefined ? undefined : askOf(version, knowledge.pooled)
     this.processId = processId
   }
 
@@ -107,8 +113,11 @@ export class Witness {
   }
 
   /** The answer. */
-  answered(xid: unknown): void {
-    this.xid = typeof xid === "string" ? xid : undefined
+  answered(answer: unknown): void {
+    if (typeof answer !== "string") return
+    const [xid, system, timeline, started] = answer.split("|")
+    this.xid = xid
+    if (system !== undefined) this.incarnation = { system, timeline: timeline!, started: started! }
   }
 
   /** The answer to the question that came last thing before COMMIT. */
@@ -117,7 +126,7 @@ export class Witness {
     if (row === undefined) return
     const [xid] = Object.values(row)
     if (xid === null) this.hasNone = true
-    else this.xid = String(xid)
+    else this.answered(xid)
   }
 
   /** The cycle with the question is over, answered or not. */
@@ -142,13 +151,13 @@ export class Witness {
 const isAnswer = (reason: Cause.Reason<SqlError>): boolean =>
   Cause.isFailReason(reason) && "severity" in Object(reason.error.reason.cause)
 
-const askOf = (version: string | undefined): string | undefined => {
+const askOf = (version: string | undefined, pooled: boolean): string | undefined => {
   const major = Number.parseInt(version ?? "", 10)
-  return major >= 13
-    ? "select pg_catalog.pg_current_xact_id_if_assigned()"
-    : major >= 10
-    ? "select pg_catalog.txid_current_if_assigned()"
-    : undefined
+  if (!(major >= 10)) return undefined
+  const xid = major >= 13 ? "pg_catalog.pg_current_xact_id_if_assigned()" : "pg_catalog.txid_current_if_assigned()"
+  return pooled
+    ? `select xid::text || '|' || system || '|' || timeline || '|' || started from (select ${xid} as xid, ${incarnation}) s`
+    : `select ${xid}::text`
 }
 
 const describePortal = frames.join(PgProtocol.encodeDescribe({ target: "portal", name: "" }))
@@ -166,9 +175,9 @@ const questionBehind = (ask: string, sql: string): readonly [Uint8Array, Uint8Ar
   return [frames.join(execute, question), frames.join(describePortal, execute, question)]
 }
 
-/** Reads an id, which comes as eight bytes. */
-export const readXid: PgProtocol.FieldReader<string | undefined> = (bytes, offset, size) =>
-  size === 8 ? Buffer.from(bytes.buffer, bytes.byteOffset + offset, 8).readBigUInt64BE().toString() : undefined
+/** Reads the answer, which is text or nothing. */
+export const readAnswer: PgProtocol.FieldReader<string | undefined> = (bytes, offset, size) =>
+  size < 0 ? undefined : Buffer.from(bytes.buffer, bytes.byteOffset + offset, size).toString()
 
 /** The same for all sessions, whatever their settings are. */
 const inUtc = (time: string): string => `to_char(${time} at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')`

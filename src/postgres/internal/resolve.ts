@@ -17,10 +17,11 @@
  * as there has been no checkpoint since the one that ended the recovery.
  */
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Schedule from "effect/Schedule"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Connection } from "../../Adapter.ts"
-import { type CommitToken, incarnation } from "./Witness.ts"
+import { type CommitToken, type Incarnation, incarnation } from "./Witness.ts"
 
 type Answer = "Applied" | "NotApplied" | "Unknown"
 
@@ -31,6 +32,21 @@ export const resolveCommit = Effect.fnUntraced(function*(
   const { incarnation: then, processId, xid } = token as CommitToken
   // Without an id it has written nothing.
   if (xid === undefined) return "NotApplied"
+  // In a transaction, so that all answers come from one server, also behind a pooler.
+  yield* connection.begin({ access: "read only", resolvable: "never" })
+  return yield* Effect.onExit(
+    look(connection, processId, then, xid),
+    // Whoever stops waiting does not wait for this either: the pool sees to it.
+    (exit) => Exit.hasInterrupts(exit) ? Effect.void : Effect.ignore(connection.rollback)
+  )
+})
+
+const look = Effect.fnUntraced(function*(
+  connection: Connection,
+  processId: number,
+  then: Incarnation,
+  xid: string
+): Effect.fn.Return<Answer, SqlError> {
   const now = yield* whoIsThere(connection)
   if (now.system !== then.system || now.timeline !== then.timeline) return "Unknown"
   const restarted = now.started !== then.started
