@@ -758,7 +758,8 @@ export class PoolState<C> {
   private pick(lease: Lease<C>, now: number): Slot<C> | undefined {
     if (this.limiter !== undefined && this.running >= this.limiter.limit) return undefined
     const lane = this.lanes[lease.lane]!
-    return (this.hasRoom(lane) ? this.fresh(now) : undefined) ?? (lease.shared ? this.leastLoaded(now, lease.lane) : undefined)
+    return (this.hasRoom(lane) ? this.fresh(now) : undefined) ??
+      (lease.shared ? this.leastLoaded(now, lease.lane) : undefined)
   }
 
   /** Whether the lane may take one more connection. */
@@ -1259,7 +1260,10 @@ export class PoolState<C> {
     let first: Lease<C> | undefined
     for (let i = 0; i < this.lanes.length; i++) {
       const { sharing, whole } = this.lanes[i]!
-      if (whole.head !== undefined && whole.head.ticket > after && !(first !== undefined && first.ticket < whole.head.ticket)) {
+      if (
+        whole.head !== undefined && whole.head.ticket > after &&
+        !(first !== undefined && first.ticket < whole.head.ticket)
+      ) {
         first = whole.head
       }
       if (
@@ -1274,7 +1278,9 @@ export class PoolState<C> {
   private firstSharer(): Lease<C> | undefined {
     let first: Lease<C> | undefined
     for (const { sharing } of this.lanes) {
-      if (sharing.head !== undefined && (first === undefined || sharing.head.ticket < first.ticket)) first = sharing.head
+      if (sharing.head !== undefined && (first === undefined || sharing.head.ticket < first.ticket)) {
+        first = sharing.head
+      }
     }
     return first
   }

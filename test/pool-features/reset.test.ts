@@ -5,7 +5,7 @@ import * as Redacted from "effect/Redacted"
 import * as SqlClient from "effect/sql/SqlClient"
 import { Pool, Transaction } from "watertight"
 import { Postgres } from "watertight/postgres"
-import { traceOf, Trace } from "../../src/postgres/internal/SessionState.ts"
+import { Trace, traceOf } from "../../src/postgres/internal/SessionState.ts"
 import { freshDatabase } from "../support/index.ts"
 
 /** A database over a single connection, so that the next borrower gets what the one before has left. */
@@ -13,15 +13,20 @@ const withDatabase = <A, E>(
   effect: Effect.Effect<A, E, SqlClient.SqlClient | Pool.Pool | Transaction.Manager>,
   pool: Pool.Options = {}
 ) =>
-  Effect.flatMap(freshDatabase(), (url) =>
-    Effect.provide(effect, Postgres.layer({ url: Redacted.make(url), pool: { max: 1, ...pool } })))
+  Effect.flatMap(
+    freshDatabase(),
+    (url) => Effect.provide(effect, Postgres.layer({ url: Redacted.make(url), pool: { max: 1, ...pool } }))
+  )
 
 /** Statements one after the other, on a connection of their own. */
 const borrow = (...statements: ReadonlyArray<string>) =>
-  Effect.flatMap(Pool.Pool, (pool) =>
-    pool.use((connection) =>
-      Effect.forEach(statements, (statement) => connection.executeUnprepared(statement, [], undefined))
-    ))
+  Effect.flatMap(
+    Pool.Pool,
+    (pool) =>
+      pool.use((connection) =>
+        Effect.forEach(statements, (statement) => connection.executeUnprepared(statement, [], undefined))
+      )
+  )
 
 const one = (statement: string) =>
   Effect.gen(function*() {
@@ -39,16 +44,51 @@ const states: ReadonlyArray<
   ["a setting", ["set work_mem = '7MB'"], "select current_setting('work_mem') <> '7MB'", true],
   ["a setting made by a function", ["select set_config('work_mem', '7MB', false)"], "show work_mem", "4MB"],
   ["a setting that the server reports", ["do $$begin set time zone 'Asia/Tokyo'; end$$"], "show timezone", undefined],
-  ["a role", ["create role test_role_of_reset", "set role test_role_of_reset"], "select current_user::text = 'test_role_of_reset'", false],
+  [
+    "a role",
+    ["create role test_role_of_reset", "set role test_role_of_reset"],
+    "select current_user::text = 'test_role_of_reset'",
+    false
+  ],
   ["a temporary table", ["create temp table t (a int)"], "select count(*)::int from pg_class where relname = 't'", 0],
-  ["a temporary table made of a query", ["select 1 as a into temp t"], "select count(*)::int from pg_class where relname = 't'", 0],
-  ["an advisory lock", ["select pg_advisory_lock(7)"], "select count(*)::int from pg_locks where locktype = 'advisory'", 0],
+  [
+    "a temporary table made of a query",
+    ["select 1 as a into temp t"],
+    "select count(*)::int from pg_class where relname = 't'",
+    0
+  ],
+  [
+    "an advisory lock",
+    ["select pg_advisory_lock(7)"],
+    "select count(*)::int from pg_locks where locktype = 'advisory'",
+    0
+  ],
   ["a listen", ["listen news"], "select count(*)::int from pg_listening_channels()", 0],
-  ["a cursor", ["begin", "declare c cursor with hold for select 1", "commit"], "select count(*)::int from pg_cursors where name = 'c'", 0],
-  ["an isolation level", ["set session characteristics as transaction isolation level serializable"], "show transaction_isolation", "read committed"],
+  [
+    "a cursor",
+    ["begin", "declare c cursor with hold for select 1", "commit"],
+    "select count(*)::int from pg_cursors where name = 'c'",
+    0
+  ],
+  [
+    "an isolation level",
+    ["set session characteristics as transaction isolation level serializable"],
+    "show transaction_isolation",
+    "read committed"
+  ],
   ["a read-only session", ["set default_transaction_read_only = on"], "show transaction_read_only", "off"],
-  ["a prepared statement", ["prepare p as select 1"], "select count(*)::int from pg_prepared_statements where from_sql", 0],
-  ["an open transaction", ["begin", "create table left_behind (a int)"], "select to_regclass('left_behind')::text", null],
+  [
+    "a prepared statement",
+    ["prepare p as select 1"],
+    "select count(*)::int from pg_prepared_statements where from_sql",
+    0
+  ],
+  [
+    "an open transaction",
+    ["begin", "create table left_behind (a int)"],
+    "select to_regclass('left_behind')::text",
+    null
+  ],
   ["a failed transaction", ["begin"], "select 1", 1]
 ]
 

@@ -1,5 +1,5 @@
-import { assert, describe, it } from "@effect/vitest"
 import * as PgConnection from "@effect/sql-pg/PgConnection"
+import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as SqlClient from "effect/sql/SqlClient"
@@ -19,9 +19,11 @@ describe("A PostgreSQL server that accepts no writes any more", () => {
         const pool = yield* Pool.Pool
         yield* sql`create table t (a int)`
         // As many connections as there are borrowers at a time.
-        yield* Effect.all(Array.from({ length: 3 }, () => pool.use((connection) =>
-          connection.execute("select pg_sleep(0.2)", [], undefined)
-        )), { concurrency: "unbounded" })
+        yield* Effect.all(
+          Array.from({ length: 3 }, () =>
+            pool.use((connection) => connection.execute("select pg_sleep(0.2)", [], undefined))),
+          { concurrency: "unbounded" }
+        )
         assert.strictEqual((yield* pool.stats).idle, 3)
 
         yield* admin.query("alter system set default_transaction_read_only = on")
@@ -36,7 +38,9 @@ describe("A PostgreSQL server that accepts no writes any more", () => {
         yield* admin.query("select pg_reload_conf()")
         yield* pause(200)
         yield* sql`insert into t values (1)`
-      }).pipe(Effect.provide(Postgres.layer({ url: Redacted.make(server.url), pool: { max: 3, validateAfter: "1 minute" } })))
+      }).pipe(
+        Effect.provide(Postgres.layer({ url: Redacted.make(server.url), pool: { max: 3, validateAfter: "1 minute" } }))
+      )
     }), 60_000)
 
   it.live("is not suspected because of a transaction that was to be read-only", () =>

@@ -75,8 +75,10 @@ describe("A pool under everything at once", () => {
       })
 
       const chaos = yield* Effect.forkChild(trouble)
-      const fibers = yield* Effect.forEach(Array.from({ length: workers }, (_, i) => i), (i) =>
-        Effect.forkChild(worker(i)))
+      const fibers = yield* Effect.forEach(
+        Array.from({ length: workers }, (_, i) => i),
+        (i) => Effect.forkChild(worker(i))
+      )
       let warm = 0
       while (left > 0) {
         yield* Effect.sleep(20)

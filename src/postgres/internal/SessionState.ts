@@ -28,7 +28,8 @@ const leaving = new RegExp(
   `${boundaries}(?:set\\s+(?!local\\b|transaction\\b|constraints\\b)|listen\\b|do\\b|call\\b|declare\\b[^;]*\\bwith\\s+hold\\b|create\\s+(?:or\\s+replace\\s+)?(?:global\\s+|local\\s+)?temp(?:orary)?\\b)`,
   "i"
 )
-const calling = /\b(?:setseed|dblink_connect\w*|pg_(?:try_)?advisory_lock(?:_shared)?)\s*\(|\bpg_temp\w*\s*\.|\binto\s+(?:local\s+|global\s+)?temp(?:orary)?\b/i
+const calling =
+  /\b(?:setseed|dblink_connect\w*|pg_(?:try_)?advisory_lock(?:_shared)?)\s*\(|\bpg_temp\w*\s*\.|\binto\s+(?:local\s+|global\s+)?temp(?:orary)?\b/i
 const configuring = /\bset_config\s*\(/gi
 const locally = /\bset_config\s*\([^()]*,\s*true\s*\)/gi
 const naming = new RegExp(`${boundaries}prepare\\s+(?!transaction\\b)`, "i")
@@ -114,7 +115,7 @@ export class SessionState {
 
   /** What undoes everything that may have been left behind; `undefined` if there is nothing. */
   get remedy(): string | undefined {
-    if (this.always ? !this.ran : (this.trace & (Trace.State | Trace.Name)) === 0 && !(this.changed?.size! > 0)) {
+    if (this.always ? !this.ran : (this.trace & (Trace.State | Trace.Name)) === 0 && (this.changed?.size ?? 0) === 0) {
       return undefined
     }
     return (this.trace & Trace.Name) === 0 ? undo : `${undo}; DEALLOCATE ALL`
