@@ -49,7 +49,8 @@ export const shorten = <Known>(client: SqlClient.SqlClient, options: Options<Kno
   const { know, run, transactionService, transformRows } = options
   const plans = new WeakMap<Template, Plan<Known>>()
 
-  const full = (statement: Short<Known>): Statement.Statement<any> => client(statement.strings, ...statement.args as any)
+  const full = (statement: Short<Known>): Statement.Statement<any> =>
+    client(statement.strings, ...statement.args as any)
 
   const sample = client`select 1`
   const common = Effectable.Prototype<Statement.Statement<any>>({

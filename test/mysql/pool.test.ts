@@ -39,7 +39,7 @@ describe.each(subjects)("the pool over $name", (subject) => {
   it.live("shares a connection where the driver can, and only then", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
-      yield* Effect.all(Array.from({ length: 50 }, (_, n) => sql`select ${n}`), { concurrency: "unbounded" })
+      yield* Effect.all(Array.from({ length: 50 }, (_, n) => sql`select ${n} as n`), { concurrency: "unbounded" })
       // With one connection and a delay on the line, answers that were asked for together come together.
       const spent = yield* elapsed(
         Effect.all(Array.from({ length: 20 }, (_, n) => sql`select ${n} as n`), { concurrency: "unbounded" })
