@@ -29,13 +29,13 @@ import type { Socket } from "node:net"
 import type { Connection } from "../Adapter.ts"
 import { RolledBack } from "../core/RolledBack.ts"
 import type { Begin } from "../core/TransactionSpec.ts"
+import { lostError } from "../internal/lostError.ts"
 import type { Address, Canceller } from "./Canceller.ts"
 import type { DriverConnection } from "./Driver.ts"
 import { Status } from "./Driver.ts"
 import {
   describe,
   ImplicitCommit,
-  lostError,
   type MysqlError,
   serverErrorOf,
   statementError,

@@ -21,7 +21,7 @@ import {
   UniqueViolation,
   UnknownError
 } from "effect/sql/SqlError"
-import { ConnectionLost } from "../core/ConnectionLost.ts"
+import { withRetryable } from "../internal/lostError.ts"
 
 /**
  * What the server said. The `cause` of a `SqlError`.
@@ -79,10 +79,6 @@ export class ImplicitCommit extends Data.TaggedError("ImplicitCommit")<{
         "inside `allowImplicitCommit` if that is what you want"
   }
 }
-
-/** Fixes the answer of `isRetryable`, which the reason's class would otherwise give. */
-const withRetryable = <A extends SqlErrorReason>(reason: A, isRetryable: boolean): A =>
-  Object.defineProperty(reason, "isRetryable", { value: isRetryable, configurable: true })
 
 interface Props {
   readonly cause: unknown
@@ -390,34 +386,6 @@ export const connectError = (
       isRetryable
     )
   })
-
-/** The session ended under a statement. Only one that was never sent may be repeated. */
-export const lostError = (options: {
-  readonly database: string
-  readonly operation: string
-  readonly sent: boolean
-  readonly what: string
-  readonly serverError?: MysqlError | undefined
-  readonly cause?: unknown
-  /** It is about a limit of time. */
-  readonly timedOut?: boolean | undefined
-}): SqlError => {
-  const props = {
-    cause: new ConnectionLost({
-      sent: options.sent,
-      ...(options.serverError === undefined ? undefined : { serverError: options.serverError }),
-      ...(options.cause === undefined ? undefined : { cause: options.cause })
-    }),
-    message: `${options.database}: ${options.what}`,
-    operation: options.operation
-  }
-  return new SqlError({
-    reason: withRetryable(
-      options.timedOut === true ? new StatementTimeoutError(props) : new ConnectionError(props),
-      !options.sent
-    )
-  })
-}
 
 /** A failure on our side of the wire: a parameter that cannot be sent, a result that cannot be read. */
 export const unknownError = (database: string, what: string, cause: unknown, operation: string): SqlError =>

@@ -21,17 +21,13 @@ import {
   UniqueViolation,
   UnknownError
 } from "effect/sql/SqlError"
-import { ConnectionLost } from "../../core/ConnectionLost.ts"
+import { withRetryable } from "../../internal/lostError.ts"
 
 /** What the server said: an `Error` with the fields of its report, under the names that the driver uses. */
 export type PgError = Error & PgProtocol.ErrorFields
 
 export const pgError = (fields: PgProtocol.ErrorFields): PgError =>
   Object.assign(new Error(fields.message ?? "Unknown PostgreSQL error"), fields) as PgError
-
-/** Fixes the answer of `isRetryable`, which the reason's class would otherwise give. */
-const withRetryable = <A extends SqlErrorReason>(reason: A, isRetryable: boolean): A =>
-  Object.defineProperty(reason, "isRetryable", { value: isRetryable, configurable: true })
 
 interface Props {
   readonly cause: unknown
@@ -160,34 +156,6 @@ export const authenticationError = (database: string, what: string, cause: unkno
       operation: "connect"
     })
   })
-
-/** The session ended under a statement. Only one that was never sent may be repeated. */
-export const lostError = (options: {
-  readonly database: string
-  readonly operation: string
-  readonly sent: boolean
-  readonly what: string
-  readonly serverError: PgError | undefined
-  readonly cause: unknown
-  /** A typed timeout instead of a connection error. */
-  readonly timedOut?: boolean | undefined
-}): SqlError => {
-  const props = {
-    cause: new ConnectionLost({
-      sent: options.sent,
-      ...(options.serverError === undefined ? undefined : { serverError: options.serverError }),
-      ...(options.cause === undefined ? undefined : { cause: options.cause })
-    }),
-    message: `${options.database}: ${options.what}`,
-    operation: options.operation
-  }
-  return new SqlError({
-    reason: withRetryable(
-      options.timedOut === true ? new StatementTimeoutError(props) : new ConnectionError(props),
-      !options.sent
-    )
-  })
-}
 
 /** A failure on our side of the wire: a parameter that cannot be encoded, a result that cannot be decoded. */
 export const unknownError = (database: string, what: string, cause: unknown, operation: string): SqlError =>
