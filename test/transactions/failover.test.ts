@@ -216,8 +216,17 @@ describe.skipIf(!PostgresServer.isInstalled())("a server that crashed", () => {
           yield* rule.fired
           yield* proxy.refuse
           const [backend] = yield* server.query("select pid from pg_stat_activity where state = 'idle in transaction'")
+          const recovery = Effect.map(
+            server.query("select pg_stat_get_bgwriter_stat_reset_time()::text as at"),
+            (rows) => rows[0]!["at"]
+          )
+          const before = yield* recovery
           process.kill(backend!["pid"] as number, "SIGKILL")
-          yield* Effect.retry(server.query("select 1"), { schedule: Schedule.spaced("50 millis"), times: 200 })
+          // It has recovered when it counts anew.
+          yield* Effect.repeat(Effect.orElseSucceed(recovery, () => before), {
+            schedule: Schedule.spaced("20 millis"),
+            while: (at) => at === before
+          })
           while (
             (yield* server.query("select pg_current_xact_id() > $1::text::xid8 as passed", [xid]))[0]!["passed"] !==
               true

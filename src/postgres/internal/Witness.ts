@@ -24,8 +24,10 @@ import * as frames from "./frames.ts"
 export interface Incarnation {
   readonly system: string
   readonly timeline: string
-  /** When the server was started, and when it last recovered from a crash: what was not written by then is lost. */
+  /** When the server process was started. */
   readonly started: string
+  /** When it last recovered from a crash, also from one that it survived itself. */
+  readonly recovered: string
 }
 
 /** What identifies a transaction to `resolveCommit`. */
@@ -34,6 +36,8 @@ export interface CommitToken {
   readonly xid: string | undefined
   readonly processId: number
   readonly incarnation: Incarnation
+  /** When the server was last heard of, in milliseconds of the monotonic clock. */
+  readonly heardAt: number
 }
 
 /** What the sessions of an adapter know together. */
@@ -91,11 +95,9 @@ export class Witness {
       if (exit.cause.reasons.some(isAnswer)) this.knowledge!.tells = false
       return
     }
-    const [system, timeline, started] = Object.values(exit.value[0]?.rows[0] ?? {})
+    const [system, timeline, started, recovered] = Object.values(exit.value[0]?.rows[0] ?? {}) as Array<string | null>
     // A standby has no timeline of its own.
-    if (typeof system === "string" && typeof timeline === "string" && typeof started === "string") {
-      this.incarnation = { system, timeline, started }
-    }
+    if (timeline) this.incarnation = { system: system!, timeline, started: started!, recovered: recovered! }
   }
 
   /** What to write at the end of a statement's cycle instead of its own, if the question is to ride with it. */
@@ -115,18 +117,19 @@ export class Witness {
   /** The answer. */
   answered(answer: unknown): void {
     if (typeof answer !== "string") return
-    const [xid, system, timeline, started] = answer.split("|")
+    const [xid, system, timeline, started, recovered] = answer.split("|")
     this.xid = xid
-    if (system !== undefined) this.incarnation = { system, timeline: timeline!, started: started! }
+    if (recovered !== undefined) {
+      this.incarnation = { system: system!, timeline: timeline!, started: started!, recovered }
+    }
   }
 
   /** The answer to the question that came last thing before COMMIT. */
   confirmed(exit: Exit.Exit<ReadonlyArray<QueryResult>, SqlError>): void {
-    const row = Exit.isSuccess(exit) ? exit.value[0]?.rows[0] : undefined
-    if (row === undefined) return
-    const [xid] = Object.values(row)
-    if (xid === null) this.hasNone = true
-    else this.answered(xid)
+    if (Exit.isFailure(exit)) return
+    const [answer] = Object.values(exit.value[0]?.rows[0] ?? {})
+    if (answer === null || answer === undefined) this.hasNone = true
+    else this.answered(answer)
   }
 
   /** The cycle with the question is over, answered or not. */
@@ -141,10 +144,10 @@ export class Witness {
       : undefined
   }
 
-  get token(): CommitToken | undefined {
+  token(heardAt: number): CommitToken | undefined {
     if (!this.watching || this.incarnation === undefined) return undefined
     if (this.xid === undefined && !this.hasNone) return undefined
-    return { xid: this.xid, processId: this.processId, incarnation: this.incarnation }
+    return { xid: this.xid, processId: this.processId, incarnation: this.incarnation, heardAt }
   }
 }
 
@@ -156,7 +159,8 @@ const askOf = (version: string | undefined, pooled: boolean): string | undefined
   if (!(major >= 10)) return undefined
   const xid = major >= 13 ? "pg_catalog.pg_current_xact_id_if_assigned()" : "pg_catalog.txid_current_if_assigned()"
   return pooled
-    ? `select xid::text || '|' || system || '|' || timeline || '|' || started from (select ${xid} as xid, ${incarnation}) s`
+    ? "select concat_ws('|', xid, system, timeline, started, recovered) " +
+      `from (select ${xid} as xid, ${incarnation}) s where xid is not null`
     : `select ${xid}::text`
 }
 
@@ -190,7 +194,7 @@ const inUtc = (time: string): string => `to_char(${time} at time zone 'UTC', 'YY
 export const incarnation = `(select system_identifier from pg_catalog.pg_control_system())::text as system, ` +
   `case when not pg_catalog.pg_is_in_recovery() ` +
   `then substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8) end as timeline, ` +
-  `concat(${inUtc("pg_catalog.pg_postmaster_start_time()")}, ` +
-  `' ', ${inUtc("pg_catalog.pg_stat_get_bgwriter_stat_reset_time()")}) as started`
+  `${inUtc("pg_catalog.pg_postmaster_start_time()")} as started, ` +
+  `coalesce(${inUtc("pg_catalog.pg_stat_get_bgwriter_stat_reset_time()")}, '') as recovered`
 
 const whoAreYou = `select ${incarnation}`

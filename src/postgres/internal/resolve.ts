@@ -1,27 +1,32 @@
 /**
  * Finds out what became of a COMMIT that was not answered.
  *
- * | the server                | says of the transaction | so it was                                                    |
- * | ------------------------- | ----------------------- | ------------------------------------------------------------ |
- * | another one, or a standby | -                       | unknown                                                      |
- * | on another timeline       | -                       | unknown: ids are given out again there                       |
- * | the same, not restarted   | committed               | applied                                                      |
- * | the same, not restarted   | aborted                 | not applied                                                  |
- * | the same, restarted       | committed               | applied, if the id was in the log before; unknown otherwise  |
- * | the same, restarted       | aborted, in the future  | not applied                                                  |
- * | the same                  | in progress             | asked again; a session that idles in it is ended             |
- * | the same                  | nothing: it is too old  | unknown                                                      |
+ * | the server                             | says of the transaction                 | so it was                                        |
+ * | -------------------------------------- | --------------------------------------- | ------------------------------------------------ |
+ * | another one, or a standby              | -                                       | unknown                                          |
+ * | on another timeline                    | -                                       | unknown: ids are given out again there           |
+ * | the same                               | aborted                                 | not applied                                      |
+ * | the same, without a break              | committed                               | applied                                          |
+ * | the same, started again                | in the future                           | not applied: it was lost                         |
+ * | the same, started again                | committed; its log had not known the id | not applied: somebody else has the id now        |
+ * | the same, started again within seconds | committed; its log had known the id     | applied                                          |
+ * | the same, after a crash it survived    | committed                               | unknown                                          |
+ * | the same                               | in progress                             | asked again; a session that idles in it is ended |
+ * | the same                               | anything else, or nothing any more      | unknown                                          |
  *
  * A crash takes with it what had not been written to the log, ids included: the next transactions get the same ones.
- * So an id that is committed after a restart is ours only if the recovery found it in the log. That can be told as long
- * as there has been no checkpoint since the one that ended the recovery.
+ * What the log knew when the server came back can be told as long as there has been no checkpoint since. An id that it
+ * knew could still be somebody else's if the server had gone down twice meanwhile. A server that survives the crash of
+ * a backend may do so within milliseconds; one that is started again twice within seconds, and gives the id out and
+ * commits it in between, is not to be expected.
  */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Schedule from "effect/Schedule"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Connection } from "../../Adapter.ts"
-import { type CommitToken, type Incarnation, incarnation } from "./Witness.ts"
+import { type CommitToken, incarnation } from "./Witness.ts"
 
 type Answer = "Applied" | "NotApplied" | "Unknown"
 
@@ -29,13 +34,13 @@ export const resolveCommit = Effect.fnUntraced(function*(
   token: unknown,
   connection: Connection
 ): Effect.fn.Return<Answer, SqlError> {
-  const { incarnation: then, processId, xid } = token as CommitToken
+  const { xid } = token as CommitToken
   // Without an id it has written nothing.
   if (xid === undefined) return "NotApplied"
   // In a transaction, so that all answers come from one server, also behind a pooler.
   yield* connection.begin({ access: "read only", resolvable: "never" })
   return yield* Effect.onExit(
-    look(connection, processId, then, xid),
+    look(connection, token as CommitToken, xid),
     // Whoever stops waiting does not wait for this either: the pool sees to it.
     (exit) => Exit.hasInterrupts(exit) ? Effect.void : Effect.ignore(connection.rollback)
   )
@@ -43,13 +48,13 @@ export const resolveCommit = Effect.fnUntraced(function*(
 
 const look = Effect.fnUntraced(function*(
   connection: Connection,
-  processId: number,
-  then: Incarnation,
+  { heardAt, incarnation: then, processId }: CommitToken,
   xid: string
 ): Effect.fn.Return<Answer, SqlError> {
   const now = yield* whoIsThere(connection)
   if (now.system !== then.system || now.timeline !== then.timeline) return "Unknown"
-  const restarted = now.started !== then.started
+  const isAnother = now.started !== then.started
+  const survived = now.recovered !== then.recovered
   let polls = 0
   const status = yield* statusOf(connection, now.modern, xid).pipe(
     Effect.tap((status) =>
@@ -60,10 +65,17 @@ const look = Effect.fnUntraced(function*(
     Effect.repeat({ schedule: Schedule.spaced("20 millis"), while: (status) => status === "in progress" })
   )
   if (status === "aborted") return "NotApplied"
-  if (status === "future") return restarted ? "NotApplied" : "Unknown"
+  if (status === "future") return isAnother || survived ? "NotApplied" : "Unknown"
   if (status !== "committed") return "Unknown"
-  return !restarted || (yield* wasRecovered(connection, xid)) ? "Applied" : "Unknown"
+  if (!isAnother) return survived ? "Unknown" : "Applied"
+  const wasLogged = yield* wasInLog(connection, xid)
+  if (wasLogged === undefined) return "Unknown"
+  if (!wasLogged) return "NotApplied"
+  return now.startedAt - heardAt < soon ? "Applied" : "Unknown"
 })
+
+/** How long a server may have been away that is taken to have been started again once, in milliseconds. */
+const soon = 5_000
 
 /** How often an open transaction is asked about before its session is ended: after half a second. */
 const patience = 25
@@ -75,11 +87,18 @@ const firstRow = (
 ): Effect.Effect<ReadonlyArray<unknown>, SqlError> =>
   Effect.map(connection.executeValuesUnprepared(sql, params), (rows) => rows[0] ?? [])
 
-const whoIsThere = (connection: Connection) =>
-  Effect.map(
-    firstRow(connection, `select current_setting('server_version_num')::int >= 130000, ${incarnation}`, []),
-    ([modern, system, timeline, started]) => ({ modern: modern === true, system, timeline, started })
+const whoIsThere = Effect.fnUntraced(function*(connection: Connection) {
+  const [modern, age, system, timeline, started, recovered] = yield* firstRow(
+    connection,
+    "select current_setting('server_version_num')::int >= 130000, " +
+      "extract(epoch from clock_timestamp() - pg_catalog.pg_postmaster_start_time())::float8, " +
+      incarnation,
+    []
   )
+  const now = Number(yield* Clock.monotonicTimeNanos) / 1e6
+  // By our clock, not the server's.
+  return { modern: modern === true, startedAt: now - Number(age) * 1000, system, timeline, started, recovered }
+})
 
 const statusOf = (connection: Connection, modern: boolean, xid: string): Effect.Effect<string | null, SqlError> =>
   firstRow(
@@ -108,10 +127,10 @@ const endIdleSession = (connection: Connection, processId: number, xid: string):
   ))
 
 /**
- * Whether the id was given out before the server went down, and has survived that. The checkpoint that ends a recovery,
- * or an orderly shutdown, is the only kind at whose beginning the log ends: it knows what the next id was then.
+ * Whether the log knew the id when the server came back, if that can still be told. The checkpoint that ends a
+ * recovery, or an orderly shutdown, is the only kind at whose beginning the log ends: it knows the next id of then.
  */
-const wasRecovered = (connection: Connection, xid: string): Effect.Effect<boolean, SqlError> =>
+const wasInLog = (connection: Connection, xid: string): Effect.Effect<boolean | undefined, SqlError> =>
   Effect.map(
     firstRow(
       connection,
@@ -121,6 +140,6 @@ const wasRecovered = (connection: Connection, xid: string): Effect.Effect<boolea
     ),
     ([isFirst, next]) => {
       const [epoch = "0", id = "0"] = String(next).split(":")
-      return isFirst === true && BigInt(xid) < (BigInt(epoch) << 32n) + BigInt(id)
+      return isFirst === true ? BigInt(xid) < (BigInt(epoch) << 32n) + BigInt(id) : undefined
     }
   )
