@@ -2,6 +2,7 @@ import { assert, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Schedule from "effect/Schedule"
 import * as Sink from "effect/Sink"
 import { SqlClient } from "effect/sql/SqlClient"
 import * as Stream from "effect/Stream"
@@ -262,9 +263,16 @@ it.live.skipIf(!PostgresServer.isInstalled())(
             Stream.run(Copy.sink({ table: "killed" })),
             sqlFailure
           )
-          assert.isTrue(Outcome.isNotSent(error) || Outcome.isNotApplied(error), error.message)
+          // The end of the data may have been sent before anybody could notice the death of the server.
+          const honest = Outcome.isNotSent(error) || Outcome.isNotApplied(error) ||
+            (killAt === rows && Outcome.isUnknown(error))
+          assert.isTrue(honest, error.message)
           yield* server.start
-          assert.deepStrictEqual(yield* sql`select count(*)::int as n from killed`, [{ n: 0 }])
+          const count = yield* Effect.retry(sql`select count(*)::int as n from killed`, {
+            schedule: Schedule.spaced("50 millis"),
+            times: 100
+          })
+          assert.deepStrictEqual(count, [{ n: 0 }])
         }
         assert.deepStrictEqual(yield* Stream.make("7\t7\n").pipe(Stream.run(Copy.sink({ table: "killed" }))), {
           rows: 1,
