@@ -15,6 +15,6 @@ for (const [mode, client] of modes) {
       const report = yield* Ledger.run({ client, seconds, seed, killEvery: 5 })
       console.log(mode, report)
       assert.isTrue(Ledger.isRight(report), Ledger.describe(report))
-      if (mode !== "COMMIT is never resolved") assert.strictEqual(report.unknown, 0, Ledger.describe(report))
+      assert.isAtMost(report.unknown, Ledger.mayStayUnknown(mode, report), Ledger.describe(report))
     }))
 }

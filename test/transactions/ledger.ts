@@ -39,6 +39,7 @@ export interface Report {
   readonly unknown: number
   /** How many of the unknown ones are in the books. */
   readonly unknownApplied: number
+  readonly workers: number
   readonly cuts: number
   readonly kills: number
   /** Why operations failed or are unknown, and how often. */
@@ -73,6 +74,17 @@ export const modes = {
   "COMMIT is always resolved": spec({ resolve: "always" }),
   "each operation has an idempotency key": (operation, body) => spec({ idempotencyKey: operation })(operation, body)
 } satisfies Record<string, Client>
+
+/**
+ * How many may stay unknown at most. A server that comes back knows every key; of what it committed just before it was
+ * killed, at most one transaction of each worker, it cannot tell whose it was.
+ */
+export const mayStayUnknown = (mode: string, report: Report): number =>
+  mode === "COMMIT is never resolved"
+    ? Infinity
+    : mode === "each operation has an idempotency key"
+    ? 0
+    : report.kills * report.workers
 
 /** Repeats whatever lost its connection, as most programs do. */
 export const naive: Client = (_, body) =>
@@ -132,6 +144,7 @@ export const run = Effect.fnUntraced(function*(options: Options) {
     const end = (yield* Clock.currentTimeMillis) + seconds * 1000
     while ((yield* Clock.currentTimeMillis) < end) {
       yield* Effect.sleep(Math.min(killEvery * 1000, Math.max(0, end - (yield* Clock.currentTimeMillis))))
+      if (killEvery === Infinity) continue
       yield* server.kill
       kills++
       yield* Effect.sleep(seed.int(0, 200))
@@ -166,6 +179,7 @@ export const run = Effect.fnUntraced(function*(options: Options) {
     unknown: where("unknown", () => true).length,
     unknownApplied: where("unknown", (n) => n > 0).length,
     cuts: proxy.events().filter((event) => event.type === "fault").length,
+    workers,
     kills,
     reasons,
     doubled: [...booked].filter(([, n]) => n > 1).map(([id]) => id),

@@ -126,8 +126,6 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
 
   /** The session's clock in milliseconds, as of the last chunk or write. */
   private now = 0
-  /** When the last chunk came. */
-  private heardAt = 0
   private readonly timer = new Timer(() => this.onTimer())
 
   /** Runs while an abandoned statement may still end by itself. */
@@ -512,7 +510,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
   )
 
   get commitToken(): unknown {
-    return this.witness.token(this.heardAt)
+    return this.witness.token
   }
 
   readonly rollback: Effect.Effect<void, SqlError> = Effect.asVoid(this.control(rollbackFrame, "rollback"))
@@ -662,7 +660,6 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
   private readonly onData = (chunk: Uint8Array): void => {
     if (this.end !== undefined) return
     this.tick()
-    this.heardAt = this.now
     this.receivedBytes += chunk.length
     this.receiving = true
     // The codec boundary: the parser throws what it cannot make sense of, and is of no use after that.

@@ -36,8 +36,6 @@ export interface CommitToken {
   readonly xid: string | undefined
   readonly processId: number
   readonly incarnation: Incarnation
-  /** When the server was last heard of, in milliseconds of the monotonic clock. */
-  readonly heardAt: number
 }
 
 /** What the sessions of an adapter know together. */
@@ -144,10 +142,10 @@ export class Witness {
       : undefined
   }
 
-  token(heardAt: number): CommitToken | undefined {
+  get token(): CommitToken | undefined {
     if (!this.watching || this.incarnation === undefined) return undefined
     if (this.xid === undefined && !this.hasNone) return undefined
-    return { xid: this.xid, processId: this.processId, incarnation: this.incarnation, heardAt }
+    return { xid: this.xid, processId: this.processId, incarnation: this.incarnation }
   }
 }
 

@@ -1,26 +1,24 @@
 /**
  * Finds out what became of a COMMIT that was not answered.
  *
- * | the server                             | says of the transaction                 | so it was                                        |
- * | -------------------------------------- | --------------------------------------- | ------------------------------------------------ |
- * | another one, or a standby              | -                                       | unknown                                          |
- * | on another timeline                    | -                                       | unknown: ids are given out again there           |
- * | the same                               | aborted                                 | not applied                                      |
- * | the same, without a break              | committed                               | applied                                          |
- * | the same, started again                | in the future                           | not applied: it was lost                         |
- * | the same, started again                | committed; its log had not known the id | not applied: somebody else has the id now        |
- * | the same, started again within seconds | committed; its log had known the id     | applied                                          |
- * | the same, after a crash it survived    | committed                               | unknown                                          |
- * | the same                               | in progress                             | asked again; a session that idles in it is ended |
- * | the same                               | anything else, or nothing any more      | unknown                                          |
+ * | the server                           | says of the transaction                 | so it was                                 |
+ * | ------------------------------------ | --------------------------------------- | ----------------------------------------- |
+ * | another one, or a standby            | -                                       | unknown                                   |
+ * | on another timeline                  | -                                       | unknown: ids are given out again there    |
+ * | the same                             | aborted                                 | not applied                               |
+ * | the same, without a break            | committed                               | applied                                   |
+ * | the same, after a crash or a restart | in the future                           | not applied: it was lost                  |
+ * | the same, started again              | committed; its log had not known the id | not applied: somebody else has the id now |
+ * | the same, started again              | committed; its log had known the id     | unknown                                   |
+ * | the same, after a crash it survived  | committed                               | unknown                                   |
+ * | the same                             | in progress                             | asked again; an idle session is ended     |
+ * | the same                             | anything else, or nothing any more      | unknown                                   |
  *
  * A crash takes with it what had not been written to the log, ids included: the next transactions get the same ones.
  * What the log knew when the server came back can be told as long as there has been no checkpoint since. An id that it
- * knew could still be somebody else's if the server had gone down twice meanwhile. A server that survives the crash of
- * a backend may do so within milliseconds; one that is started again twice within seconds, and gives the id out and
- * commits it in between, is not to be expected.
+ * did not know is somebody else's by now, however often the server has crashed. One that it knew is ours if the server
+ * has crashed once, but nobody can tell that it was once: after the first of two crashes somebody else may have had it.
  */
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Schedule from "effect/Schedule"
@@ -48,7 +46,7 @@ export const resolveCommit = Effect.fnUntraced(function*(
 
 const look = Effect.fnUntraced(function*(
   connection: Connection,
-  { heardAt, incarnation: then, processId }: CommitToken,
+  { incarnation: then, processId }: CommitToken,
   xid: string
 ): Effect.fn.Return<Answer, SqlError> {
   const now = yield* whoIsThere(connection)
@@ -68,14 +66,8 @@ const look = Effect.fnUntraced(function*(
   if (status === "future") return isAnother || survived ? "NotApplied" : "Unknown"
   if (status !== "committed") return "Unknown"
   if (!isAnother) return survived ? "Unknown" : "Applied"
-  const wasLogged = yield* wasInLog(connection, xid)
-  if (wasLogged === undefined) return "Unknown"
-  if (!wasLogged) return "NotApplied"
-  return now.startedAt - heardAt < soon ? "Applied" : "Unknown"
+  return (yield* wasInLog(connection, xid)) === false ? "NotApplied" : "Unknown"
 })
-
-/** How long a server may have been away that is taken to have been started again once, in milliseconds. */
-const soon = 5_000
 
 /** How often an open transaction is asked about before its session is ended: after half a second. */
 const patience = 25
@@ -87,18 +79,17 @@ const firstRow = (
 ): Effect.Effect<ReadonlyArray<unknown>, SqlError> =>
   Effect.map(connection.executeValuesUnprepared(sql, params), (rows) => rows[0] ?? [])
 
-const whoIsThere = Effect.fnUntraced(function*(connection: Connection) {
-  const [modern, age, system, timeline, started, recovered] = yield* firstRow(
-    connection,
-    "select current_setting('server_version_num')::int >= 130000, " +
-      "extract(epoch from clock_timestamp() - pg_catalog.pg_postmaster_start_time())::float8, " +
-      incarnation,
-    []
+const whoIsThere = (connection: Connection) =>
+  Effect.map(
+    firstRow(connection, `select current_setting('server_version_num')::int >= 130000, ${incarnation}`, []),
+    ([modern, system, timeline, started, recovered]) => ({
+      modern: modern === true,
+      system,
+      timeline,
+      started,
+      recovered
+    })
   )
-  const now = Number(yield* Clock.monotonicTimeNanos) / 1e6
-  // By our clock, not the server's.
-  return { modern: modern === true, startedAt: now - Number(age) * 1000, system, timeline, started, recovered }
-})
 
 const statusOf = (connection: Connection, modern: boolean, xid: string): Effect.Effect<string | null, SqlError> =>
   firstRow(
