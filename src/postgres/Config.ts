@@ -93,7 +93,7 @@ export interface PostgresOptions extends PgPoolConfig {
    * is made of such a type, as an array of it, follows.
    */
   readonly codecs?: Codecs | undefined
-  /** How many rows of a stream are fetched at a time, at most: fewer when rows are large. Default: 1000. */
+  /** How many rows of a stream are fetched at a time, at most: fewer when rows are large or slow. Default: 4000. */
   readonly fetchSize?: number | undefined
 }
 
@@ -292,7 +292,7 @@ const check = (options: PostgresOptions): Result.Result<Resolved, InvalidOption>
       connectTimeout,
       statementTimeout: statementTimeout ?? Infinity,
       controlTimeout,
-      fetchSize: fetchSize ?? 1_000,
+      fetchSize: fetchSize ?? 4_000,
       prepare: options.prepare ?? options.pooler !== "transaction",
       preparedStatementCacheSize: cacheSize ?? 100,
       maxMessageSize: Math.min(maxMessageSize ?? maxMessageSizeLimit, maxMessageSizeLimit),

@@ -5,8 +5,10 @@
  * stopping early leaves the transaction as it is. Outside of one a portal lives until the next `Sync`, so the session
  * is held by the portal and fetches are separated by `Flush`.
  *
- * One fetch runs ahead of the consumer. No more than the rows of two fetches are ever in memory, and the number of
- * rows of a fetch follows from how large they are.
+ * Fetches run ahead of the consumer, one more for each that it has taken: the server need not wait for a consumer that
+ * is quick, and has done little in vain for one that stops early. How many rows a fetch asks for follows from how large
+ * they are, which bounds the memory, and from how long they take, which bounds the wait for somebody who stops early
+ * inside a transaction, where a fetch cannot be taken back.
  */
 import * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import type * as Arr from "effect/Array"
@@ -21,6 +23,8 @@ export interface PortalHost {
   readonly inTransaction: boolean
   /** How many bytes have been received. */
   readonly received: number
+  /** The session's clock in milliseconds, as of the last chunk or write. */
+  readonly now: number
   /** Plans and queues the first fetch. */
   readonly open: (entry: Entry) => void
   /** Queues a cycle. */
@@ -36,8 +40,14 @@ type Resume = (effect: Effect.Effect<Batch, SqlError | Cause.Done>) => void
 /** How many rows the first fetch asks for. How large they are is not known yet. */
 const firstRows = 64
 
+/** How many fetches are under way or wait for the consumer, at most. */
+const maxAhead = 8
+
 /** How many bytes a fetch should bring. */
-const targetBytes = 1024 * 1024
+const targetBytes = 128 * 1024
+
+/** How long a fetch should take, in milliseconds. */
+const targetMillis = 20
 
 let names = 0
 
@@ -47,23 +57,29 @@ export class Portal {
   private readonly host: PortalHost
   private readonly maxRows: number
   private readonly inTransaction: boolean
-  /** The fetch under way, or the last one. */
-  private entry: Entry
-  private fetching = false
-  private rowsAsked = 0
-  private receivedBefore = 0
+  /** The cycles under way, in order. Outside a transaction there is one for all fetches. */
+  private readonly entries: Array<Entry>
+  private readonly first: Entry
+  private opened = false
+  /** How many fetches are under way. */
+  private fetching = 0
+  /** How many may run ahead by now. */
+  private ahead = 1
+  private rowsAsked: number
   private frame: Uint8Array | undefined = undefined
   private frameRows = 0
-  private batch: Batch | undefined = undefined
+  /** What had been received when the last fetch ended, and when that was. */
+  private receivedBefore = 0
+  private endedAt = 0
+  private readonly batches: Array<Batch> = []
   private waiting: Resume | undefined = undefined
-  private opened = false
   /** The server has sent the last row. */
   private completed = false
-  /** The last row is in `batch`, or was given away. */
+  /** The last row is in `batches`, or was given away. */
   private exhausted = false
   private failure: Effect.Effect<any, SqlError> | undefined = undefined
   private stopped = false
-  /** Somebody waited for rows and was interrupted, so the fetch under way is in the way. */
+  /** Somebody waited for rows and was interrupted, so the fetches under way are in the way. */
   private interrupted = false
   /** Outside a transaction: the `Sync` that ends the only cycle has been written. */
   private synced = false
@@ -74,22 +90,32 @@ export class Portal {
     this.inTransaction = host.inTransaction
     this.name = this.inTransaction ? `wtp_${(++names).toString(36)}` : ""
     this.rowsAsked = Math.min(firstRows, maxRows)
-    this.entry = new Entry(Mode.Portal, sql, params, true, limit, "execute", (effect) => this.onFailure(effect))
-    this.entry.portal = this
-    this.entry.portalName = this.name
-    this.entry.exclusive = !this.inTransaction
+    this.first = this.makeEntry(sql, params, true, limit)
+    this.first.portalName = this.name
+    this.first.exclusive = !this.inTransaction
+    this.entries = [this.first]
+  }
+
+  private makeEntry(sql: string, params: ReadonlyArray<unknown>, prepare: boolean, limit: number): Entry {
+    const entry = new Entry(Mode.Portal, sql, params, prepare, limit, "execute", (effect) => this.onFailure(effect))
+    entry.portal = this
+    return entry
+  }
+
+  /** Whether the server has been asked for rows that it has not sent. */
+  get isFetching(): boolean {
+    return this.fetching > 0
   }
 
   /** Waits for rows. */
   readonly pull: Effect.Effect<Batch, SqlError | Cause.Done> = Effect.callback((resume) => {
+    this.waiting = resume
     if (!this.opened) {
       this.opened = true
-      this.fetching = true
-      this.receivedBefore = this.host.received
-      this.waiting = resume
-      this.host.open(this.entry)
+      this.fetching = 1
+      this.markEnd()
+      this.host.open(this.first)
     } else {
-      this.waiting = resume
       this.deliver()
     }
     return Effect.sync(() => {
@@ -100,17 +126,21 @@ export class Portal {
 
   /** The end of the cycle that binds the portal. */
   firstFetch(confirm: boolean): Uint8Array {
-    const fetch = this.fetchFrame(this.rowsAsked)
+    const fetch = this.fetchFrame()
     return confirm
       ? frames.join(PgProtocol.encodeDescribe({ target: "portal", name: this.name }), fetch)
       : fetch
   }
 
-  private fetchFrame(rows: number): Uint8Array {
-    return frames.join(
-      PgProtocol.encodeExecute({ portal: this.name, maxRows: rows }),
-      this.inTransaction ? frames.sync : frames.flush
-    )
+  private fetchFrame(): Uint8Array {
+    if (this.frame === undefined || this.frameRows !== this.rowsAsked) {
+      this.frameRows = this.rowsAsked
+      this.frame = frames.join(
+        PgProtocol.encodeExecute({ portal: this.name, maxRows: this.rowsAsked }),
+        this.inTransaction ? frames.sync : frames.flush
+      )
+    }
+    return this.frame
   }
 
   /** The server has sent as many rows as were asked for. */
@@ -132,6 +162,8 @@ export class Portal {
 
   /** The cycle is over. */
   onReady(entry: Entry): void {
+    this.entries.shift()
+    this.exhausted = this.completed
     this.onBatch(entry)
   }
 
@@ -147,65 +179,67 @@ export class Portal {
   }
 
   private onBatch(entry: Entry): void {
-    this.fetching = false
-    this.exhausted = this.completed
+    this.fetching--
     const rows = entry.rows
     entry.rows = []
     if (this.stopped) return
     if (rows.length > 0) {
-      this.batch = rows as unknown as Batch
-      const rowBytes = (this.host.received - this.receivedBefore) / rows.length
-      this.rowsAsked = Math.max(1, Math.min(this.maxRows, Math.floor(targetBytes / rowBytes)))
+      this.batches.push(rows as unknown as Batch)
+      const bytes = (this.host.received - this.receivedBefore) / rows.length
+      const millis = (this.host.now - this.endedAt) / rows.length
+      this.rowsAsked = Math.max(1, Math.floor(Math.min(this.maxRows, targetBytes / bytes, targetMillis / millis)))
     }
+    this.markEnd()
     this.deliver()
   }
 
+  private markEnd(): void {
+    this.receivedBefore = this.host.received
+    this.endedAt = this.host.now
+  }
+
   private onFailure(effect: Effect.Effect<any, SqlError>): void {
-    this.fetching = false
+    this.entries.shift()
+    this.fetching--
     this.failure ??= effect
     this.deliver()
   }
 
-  /** Gives rows to whoever waits, and sends for the next ones. */
+  /** Gives rows to whoever waits, and sends for more. */
   private deliver(): void {
-    const { batch, waiting } = this
-    if (batch === undefined) {
-      if (waiting === undefined) return
-      if (this.failure !== undefined) {
-        this.waiting = undefined
-        waiting(this.failure)
-      } else if (this.exhausted) {
-        this.waiting = undefined
-        waiting(Cause.done())
-      } else if (!this.fetching) {
-        this.fetch()
-      }
-      return
+    const { waiting } = this
+    if (waiting === undefined) return
+    const batch = this.batches.shift()
+    if (batch === undefined && !this.exhausted && this.failure === undefined) return
+    this.waiting = undefined
+    if (batch !== undefined) {
+      this.fetchAhead()
+      if (this.ahead < maxAhead) this.ahead++
+      waiting(Effect.succeed(batch))
+    } else {
+      waiting(this.exhausted ? Cause.done() : this.failure!)
     }
-    if (waiting !== undefined) {
-      this.batch = undefined
-      this.waiting = undefined
-    }
-    // Ahead of the consumer, but only while there is nothing left to give it.
-    if (this.batch === undefined && !this.fetching && !this.exhausted && this.failure === undefined) this.fetch()
-    if (waiting !== undefined) waiting(Effect.succeed(batch))
   }
 
-  private fetch(): void {
-    this.fetching = true
-    this.receivedBefore = this.host.received
-    if (this.frame === undefined || this.frameRows !== this.rowsAsked) {
-      this.frameRows = this.rowsAsked
-      this.frame = this.fetchFrame(this.rowsAsked)
+  private fetchAhead(): void {
+    if (this.completed || this.failure !== undefined) return
+    // Several at a time, for each write costs more than what it says.
+    const missing = this.ahead - this.fetching - this.batches.length
+    if (missing * 2 < this.ahead) return
+    if (this.fetching === 0) this.markEnd()
+    this.fetching += missing
+    const frame = this.fetchFrame()
+    if (!this.inTransaction) {
+      return this.host.writeNow(this.first, missing === 1 ? frame : frames.join(...Array(missing).fill(frame)))
     }
-    if (!this.inTransaction) return this.host.writeNow(this.entry, this.frame)
-    const { description, limit, params, sql } = this.entry
-    const entry = new Entry(Mode.Portal, sql, params, false, limit, "execute", (effect) => this.onFailure(effect))
-    entry.portal = this
-    entry.description = description
-    entry.head = this.frame
-    this.entry = entry
-    this.host.submit(entry)
+    const { description, limit, params, sql } = this.first
+    for (let index = 0; index < missing; index++) {
+      const entry = this.makeEntry(sql, params, false, limit)
+      entry.description = description
+      entry.head = frame
+      this.entries.push(entry)
+      this.host.submit(entry)
+    }
   }
 
   /**
@@ -215,15 +249,14 @@ export class Portal {
   readonly stop: Effect.Effect<void> = Effect.sync(() => {
     if (this.stopped) return
     this.stopped = true
-    this.batch = undefined
+    this.batches.length = 0
     if (!this.opened) return
-    const { entry } = this
     if (!this.inTransaction) {
-      if (entry.sent) this.sync(entry, frames.join(closePortal(""), frames.sync))
-      this.host.abandon(entry)
+      if (this.first.sent) this.sync(this.first, frames.join(closePortal(""), frames.sync))
+      this.host.abandon(this.first)
       return
     }
-    if (!entry.sent || this.interrupted) this.host.abandon(entry)
+    for (const entry of this.entries) if (!entry.sent || this.interrupted) this.host.abandon(entry)
     const close = new Entry(Mode.Control, "", [], false, Infinity, "close", () => {})
     close.head = frames.join(closePortal(this.name), frames.sync)
     this.host.submit(close)

@@ -125,7 +125,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
   private status: PgProtocol.TransactionStatus = "I"
 
   /** The session's clock in milliseconds, as of the last chunk or write. */
-  private now = 0
+  now = 0
   private readonly timer = new Timer(() => this.onTimer())
 
   /** Runs while an abandoned statement may still end by itself. */
@@ -710,8 +710,9 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
       case "NoData":
         return this.onColumns(entry, noFields)
       case "PortalSuspended":
-        entry.deadline = Infinity
-        return entry.portal?.onSuspended(entry)
+        entry.portal?.onSuspended(entry)
+        entry.deadline = entry.portal?.isFetching === true ? this.now + entry.limit : Infinity
+        return
       case "CopyInResponse":
         if (entry.copy !== undefined) return entry.copy.onCopyIn(entry, message)
         // In a cycle the server took its `Sync` for a part of the data, so there has to be another one.
