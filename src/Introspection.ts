@@ -6,6 +6,14 @@
  * Everything is read from the catalogues at the moment it is asked for, on the connection of the transaction if one is
  * open, so that what the transaction has made is seen. The system's own schemas are left out unless they are named.
  *
+ * Types, defaults, expressions and definitions are in the words of the database. Names compare as they do in its
+ * statements: on MySQL those of columns, indexes and constraints without regard to case.
+ *
+ * **Gotchas**
+ *
+ * MySQL 8 remembers row estimates and sizes for a day: `information_schema_stats_expiry` among `sessionVariables`
+ * changes that, and `analyze` renews them. Temporary tables are seen on PostgreSQL only.
+ *
  * **Example** (The tables without a primary key)
  *
  * ```ts
@@ -84,6 +92,7 @@ export interface Column {
   readonly generated: "identity" | "stored" | "virtual" | undefined
   /** The expression of a generated column. */
   readonly expression: string | undefined
+  /** The collation of a text; on PostgreSQL only where it is not that of the type. */
   readonly collation: string | undefined
   readonly comment: string | undefined
 }
@@ -98,7 +107,7 @@ export interface Index {
   readonly schema: string
   readonly table: string
   readonly name: string
-  /** Its columns, and expressions where it has some. */
+  /** Its columns, and expressions where it has some; `"name(10)"` where only the beginning of a text is in it. */
   readonly columns: ReadonlyArray<string>
   readonly unique: boolean
   readonly primary: boolean
@@ -108,6 +117,7 @@ export interface Index {
   readonly condition: string | undefined
   /** Whether the server may use it. */
   readonly valid: boolean
+  /** Its size; `undefined` where only the sum of a table's indexes is known, as on MySQL. */
   readonly bytes: number | undefined
 }
 
@@ -158,9 +168,9 @@ export type ReferenceAction = "no action" | "restrict" | "cascade" | "set null" 
  * @since 0.1.0
  */
 export interface Introspection {
-  /** The database that the connection is with. */
+  /** The database that the connection is with. Fails if it is with none, which only MySQL allows. */
   readonly currentDatabase: Effect.Effect<string, SqlError>
-  /** The databases of the server. */
+  /** The databases of the server, without its own. */
   readonly databases: Effect.Effect<ReadonlyArray<string>, SqlError>
   /** The schemas that users have made. On MySQL a schema is a database. */
   readonly schemas: Effect.Effect<ReadonlyArray<string>, SqlError>
@@ -172,6 +182,8 @@ export interface Introspection {
   /** Whether there is a table or view, in the schema that is named or where names are looked up otherwise. */
   readonly hasTable: (table: string, schema?: string) => Effect.Effect<boolean, SqlError>
   readonly hasColumn: (table: string, column: string, schema?: string) => Effect.Effect<boolean, SqlError>
+  readonly hasIndex: (table: string, index: string, schema?: string) => Effect.Effect<boolean, SqlError>
+  readonly hasConstraint: (table: string, constraint: string, schema?: string) => Effect.Effect<boolean, SqlError>
 }
 
 /**

@@ -1,5 +1,6 @@
 /** What the front doors of both drivers are made of. */
 import * as Config from "effect/Config"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { SqlClient } from "effect/sql/SqlClient"
@@ -8,6 +9,7 @@ import * as Statement from "effect/sql/Statement"
 import { Adapter, type Idempotency, TypeId } from "../Adapter.ts"
 import { ConnectionLost } from "../core/ConnectionLost.ts"
 import * as Database from "../Database.ts"
+import * as Introspection from "../Introspection.ts"
 import { InvalidOptions } from "../InvalidOptions.ts"
 import type { Rule } from "../Outcome.ts"
 import * as Pool from "../Pool.ts"
@@ -18,6 +20,7 @@ import { makeConnect } from "./connect.ts"
 import { make as makeDialect } from "./dialect.ts"
 import type { Driver } from "./Driver.ts"
 import { MysqlError, TransactionEnded } from "./errors.ts"
+import { makeIntrospection } from "./introspection.ts"
 import { MysqlClient, type Server, TypeId as ClientTypeId } from "./MysqlClient.ts"
 import type { Ok } from "./results.ts"
 import { afterTheEnd, inTheMiddle, ruleOfErrno } from "./rules.ts"
@@ -49,6 +52,7 @@ export type Services =
   | Database.Database
   | Transaction.Manager
   | Adapter
+  | Introspection.Introspection
 
 /** What an adapter has learned of the server. */
 interface Known {
@@ -133,20 +137,27 @@ export const layerConfig = (driver: Driver) =>
 ): Layer.Layer<Services, Config.ConfigError | InvalidOptions | SqlError> =>
   Layer.unwrap(Effect.map(Config.unwrap(options), layer(driver)))
 
-/** Makes the client that is there into a `MysqlClient`. */
-const clientLayer = (config: MysqlOptions): Layer.Layer<MysqlClient, never, SqlClient | Pool.Pool | Adapter> =>
-  Layer.effect(
-    MysqlClient,
+/** Makes the client that is there into a `MysqlClient`, and what else works on it. */
+const clientLayer = (
+  config: MysqlOptions
+): Layer.Layer<MysqlClient | Introspection.Introspection, never, SqlClient | Pool.Pool | Adapter> =>
+  Layer.effectContext(
     Effect.gen(function*() {
       const client = yield* SqlClient
       const pool = yield* Pool.Pool
-      const known = knownOf.get(yield* Adapter)!
+      const adapter = yield* Adapter
+      const known = knownOf.get(adapter)!
       const server = Effect.suspend(() =>
         known.server === undefined
           ? Effect.flatMap(pool.use(() => Effect.void), () => Effect.sync(() => known.server!))
           : Effect.succeed(known.server)
       )
-      return Object.assign(client, { [ClientTypeId]: ClientTypeId, config, server }, makeDialect(client, server))
+      return Context.make(
+        MysqlClient,
+        Object.assign(client, { [ClientTypeId]: ClientTypeId, config, server }, makeDialect(client, server))
+      ).pipe(
+        Context.add(Introspection.Introspection, makeIntrospection(client, adapter.name, server))
+      )
     })
   )
 

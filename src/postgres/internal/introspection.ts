@@ -152,6 +152,21 @@ export const makeIntrospection = (sessions: Sessions): Introspection.Introspecti
           join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attname = $3 and a.attnum > 0 and not a.attisdropped
           where ${visible}) as value`,
         [table, schema ?? null, column]
+      ),
+    hasIndex: (table, index, schema) =>
+      first(
+        `select exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+          join pg_catalog.pg_index x on x.indrelid = c.oid
+          join pg_catalog.pg_class i on i.oid = x.indexrelid and i.relname = $3
+          where ${visible}) as value`,
+        [table, schema ?? null, index]
+      ),
+    hasConstraint: (table, constraint, schema) =>
+      first(
+        `select exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+          join pg_catalog.pg_constraint k on k.conrelid = c.oid and k.conname = $3
+          where ${visible}) as value`,
+        [table, schema ?? null, constraint]
       )
   }
 }
