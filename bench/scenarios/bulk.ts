@@ -5,6 +5,8 @@ import * as Columns from "./columns.ts"
 
 const total = 100_000
 
+const million = 1_000_000
+
 /** Repeatable rows. */
 const makeRows = (count: number): ReadonlyArray<BulkRow> => {
   const random = generator(1)
@@ -35,7 +37,8 @@ const measure = async (job: Job, run: () => Promise<unknown>, expected: number, 
     rate: done / seconds,
     client: client / done,
     ...(server === undefined ? {} : { server: server / done }),
-    rss: process.memoryUsage.rss()
+    rss: process.memoryUsage.rss(),
+    peak: process.resourceUsage().maxRSS * 1024
   }
 }
 
@@ -45,11 +48,13 @@ const write = async (job: Job): Promise<Metrics> => {
   return measure(job, () => value(subject, subject.write!(rows)), rows.length, rows.length)
 }
 
-const read = async (job: Job): Promise<Metrics> => {
+const reading = (rows: number) => async (job: Job): Promise<Metrics> => {
   const subject = await job.open({})
-  const count = job.pace.quick ? total / 5 : total
+  const count = job.pace.quick ? rows / 5 : rows
   return measure(job, () => value(subject, subject.read!(count)), (count * (count + 1)) / 2, count)
 }
+
+const read = reading(total)
 
 const value = (subject: Awaited<ReturnType<Job["open"]>>, operation: unknown): Promise<unknown> =>
   new Promise((resolve, reject) => {
@@ -71,13 +76,16 @@ const columns: Case["columns"] = [
 ]
 
 const sqlPg = "candidates/bulk/effect-sql-pg.ts"
+const ours = "watertight/bulk-postgres.ts"
+
+const fillPostgres = (rows: number): ReadonlyArray<string> => [
+  "truncate bulk",
+  "insert into bulk select n, 'name of row ' || n, n * 1.01, to_timestamp(n), jsonb_build_object('id', n) " +
+  `from generate_series(1, ${rows}) n`
+]
 
 const fill = {
-  postgres: [
-    "truncate bulk",
-    "insert into bulk select n, 'name of row ' || n, n * 1.01, to_timestamp(n), jsonb_build_object('id', n) " +
-    `from generate_series(1, ${total}) n`
-  ],
+  postgres: fillPostgres(total),
   mariadb: [
     "truncate bulk",
     "insert into bulk select seq, concat('name of row ', seq), seq * 1.01, from_unixtime(seq), " +
@@ -103,6 +111,9 @@ const scenario: Scenario = {
       },
       candidates: [
         one("limit", "binary COPY over a raw socket", "limit/bulk-postgres.ts"),
+        one("watertight", "Watertight, Bulk.insert", ours),
+        one("watertight-stream", "Watertight, Bulk.insert of a stream", ours, { write: "stream" }),
+        one("watertight-copy", "Watertight, Copy.sink, text", ours, { write: "copy" }),
         one("sql-pg-unnest-4", "@effect/sql-pg, unnest of 1,000, 4 at a time", sqlPg, { unnest: true, concurrency: 4 }),
         one("sql-pg-unnest", "@effect/sql-pg, unnest of 1,000", sqlPg, { unnest: true }),
         one("sql-pg-insert", "@effect/sql-pg, sql.insert of 1,000", sqlPg),
@@ -124,6 +135,8 @@ const scenario: Scenario = {
       prepare: { postgres: fill.postgres },
       candidates: [
         one("limit", "binary COPY over a raw socket, decoded", "limit/bulk-postgres.ts"),
+        one("watertight", "Watertight, stream", ours),
+        one("watertight-copy", "Watertight, Copy.rows", ours, { read: "copy" }),
         one("sql-pg", "@effect/sql-pg, stream", sqlPg),
         one("pg", "pg, all at once", "candidates/bulk/pg.ts"),
         one("postgres-js", "postgres.js, cursor of 1,000", "candidates/bulk/postgres-js.ts"),
@@ -131,6 +144,25 @@ const scenario: Scenario = {
         one("kysely", "kysely, all at once", "candidates/bulk/kysely.ts")
       ],
       run: read
+    },
+    {
+      name: "postgres-stream",
+      title: "PostgreSQL: a million of these rows, as a stream of objects",
+      servers: ["postgres"],
+      reference: "sql-pg",
+      limit: "limit",
+      columns: [columns[0], ...columns.slice(1, -1), { key: "peak", label: "peak", format: "bytes", better: "lower" }],
+      prepare: { postgres: fillPostgres(million) },
+      overhead: 4,
+      candidates: [
+        one("limit", "binary COPY over a raw socket, decoded", "limit/bulk-postgres.ts"),
+        one("watertight", "Watertight, stream", ours),
+        one("watertight-transaction", "Watertight, stream in a transaction", ours, { read: "transaction" }),
+        one("watertight-copy", "Watertight, Copy.rows", ours, { read: "copy" }),
+        one("sql-pg", "@effect/sql-pg, stream", sqlPg),
+        one("postgres-js", "postgres.js, cursor of 1,000", "candidates/bulk/postgres-js.ts")
+      ],
+      run: reading(million)
     },
     {
       name: "mariadb-load",

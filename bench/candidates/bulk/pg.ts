@@ -3,17 +3,9 @@ import { Readable } from "node:stream"
 import { pipeline } from "node:stream/promises"
 import * as pg from "pg"
 import { from } from "pg-copy-streams"
-import type { BulkRow, Subject, Target } from "../../harness/model.ts"
+import type { Subject, Target } from "../../harness/model.ts"
 import { promises } from "../../harness/styles.ts"
-import { batches, columnsOf, insertColumns, select, sumOf, unnest } from "./rows.ts"
-
-const lines = function*(rows: ReadonlyArray<BulkRow>): Generator<string> {
-  for (const batch of batches(rows, 500)) {
-    yield batch.map(({ at, data, id, name, price }) =>
-      `${id}\t${name}\t${price}\t${at.toISOString()}\t${JSON.stringify(data).replaceAll("\\", "\\\\")}\n`
-    ).join("")
-  }
-}
+import { batches, columnsOf, insertColumns, lines, select, sumOf, unnest } from "./rows.ts"
 
 export const open = async ({ options, servers }: Target): Promise<Subject<Promise<unknown>>> => {
   const pool = new pg.default.Pool({ connectionString: servers.postgres!.url, max: 4 })

@@ -17,6 +17,15 @@ export const columnsOf = (rows: ReadonlyArray<BulkRow>): Array<Array<unknown>> =
   rows.map(({ data }) => JSON.stringify(data))
 ]
 
+/** The rows as the text format of COPY has them. */
+export const lines = function*(rows: ReadonlyArray<BulkRow>): Generator<string> {
+  for (const batch of batches(rows, 500)) {
+    yield batch.map(({ at, data, id, name, price }) =>
+      `${id}\t${name}\t${price}\t${at.toISOString()}\t${JSON.stringify(data).replaceAll("\\", "\\\\")}\n`
+    ).join("")
+  }
+}
+
 export const select = (count: number): string => `select * from bulk where id <= ${count}`
 
 export const sumOf = (rows: ReadonlyArray<unknown>): number => {
