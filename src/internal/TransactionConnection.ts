@@ -111,7 +111,7 @@ export class TransactionConnection extends JudgedConnection {
   }
 
   /** Why a statement cannot run. Nothing of it reaches the server. */
-  private refusal(): SqlError | undefined {
+  refusal(): SqlError | undefined {
     if (this.closed) {
       return Outcome.attach(
         poolError(new LeaseEnded({ database: this.adapter.name })),
@@ -124,7 +124,8 @@ export class TransactionConnection extends JudgedConnection {
     return undefined
   }
 
-  protected override judge(error: SqlError, sql: string): SqlError {
+  /** Says what a failure means, and remembers it, also that of something that went past this connection. */
+  override judge(error: SqlError, sql: string): SqlError {
     const rule = this.adapter.ruleOf(error)
     Outcome.attach(error, endsTransaction(sql) ? "Commit" : "InTransaction", this.adapter.ruleOf)
     const verdict = Outcome.of(error)!

@@ -16,6 +16,7 @@ import type * as Scope from "effect/Scope"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Adapter, Connection } from "../Adapter.ts"
+import type { TransactionConnection } from "../internal/TransactionConnection.ts"
 import * as Outcome from "../Outcome.ts"
 import type { Pool } from "../Pool.ts"
 import { unknownError } from "./internal/errors.ts"
@@ -65,15 +66,26 @@ export const make = (
   pooler?: "transaction"
 ): Sessions => {
   const transaction = Effect.serviceOption(client.transactionService)
-  const reserve = Effect.map(pool.reserve, sessionOf)
+  // What fails on a session that a transaction has lent is a failure of that transaction.
+  const transactions = new WeakMap<Session, TransactionConnection>()
+  const reserve = Effect.map(pool.reserve, (connection) => {
+    const session = sessionOf(connection)
+    transactions.delete(session)
+    return session
+  })
   return {
     database: adapter.name,
     takesCopy: adapter.driver !== "pglite",
     reserve,
-    borrow: Effect.flatMap(
-      transaction,
-      (open) => Option.isSome(open) ? Effect.sync(() => sessionOf(open.value[0])) : reserve
-    ),
+    borrow: Effect.flatMap(transaction, (open): Effect.Effect<Session, SqlError, Scope.Scope> => {
+      if (Option.isNone(open)) return reserve
+      const connection = open.value[0] as TransactionConnection
+      const refusal = connection.refusal()
+      if (refusal !== undefined) return Effect.fail(refusal)
+      const session = sessionOf(connection)
+      transactions.set(session, connection)
+      return Effect.succeed(session)
+    }),
     open: pooler === undefined
       ? Effect.map(
         Effect.acquireRelease(adapter.connect, (connection: Connection) => connection.close),
@@ -88,8 +100,12 @@ export const make = (
         ))
       ),
     inTransaction: Effect.map(transaction, Option.isSome),
-    judge: (session) => (error) =>
-      Outcome.attach(error, session.inTransaction ? "InTransaction" : "Statement", adapter.ruleOf)
+    judge: (session) => {
+      const transaction = transactions.get(session)
+      return transaction === undefined
+        ? (error) => Outcome.attach(error, session.inTransaction ? "InTransaction" : "Statement", adapter.ruleOf)
+        : (error) => transaction.judge(error, "")
+    }
   }
 }
 

@@ -5,16 +5,20 @@ import * as Fiber from "effect/Fiber"
 import * as Schedule from "effect/Schedule"
 import * as Sink from "effect/Sink"
 import { SqlClient } from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
-import { Outcome, Pool, Transaction } from "watertight"
-import { Copy } from "watertight/postgres"
-import { sqlFailure } from "../postgres/support.ts"
+import { Bulk, Outcome, Pool, Retry, Transaction, type TransactionError } from "watertight"
+import { Copy, Script, type Sessions } from "watertight/postgres"
+import { fields, sqlFailure } from "../postgres/support.ts"
 import { FaultProxy, freshDatabase, PostgresServer, seed } from "../support/index.ts"
 import { database, databaseAt } from "./support.ts"
 
 const text = (pieces: ReadonlyArray<Uint8Array>): string => Buffer.concat(pieces).toString()
 
 const lines = (count: number) => Stream.range(1, count).pipe(Stream.map((n) => `${n}\trow ${n}\n`))
+
+/** Any way to load rows. */
+type Loading<A> = Effect.Effect<A, SqlError | Bulk.BulkError, Sessions.Sessions | Bulk.Bulk>
 
 /** Nothing is left behind: every connection is idle and answers. */
 const isClean = Effect.gen(function*() {
@@ -197,6 +201,86 @@ it.layer(database({ maxConnections: 2 }), { excludeTestServices: true })("COPY",
       assert.isBelow(peak - before, 120 * 1024 * 1024)
     }), 60_000)
 })
+
+it.layer(database({ maxConnections: 2 }), { excludeTestServices: true })("COPY in a transaction", (it) => {
+  it.effect("a failure that is swallowed is the cause of what COMMIT says", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* sql`create table swallowed (id int primary key)`
+      const copies: ReadonlyArray<Loading<unknown>> = [
+        Stream.make("1\n", "1\n").pipe(Stream.run(Copy.sink({ table: "swallowed" }))),
+        Bulk.insert("swallowed", [{ id: 1 }, { id: 1 }]),
+        Stream.runDrain(Copy.stream({ query: "select 1 / 0" })),
+        Script.run("select 1 / 0")
+      ]
+      for (const copy of copies) {
+        const error = yield* sqlFailure(Transaction.run(Effect.result(copy)))
+        const aborted = error.reason.cause as TransactionError.TransactionError
+        assert.strictEqual(aborted.reason._tag, "Aborted")
+        const { cause } = aborted.reason as TransactionError.Aborted
+        assert.include(["23505", "22012"], fields(cause!).code)
+        // In a savepoint that is rolled back it is nobody's cause.
+        yield* Transaction.run(Effect.andThen(Effect.result(Transaction.run(copy)), sql`select 1`))
+        const poisoned = yield* sqlFailure(Transaction.run(Effect.andThen(Effect.result(copy), copy)))
+        assert.strictEqual(
+          (poisoned.reason.cause as TransactionError.TransactionError).reason._tag,
+          "Poisoned",
+          poisoned.message
+        )
+      }
+      assert.deepStrictEqual(yield* sql`select * from swallowed`, [])
+    }))
+
+  it.effect("after the end of the transaction there is no COPY on its connection", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* sql`create table late (id int)`
+      const ended = yield* Deferred.make<void>()
+      const copy = Stream.make("1\n").pipe(Stream.run(Copy.sink({ table: "late" })))
+      const fiber = yield* Transaction.run(
+        Effect.forkDetach(Effect.andThen(Deferred.await(ended), sqlFailure(copy)))
+      )
+      yield* Deferred.succeed(ended, undefined)
+      const error = yield* Fiber.join(fiber)
+      assert.isTrue(Outcome.isNotApplied(error) || Outcome.isNotSent(error))
+      assert.deepStrictEqual(yield* sql`select * from late`, [])
+    }))
+})
+
+it.live("a lost COMMIT of a transaction whose only write was a COPY is found", () =>
+  Effect.gen(function*() {
+    const url = yield* freshDatabase()
+    const proxy = yield* FaultProxy.make(url)
+    yield* Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* sql`create table alone (run int, n int)`
+      for (const [run, fault] of (["before", "after"] as const).entries()) {
+        const copies: ReadonlyArray<Loading<{ readonly rows: number }>> = [
+          Stream.make(`${run};1\n`).pipe(Stream.run(Copy.sink({ table: "alone", delimiter: ";" }))),
+          Stream.make(`${run}\t2\n`).pipe(
+            Stream.run(Copy.sink("set local work_mem = '5MB'; copy alone from stdin -- x"))
+          ),
+          Bulk.insert("alone", [{ run, n: 3 }])
+        ]
+        for (const copy of copies) {
+          const rule = yield* proxy.when("Q\u0000\u0000\u0000\u000bCOMMIT\u0000", fault)
+          const exit = yield* Effect.result(Transaction.run(copy, { retry: Retry.never }))
+          assert.strictEqual(rule.count(), 1)
+          if (exit._tag === "Success") assert.strictEqual(exit.success.rows, 1)
+          else assert.isTrue(Outcome.isNotApplied(exit.failure), exit.failure.message)
+          assert.strictEqual(exit._tag, fault === "after" ? "Success" : "Failure")
+        }
+      }
+      // Whoever does not ask for the id cannot know.
+      yield* proxy.when("Q\u0000\u0000\u0000\u000bCOMMIT\u0000", "before")
+      const unknown = yield* Transaction.run(Bulk.insert("alone", [{ run: 2, n: 1 }]), {
+        retry: Retry.never,
+        resolve: "never"
+      }).pipe(sqlFailure)
+      assert.isTrue(Outcome.isUnknown(unknown))
+      assert.deepStrictEqual(yield* sql`select run, count(*)::int as n from alone group by 1`, [{ run: 1, n: 3 }])
+    }).pipe(Effect.provide(databaseAt(proxy.url, { maxConnections: 2 })))
+  }).pipe(Effect.scoped))
 
 it.live(
   "a connection that is cut anywhere: all rows or none, and no connection is lost",

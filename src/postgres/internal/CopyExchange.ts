@@ -27,6 +27,8 @@ export interface CopyHost {
 
 /** What the session tells a COPY. */
 export interface CopyHandler {
+  /** Whether it writes rows. */
+  readonly writes: boolean
   /** Whether the server has been asked to make the rows permanent. Before that, a lost connection has lost them all. */
   readonly committing: boolean
   readonly onCopyIn: (entry: Entry, response: PgProtocol.CopyInResponse) => void
@@ -44,12 +46,13 @@ const wrongDirection = {
 const makeEntry = (
   handler: CopyHandler,
   sql: string,
-  head: Uint8Array,
+  frame: Uint8Array,
   limit: number,
   resume: (effect: Effect.Effect<any, SqlError>) => void
 ): Entry => {
   const entry = new Entry(Mode.Copy, sql, [], false, limit, "copy", resume)
-  entry.head = head
+  // What replaces it may follow from what the transaction has done until then.
+  entry.tail = frame
   entry.exclusive = true
   entry.copy = handler
   return entry
@@ -79,6 +82,7 @@ export const writeCopyHeader = (frame: Uint8Array, offset: number, length: numbe
 
 /** A `COPY … FROM STDIN`. */
 export class CopyIn implements CopyHandler {
+  readonly writes = true
   committing = false
   /** The bytes of data that were handed to the socket. */
   bytes = 0
@@ -222,6 +226,7 @@ let names = 0
  * savepoint.
  */
 export class CopyOut implements CopyHandler {
+  readonly writes = false
   readonly committing = true
   /** The bytes of data that were received. */
   bytes = 0

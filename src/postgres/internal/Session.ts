@@ -754,6 +754,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
   }
 
   private onColumns(entry: Entry, columns: ReadonlyArray<PgProtocol.FieldDescription>): void {
+    if (entry.asks && entry.tag !== undefined) return
     const problem = this.planner.onColumns(entry, columns)
     if (problem !== undefined) entry.failure = { what: `the statement ran, but ${problem}`, cause: undefined }
     this.parser.readField = entry.abandoned || entry.failure !== undefined ? skipField : entry.description?.readField
@@ -761,7 +762,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
 
   private onCommand(entry: Entry, tag: string): void {
     if (entry.asks) {
-      if (entry.tag !== undefined) return
+      if (entry.tag !== undefined && !tag.startsWith("COPY")) return
       this.parser.readField = readAnswer
     }
     entry.tag = tag

@@ -101,6 +101,11 @@ export class Witness {
   /** What to write at the end of a statement's cycle instead of its own, if the question is to ride with it. */
   rides(entry: Entry): Uint8Array | undefined {
     if (!this.watching || this.xid !== undefined || this.asking || this.incarnation === undefined) return undefined
+    if (entry.copy?.writes === true) {
+      this.asking = true
+      entry.asks = true
+      return frames.simpleQuery(`${entry.sql}\n;${this.ask!}`)
+    }
     if (entry.stage !== Stage.Run || entry.mode > Mode.Raw || entry.prepared?.writes !== true) return undefined
     const { prepared } = entry
     const isKnown = entry.tail === frames.executeSync
