@@ -121,8 +121,9 @@ export class WireBuffer implements PgProtocol.ValueSink {
   }
 
   beginLength(): number {
+    this.reserve(4)
     const token = this.offset
-    this.int32(0)
+    this.offset = token + 4
     return token
   }
 
