@@ -32,7 +32,7 @@ export const open = async ({ options, servers }: Target): Promise<Subject<Effect
   ): Effect.Effect<{ readonly rows: number }, unknown, Bulk.Bulk | Sessions.Sessions> => {
     switch (options["write"]) {
       case "copy":
-        return Stream.run(Stream.fromIterable(lines(rows)), Copy.sink({ table: "bulk" }))
+        return Stream.run(Stream.fromIterable(lines(rows), { chunkSize: 1 }), Copy.sink({ table: "bulk" }))
       case "stream":
         return Bulk.insert("bulk", Stream.rechunk(Stream.fromArray(rows), 1000))
       default:
