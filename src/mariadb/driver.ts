@@ -8,6 +8,7 @@ import {
   type Receiver,
   type Result,
   type RowSource,
+  Status,
   type StreamReceiver,
   unwanted
 } from "../mysql-common/Driver.ts"
@@ -37,11 +38,16 @@ type Answer = (error: unknown, rows?: unknown, fields?: unknown) => void
 /** What we use of the connector, as it is: its types leave out the options of `Prepare.execute`. */
 interface Connection {
   readonly threadId: number
-  readonly info: { readonly status: number }
+  readonly info: { readonly status: number; readonly serverCapabilities: bigint }
   readonly serverVersion: () => string
   readonly connect: (callback: (error: unknown) => void) => void
   readonly query: (options: QueryOptions, callback: Answer) => void
   readonly execute: (options: QueryOptions, values: ReadonlyArray<unknown>, callback: Answer) => void
+  readonly batch: (
+    options: QueryOptions & { readonly fullResult: boolean },
+    rows: ReadonlyArray<ReadonlyArray<unknown>>,
+    callback: (error: unknown, answer?: readonly [OkPacket, unknown]) => void
+  ) => void
   readonly prepare: (sql: string, callback: (error: unknown, prepared?: Prepared) => void) => void
   readonly queryStream: (options: QueryOptions) => Readable
   readonly ping: (callback: (error: unknown) => void) => void
@@ -75,6 +81,9 @@ const Type = {
 } as const
 
 const binaryCollation = 63
+
+/** What a server says that takes many rows in one packet: MARIADB_CLIENT_STMT_BULK_OPERATIONS. */
+const bulkOperations = 1n << 34n
 
 const kindOf = (field: Field): Kind => {
   switch (field.columnType) {
@@ -169,6 +178,9 @@ const asArraysOption = { rowsAsArray: true }
 class MariadbConnection implements DriverConnection {
   readonly threadId: number
   readonly serverVersion: string
+  readonly batch: DriverConnection["batch"]
+  // It cannot be had together with pipelining.
+  readonly load: undefined
   private readonly connection: Connection
   private readonly cache: StatementCache<Kept>
 
@@ -176,6 +188,15 @@ class MariadbConnection implements DriverConnection {
     this.connection = connection
     this.threadId = connection.threadId
     this.serverVersion = connection.serverVersion()
+    // Without it the connector would send the rows one by one, and go on after one has failed.
+    this.batch = (connection.info.serverCapabilities & bulkOperations) === 0n
+      ? undefined
+      : (sql, rows, receiver) =>
+        connection.batch(
+          { sql, fullResult: false },
+          rows,
+          (error, answer) => this.deliver(receiver, error, answer?.[0], answer?.[1])
+        )
     this.cache = new StatementCache(preparedStatements, (_, kept) => kept.prepared?.close())
   }
 
@@ -280,7 +301,12 @@ class MariadbConnection implements DriverConnection {
 
   resetSession(done: (error: unknown) => void): void {
     this.cache.clear()
-    this.connection.reset(done)
+    this.connection.reset((error) => {
+      // The connector takes a refusal for an answer: its bytes read as flags of an open transaction, which there cannot
+      // be after a reset.
+      const isRefused = (this.connection.info.status & Status.InTransaction) !== 0
+      done(isRefused ? error ?? new Error("the server refused") : error)
+    })
   }
 
   quit(): void {

@@ -41,6 +41,22 @@ export interface StreamReceiver {
   readonly onError: (error: unknown) => void
 }
 
+/** Takes the answer of a `LOAD DATA LOCAL INFILE`, and before it the request for the file. */
+export interface LoadReceiver extends Receiver {
+  readonly onRequest: (file: FileWriter) => void
+  /** More can be written. */
+  readonly onDrain: () => void
+  /** The server asks for another file than the one that the statement names. It gets nothing. */
+  readonly onForeignRequest: () => void
+}
+
+/** A file that exists only on the wire. */
+export interface FileWriter {
+  /** Whether more can be written at once. */
+  readonly write: (bytes: Buffer) => boolean
+  readonly end: () => void
+}
+
 /** Rows that can be held back. */
 export interface RowSource {
   readonly pause: () => void
@@ -64,6 +80,12 @@ export interface DriverConnection {
     asArrays: boolean,
     receiver: StreamReceiver
   ) => RowSource
+  /** Runs a statement for many rows of texts in one packet. `undefined` where driver and server cannot. */
+  readonly batch:
+    | ((sql: string, rows: ReadonlyArray<ReadonlyArray<string | null>>, receiver: Receiver) => void)
+    | undefined
+  /** Runs a `LOAD DATA LOCAL INFILE` of this file. `undefined` where the driver cannot, or holds nobody back. */
+  readonly load: ((sql: string, file: string, receiver: LoadReceiver) => void) | undefined
   /** Forgets a prepared statement that the server no longer knows. */
   readonly forget: (sql: string) => void
   readonly ping: (done: (error: unknown) => void) => void

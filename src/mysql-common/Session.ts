@@ -30,6 +30,7 @@ import type { Connection } from "../Adapter.ts"
 import { RolledBack } from "../core/RolledBack.ts"
 import type { Begin } from "../core/TransactionSpec.ts"
 import { lostError } from "../internal/lostError.ts"
+import { BulkJob, LoadJob } from "./bulkJobs.ts"
 import type { Address, Canceller } from "./Canceller.ts"
 import type { DriverConnection } from "./Driver.ts"
 import { Status } from "./Driver.ts"
@@ -45,6 +46,7 @@ import {
 import { type Job, JobQueue } from "./Job.ts"
 import { ControlJob, Mode, probe, type RowTransform, StatementJob, StreamJob, streamOverflow } from "./jobs.ts"
 import * as Parameters from "./parameters.ts"
+import type { Ok } from "./results.ts"
 import { endsTransaction } from "./rules.ts"
 import type { Profile, Profiles } from "./statements.ts"
 import { type BeginPlan, planBegin } from "./transactions.ts"
@@ -328,6 +330,33 @@ export class Session implements Connection {
       undefined,
       operation
     )
+  }
+
+  /** Runs a statement that is full of rows, and fails also where the server has only warned. */
+  executeBulk(
+    profile: Profile,
+    run: (driver: DriverConnection, receiver: BulkJob) => void
+  ): Effect.Effect<Ok, SqlError> {
+    return Effect.withFiber((fiber) =>
+      Effect.callback((resume) => this.submit(new BulkJob(this, profile, run, fiber, resume)))
+    )
+  }
+
+  /** Loads a file that is written while it is loaded. What is not finished when the scope closes ends there. */
+  load(
+    profile: Profile,
+    run: (driver: DriverConnection, receiver: LoadJob) => void
+  ): Effect.Effect<LoadJob, SqlError, Scope.Scope> {
+    return Effect.withFiber((fiber) => {
+      const job = new LoadJob(this, profile, run, fiber)
+      return Effect.andThen(
+        Effect.acquireRelease(
+          Effect.sync(() => void this.submit(job)),
+          () => Effect.sync(() => this.abandon(job))
+        ),
+        Effect.as(job.requested, job)
+      )
+    })
   }
 
   /** @internal */
@@ -657,7 +686,7 @@ export class Session implements Connection {
       return
     }
     this.abandoned++
-    if (job instanceof StreamJob) job.discard()
+    if (job instanceof StreamJob || job instanceof LoadJob) job.discard()
     this.considerKill()
   }
 

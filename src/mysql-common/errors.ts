@@ -147,8 +147,8 @@ export const isConnectionError = (error: unknown): boolean => {
   const { code, errno, isFatal, message } = read(error)
   if (isServerErrno(errno)) return false
   return isFatal || errno !== undefined && errno < 0 || code !== undefined && connectionCodes.has(code) ||
-    // mysql2 reports this without any code.
-    message.includes("closed state")
+    // mysql2 reports these without any code: the second when a server asks for a file.
+    message.includes("closed state") || message.startsWith("As a result of LOCAL INFILE")
 }
 
 const connectionCodes: ReadonlySet<string> = new Set([
@@ -162,6 +162,7 @@ const connectionCodes: ReadonlySet<string> = new Set([
   "ER_SOCKET_UNEXPECTED_CLOSE",
   "ER_CMD_CONNECTION_CLOSED",
   "ER_CONNECTION_ALREADY_CLOSED",
+  "ER_LOCAL_INFILE_DISABLED",
   "ER_UNEXPECTED_PACKET"
 ])
 

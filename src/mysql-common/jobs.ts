@@ -32,7 +32,7 @@ export const streamOverflow = 65_536
 export const probe = "DO 0"
 
 /** Asks for the status flags before a statement of a transaction. */
-const probeFor = (session: Session, then: () => void): Receiver => ({
+export const probeFor = (session: Session, then: () => void): Receiver => ({
   isWanted: true,
   onRows: (_rows, _columns, status) => {
     session.noteProbe(status)
@@ -54,7 +54,7 @@ const probeFor = (session: Session, then: () => void): Receiver => ({
     )
 })
 
-const toDriverFailure = (session: Session, error: unknown, operation: string): SqlError =>
+export const toDriverFailure = (session: Session, error: unknown, operation: string): SqlError =>
   unknownError(session.shared.database, `the driver failed: ${describe(error)}`, error, operation)
 
 /** A statement, or several in one text. */

@@ -1,11 +1,15 @@
 /** The driver `mysql2`: its callback API, its single connections, and none of its pool. */
 import mysql2 from "mysql2"
 import type { Connection, FieldPacket, PrepareStatementInfo } from "mysql2"
+import { EventEmitter } from "node:events"
 import type { Socket } from "node:net"
+import type { Readable } from "node:stream"
 import {
   type ConnectOptions,
   type Driver,
   type DriverConnection,
+  type FileWriter,
+  type LoadReceiver,
   type Receiver,
   type Result,
   type RowSource,
@@ -128,11 +132,15 @@ const { TypedParameter } = mysql2
 class Mysql2Connection implements DriverConnection {
   readonly threadId: number
   readonly serverVersion: string
+  readonly batch: undefined
+  readonly load: DriverConnection["load"]
   private readonly connection: Connection
   private readonly cache: StatementCache<PrepareStatementInfo>
 
-  constructor(connection: Connection, serverVersion: string, preparedStatements: number) {
+  constructor(connection: Connection, serverVersion: string, preparedStatements: number, compress: boolean) {
     this.connection = connection
+    // What is still to be compressed is kept in memory, however much it is.
+    this.load = compress ? undefined : (sql, file, receiver) => this.loadFile(sql, file, receiver)
     this.threadId = connection.threadId!
     this.serverVersion = serverVersion
     this.cache = new StatementCache(preparedStatements, (sql) => connection.unprepare(sql))
@@ -198,6 +206,20 @@ class Mysql2Connection implements DriverConnection {
     return { pause: () => connection.pause(), resume: () => connection.resume() }
   }
 
+  private loadFile(sql: string, file: string, receiver: LoadReceiver): void {
+    const infileStreamFactory = (name: string): Readable => {
+      const written = new WrittenFile(receiver)
+      // It listens once it has been given this.
+      if (name === file) queueMicrotask(() => receiver.onRequest(written))
+      else receiver.onForeignRequest()
+      return written as unknown as Readable
+    }
+    this.connection.query(
+      { sql, infileStreamFactory },
+      (error, rows, fields) => deliver(receiver, error, rows, fields)
+    )
+  }
+
   forget(sql: string): void {
     if (this.cache.delete(sql) !== undefined) this.connection.unprepare(sql)
   }
@@ -217,6 +239,36 @@ class Mysql2Connection implements DriverConnection {
 
   onTrouble(listener: (error: unknown) => void): void {
     this.connection.on("error", listener)
+  }
+}
+
+/** What `mysql2` takes for a stream that is read: it listens once it has asked for it. */
+class WrittenFile extends EventEmitter implements FileWriter {
+  private readonly receiver: LoadReceiver
+  private isPaused = false
+
+  constructor(receiver: LoadReceiver) {
+    super()
+    this.receiver = receiver
+  }
+
+  write(bytes: Buffer): boolean {
+    this.emit("data", bytes)
+    return !this.isPaused
+  }
+
+  end(): void {
+    this.emit("end")
+  }
+
+  pause(): void {
+    this.isPaused = true
+  }
+
+  resume(): void {
+    if (!this.isPaused) return
+    this.isPaused = false
+    this.receiver.onDrain()
   }
 }
 
@@ -245,8 +297,8 @@ const connect: Driver["connect"] = (options: ConnectOptions, done) => {
     jsonStrings: true,
     // The statements that are kept by us, and those of streams and of rows as arrays.
     maxPreparedStatements: 2 * options.preparedStatements + 16,
-    // A server must never get a file because it asks for one.
-    flags: ["-LOCAL_FILES"],
+    // For `Bulk`. No file is ever opened: a server that asks for one gets the rows that it is to have, or nothing.
+    flags: ["LOCAL_FILES"],
     ...(options.password === undefined ? {} : { password: options.password }),
     ...(options.database === undefined ? {} : { database: options.database }),
     ...(options.socketPath === undefined ? {} : { socketPath: options.socketPath }),
@@ -263,7 +315,7 @@ const connect: Driver["connect"] = (options: ConnectOptions, done) => {
     isOver = true
     done(
       undefined,
-      new Mysql2Connection(connection, handshake.serverVersion ?? "", options.preparedStatements)
+      new Mysql2Connection(connection, handshake.serverVersion ?? "", options.preparedStatements, options.compress)
     )
   })
 }
