@@ -3,13 +3,12 @@
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
-import * as Stream from "effect/Stream"
 import * as Bulk from "../../Bulk.ts"
+import * as BulkLoad from "../../internal/bulkLoad.ts"
 import type { Sessions } from "../Sessions.ts"
-import { type Column, type Encoder, makeEncoder, typeName } from "./bulkRows.ts"
+import { type Column, type Encoder, makeEncoder } from "./bulkRows.ts"
 import { withExtent } from "./copyErrors.ts"
 import { quoteName, quotePath } from "./identifiers.ts"
 import type { Session } from "./Session.ts"
@@ -71,7 +70,6 @@ const makeColumns = (
   table: Table,
   names: ReadonlyArray<string>
 ): Result.Result<ReadonlyArray<Column>, Bulk.Reason> => {
-  if (table.columns.length === 0) return Result.fail(new Bulk.TableMissing())
   const found = new Map(table.columns.map((column) => [column.name, column]))
   const missing = names.filter((name) => !found.has(name))
   if (missing.length > 0) {
@@ -96,13 +94,6 @@ const makeColumns = (
   }))
 }
 
-/** What rows are given to. */
-interface Feed {
-  readonly open: Effect.Effect<unknown, SqlError>
-  readonly send: (frame: Uint8Array, bytes: number) => Effect.Effect<void, SqlError>
-  readonly finish: Effect.Effect<unknown, SqlError>
-}
-
 /** How many parameters a statement has at most. */
 const maxParameters = 30_000
 
@@ -113,7 +104,7 @@ const inserting = (
   target: string,
   names: ReadonlyArray<string>,
   encoder: Encoder
-): { readonly copy: Feed; readonly encoder: Encoder } => {
+): BulkLoad.Sink => {
   const types = names.map((name) => table.columns.find((column) => column.name === name)!.parameterType)
   let waiting: Array<Record<string, unknown>> = []
   const perStatement = Math.max(1, Math.min(500, Math.floor(maxParameters / names.length)))
@@ -135,31 +126,22 @@ const inserting = (
     }, { discard: true })
   })
   return {
-    copy: { open: Effect.void, send: () => send, finish: Effect.void },
-    encoder: {
-      format: encoder.format,
-      get isFull() {
-        return encoder.isFull
-      },
-      add: (row, index) => {
-        const problem = encoder.add(row, index)
-        if (problem === undefined) waiting.push(row)
-        return problem
-      },
-      take: encoder.take,
-      end: encoder.end
-    }
+    get isFull() {
+      return encoder.isFull
+    },
+    add: (row, index) => {
+      const problem = encoder.add(row, index)
+      if (problem === undefined) waiting.push(row)
+      return problem
+    },
+    take: () => {
+      const message = encoder.take()
+      return message === undefined ? undefined : { bytes: message.bytes, send }
+    },
+    end: encoder.end,
+    finish: Effect.void
   }
 }
-
-/** Rows in pieces, whatever they come from. */
-const forEachPiece = <Row, E, R, E2, R2>(
-  rows: Bulk.Rows<Row, E, R>,
-  f: (rows: Iterator<Row>) => Effect.Effect<void, E2, R2>
-): Effect.Effect<void, E | E2, R | R2> =>
-  Stream.isStream(rows)
-    ? Stream.runForEachArray(rows as Stream.Stream<Row, E, R>, (piece) => f(piece[Symbol.iterator]()))
-    : Effect.suspend(() => f((rows as Iterable<Row>)[Symbol.iterator]()))
 
 export const makeBulk = (sessions: Sessions, client: SqlClient): Bulk.Bulk => {
   const load = Effect.fnUntraced(function*<Row, E, R>(
@@ -174,104 +156,51 @@ export const makeBulk = (sessions: Sessions, client: SqlClient): Bulk.Bulk => {
     onColumns: (columns: ReadonlyArray<string>) => Effect.Effect<unknown, SqlError | Bulk.BulkError>
   ) {
     const judge = sessions.judge(session)
-    const bad: Array<Bulk.BadRow> = []
-    let seen = 0
-    let sent = 0
-    let bytes = 0
-    const progress = (): Bulk.Progress => ({ rows: sent, bytes, bad: bad.length })
-    const fail = (reason: Bulk.Reason) =>
-      new Bulk.BulkError({ database: sessions.database, table: name, reason, progress: progress() })
-    const failed = (error: SqlError): SqlError =>
-      withExtent(judge(error), { bytes, rows: sent, direction: "sent", rowOf: (row) => shift(row, bad) })
-    const maxBad = options.onBadRow === "collect" ? options.maxBadRows ?? 1000 : 0
-    const encodeRow = options.schema === undefined ? undefined : Schema.encodeUnknownResult(options.schema as never)
-
-    const start = Effect.fnUntraced(function*(first: unknown) {
-      const names = options.columns ??
-        (typeof first !== "object" || first === null
-          ? []
-          : Object.keys(first).filter((key) => (first as any)[key] !== undefined))
-      const wanted = table.columns.filter((column) => names.includes(column.name))
-      yield* Effect.mapError(session.knowTypes(wanted.map((column) => column.oid)), judge)
-      const columns = yield* Effect.mapError(Effect.fromResult(makeColumns(session, table, names)), fail)
-      yield* onColumns(names)
-      const encoder = makeEncoder(columns)
-      if (!sessions.takesCopy) return inserting(session, table, target, names, encoder)
-      const copy: Feed = yield* session.copyIn(
-        `COPY ${target} (${names.map(quoteName).join(", ")}) FROM STDIN (FORMAT ${encoder.format})`
-      )
-      yield* Effect.mapError(copy.open, failed)
-      return { copy, encoder }
-    })
-    let started: Effect.Success<ReturnType<typeof start>> | undefined
-
-    const send = Effect.fnUntraced(function*({ copy, encoder }: NonNullable<typeof started>) {
-      const message = encoder.take()
-      if (message === undefined) return
-      bytes += message.bytes
-      yield* Effect.mapError(copy.send(message.frame, message.bytes), failed)
-      if (options.onProgress !== undefined) yield* options.onProgress(progress())
-    })
-
-    /** Writes rows until there are enough for a message, or none are left. Answers whether there are more. */
-    const fill = (iterator: Iterator<Row>, { encoder }: NonNullable<typeof started>, first: unknown): boolean => {
-      let pending = first
-      for (;;) {
-        let row = pending
-        if (row === undefined) {
-          const next = iterator.next()
-          if (next.done === true) return false
-          row = next.value
-        }
-        pending = undefined
-        seen++
-        let problem: Bulk.BadRow | undefined
-        if (encodeRow !== undefined) {
-          const encoded = encodeRow(row as never)
-          if (Result.isFailure(encoded)) problem = schemaProblem(row, seen)
-          else row = encoded.success
-        }
-        problem ??= encoder.add(row, seen)
-        if (problem === undefined) {
-          sent++
-          if (encoder.isFull) return true
-        } else {
-          bad.push(problem)
-          if (bad.length > maxBad) return true
-        }
-      }
+    if (table.columns.length === 0) {
+      return yield* new Bulk.BulkError({
+        database: sessions.database,
+        table: name,
+        reason: new Bulk.TableMissing(),
+        progress: { rows: 0, bytes: 0, bad: 0 }
+      })
     }
-
-    yield* forEachPiece(rows, (iterator) =>
-      Effect.gen(function*() {
-        let first: unknown
-        if (started === undefined) {
-          const next = iterator.next()
-          if (next.done === true) return
-          first = next.value
-          let shape: unknown = first
-          if (encodeRow !== undefined) {
-            const encoded = encodeRow(first as never)
-            if (Result.isSuccess(encoded)) shape = encoded.success
-          }
-          started = yield* start(shape)
+    return yield* BulkLoad.load({
+      database: sessions.database,
+      table: name,
+      rows,
+      options,
+      start: Effect.fnUntraced(function*(names, fail) {
+        const wanted = table.columns.filter((column) => names.includes(column.name))
+        yield* Effect.mapError(session.knowTypes(wanted.map((column) => column.oid)), judge)
+        const columns = yield* Effect.mapError(Effect.fromResult(makeColumns(session, table, names)), fail)
+        yield* onColumns(names)
+        const encoder = makeEncoder(columns)
+        if (!sessions.takesCopy) return inserting(session, table, target, names, encoder)
+        const copy = yield* session.copyIn(
+          `COPY ${target} (${names.map(quoteName).join(", ")}) FROM STDIN (FORMAT ${encoder.format})`
+        )
+        yield* Effect.mapError(
+          copy.open,
+          (error) => withExtent(judge(error), { bytes: 0, rows: 0, direction: "sent" })
+        )
+        const sink: BulkLoad.Sink = {
+          add: encoder.add,
+          get isFull() {
+            return encoder.isFull
+          },
+          take: () => {
+            const message = encoder.take()
+            return message === undefined
+              ? undefined
+              : { bytes: message.bytes, send: copy.send(message.frame, message.bytes) }
+          },
+          end: encoder.end,
+          finish: copy.finish
         }
-        for (;;) {
-          const more = fill(iterator, started, first)
-          first = undefined
-          if (bad.length > maxBad) return yield* fail(new Bulk.RowUnfit(bad[bad.length - 1]!))
-          if (!more) return
-          yield* send(started)
-        }
-      }))
-    if (started === undefined) {
-      if (table.columns.length === 0) return yield* fail(new Bulk.TableMissing())
-      return { rows: 0, bytes: 0, bad }
-    }
-    started.encoder.end()
-    yield* send(started)
-    yield* Effect.mapError(started.copy.finish, failed)
-    return { rows: sent, bytes, bad }
+        return sink
+      }),
+      failed: (error, { bytes, rows }, rowOf) => withExtent(judge(error), { bytes, rows, direction: "sent", rowOf })
+    })
   }, Effect.scoped)
 
   const insert: Bulk.Bulk["insert"] = (name, rows, options = {}) =>
@@ -370,19 +299,3 @@ const ordinal = (columns: ReadonlyArray<string>): string => {
   while (columns.includes(name)) name += "_"
   return quoteName(name)
 }
-
-/** The server counts the rows that it has got, people count those that they gave. */
-const shift = (row: number, bad: ReadonlyArray<Bulk.BadRow>): number => {
-  let shifted = row
-  for (const one of bad) if (one.row <= shifted) shifted++
-  return shifted
-}
-
-/** What a schema says about a row quotes the value, so only the row is named. */
-const schemaProblem = (row: unknown, index: number): Bulk.BadRow => ({
-  row: index,
-  column: undefined,
-  expected: "the schema",
-  actual: typeName(row),
-  problem: "the schema cannot encode it"
-})

@@ -5,7 +5,8 @@
  * allocated for a value.
  */
 import type { BadRow } from "../../Bulk.ts"
-import { type Codec, UnfitValue } from "./codecs.ts"
+import { badRowOf, checkKeys, checkLength, refuseNull } from "../../internal/bulkRows.ts"
+import type { Codec } from "./codecs.ts"
 import { writeCopyHeader } from "./CopyExchange.ts"
 import { WireBuffer } from "./WireBuffer.ts"
 
@@ -63,21 +64,12 @@ export const makeEncoder = (columns: ReadonlyArray<Column>): Encoder => {
       place.column = -1
       // The codec boundary: writers throw what they cannot write.
       try {
-        let keys = 0
-        for (const _ in row) keys++
-        if (keys > columns.length) checkKeys(row, names)
+        checkKeys(row, names)
         writeRow(row, buffer, place)
         return undefined
       } catch (cause) {
         buffer.offset = start
-        const column = typeof row === "object" && row !== null ? columns[place.column] : undefined
-        return {
-          row: index,
-          column: cause instanceof ExtraKey ? cause.key : column?.name,
-          expected: column?.type ?? "a row of the given columns",
-          actual: typeName(column === undefined ? row : row[column.name]),
-          problem: problemOf(cause)
-        }
+        return badRowOf(cause, row, index, columns[place.column])
       }
     },
     take: () => {
@@ -92,57 +84,13 @@ export const makeEncoder = (columns: ReadonlyArray<Column>): Encoder => {
   }
 }
 
-class ExtraKey extends Error {
-  readonly key: string
-  constructor(key: string) {
-    super("a column that the first row does not have, or that was not named in `columns`")
-    this.key = key
-  }
-}
-
-const checkKeys = (row: object, names: ReadonlySet<string>): void => {
-  for (const [key, value] of Object.entries(row)) {
-    if (value !== undefined && !names.has(key)) throw new ExtraKey(key)
-  }
-}
-
-/** A codec of the user's own may show the value in what it throws. */
-const problemOf = (cause: unknown): string =>
-  cause instanceof UnfitValue || cause instanceof ExtraKey
-    ? cause.message
-    : cause instanceof TypeError
-    ? "this is no row"
-    : "its codec refused it"
-
-/** What errors say of a value: its type, and nothing of itself. */
-export const typeName = (value: unknown): string => {
-  if (value === null) return "null"
-  if (typeof value !== "object") return typeof value
-  if (Array.isArray(value)) return "array"
-  const prototype: unknown = Object.getPrototypeOf(value)
-  const name = (prototype as { readonly constructor?: { readonly name?: unknown } } | null)?.constructor?.name
-  return typeof name === "string" && name !== "" && name !== "Object" ? name : "object"
-}
-
-const refuseNull = (): never => {
-  throw new UnfitValue({ message: "the column takes no null" })
-}
-
 const writerOf = (column: Column): (buffer: WireBuffer, value: any) => void => {
   const write = column.codec.write! as (buffer: WireBuffer, value: any) => void
   const { maxLength } = column
   return maxLength === undefined ? write : (buffer, value) => {
-    checkLength(value, maxLength)
+    if (typeof value === "string") checkLength(value, maxLength)
     write(buffer, value)
   }
-}
-
-const checkLength = (value: unknown, maxLength: number): void => {
-  if (typeof value !== "string" || value.length <= maxLength) return
-  // The server counts characters and forgives spaces at the end.
-  let length = 0
-  for (const _ of value.trimEnd()) length++
-  if (length > maxLength) throw new UnfitValue({ message: `the text is longer than ${maxLength} characters` })
 }
 
 const binaryRow = (columns: ReadonlyArray<Column>): WriteRow => {
@@ -197,7 +145,7 @@ const textRow = (columns: ReadonlyArray<Column>): WriteRow => (row, buffer, plac
       if (!column.takesNull) refuseNull()
       line += "\\N"
     } else {
-      if (column.maxLength !== undefined) checkLength(value, column.maxLength)
+      if (column.maxLength !== undefined && typeof value === "string") checkLength(value, column.maxLength)
       line += escapeText(column.codec.format(value))
     }
   }

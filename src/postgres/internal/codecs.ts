@@ -6,9 +6,9 @@
  */
 import type * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import * as PgTypes from "@effect/sql-pg/PgTypes"
-import * as Data from "effect/Data"
 import * as Result from "effect/Result"
 import { Buffer } from "node:buffer"
+import { unfit, UnfitValue } from "../../internal/UnfitValue.ts"
 
 /**
  * How the values of a type are read and written. All four throw what they cannot read or write.
@@ -34,14 +34,7 @@ export interface Codec<A> {
   readonly shape?: "array" | "anything" | undefined
 }
 
-/** A value that its type cannot take, or bytes that are none of its values. The value is not shown. */
-export class UnfitValue extends Data.TaggedError("UnfitValue")<{
-  readonly message: string
-}> {}
-
-export const unfit = (message: string): never => {
-  throw new UnfitValue({ message })
-}
+export { unfit, UnfitValue }
 
 const { OID } = PgTypes
 
