@@ -54,6 +54,7 @@ import { ConnectionLost } from "./core/ConnectionLost.ts"
 import type * as Lanes from "./core/Lanes.ts"
 import type { PoolEvent } from "./core/PoolEvent.ts"
 import * as State from "./core/PoolState.ts"
+import type * as Scaling from "./core/Scaling.ts"
 import * as Health from "./Health.ts"
 import { LentConnection } from "./internal/LentConnection.ts"
 import { PoolGroup } from "./internal/PoolGroup.ts"
@@ -173,6 +174,11 @@ export interface Options {
    */
   readonly adaptive?: boolean | undefined
   /**
+   * When the pool opens connections before anybody has to wait for them, and closes those that were not needed lately,
+   * between `min` and `max`; `false` if it is to do neither. Default: on, see `ScalingOptions`.
+   */
+  readonly scaling?: ScalingOptions | false | undefined
+  /**
    * Lanes by name, see `withLane`: parts of the pool, so that one kind of work cannot take all connections away from
    * another. `guaranteed` is what is kept free for a lane (default 0) and `max` what it may have at the most (default
    * 1), as parts of the connections that there may be just now, rounded down. Whoever is in no lane has what is not
@@ -213,6 +219,37 @@ export interface Options {
   readonly captureLocation?: boolean | undefined
   /** How long shutting down waits for borrowers before their connections are cut. Default: 10 seconds. */
   readonly shutdownTimeout?: Duration.Input | undefined
+}
+
+/**
+ * When a pool grows ahead of demand, and when it shrinks.
+ *
+ * **Details**
+ *
+ * Demand is looked at while the pool is used. A pool that nobody uses is left to `idleTimeout`, and has no timer for
+ * this. Statements that share a connection do not make it grow as long as they are answered at once.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface ScalingOptions {
+  /**
+   * The part of the connections that may be in use on average before more are opened, above 0 and at most 1. Default:
+   * 0.75, which leaves room for a rise by a third within one `interval`.
+   */
+  readonly utilization?: number | undefined
+  /**
+   * How long callers may have to wait on average before more are opened, as predicted from how often they come and how
+   * long they keep a connection. Default: 5 milliseconds, about half of what opening a connection takes.
+   */
+  readonly wait?: Duration.Input | undefined
+  /** How often demand is looked at. Default: 1 second. */
+  readonly interval?: Duration.Input | undefined
+  /**
+   * How far back it is looked when the pool shrinks: to the median of what was needed, by connections that were idle for
+   * a tenth of this. Default: 5 minutes, so neither a burst keeps connections open nor a lull closes them.
+   */
+  readonly window?: Duration.Input | undefined
 }
 
 /**
@@ -631,6 +668,7 @@ export const make = Effect.fnUntraced(function*(
     Retired: 0,
     Resized: 0,
     Reclaimed: 0,
+    Unneeded: 0,
     Budget: 0,
     Shutdown: 0
   }
@@ -895,6 +933,7 @@ export const make = Effect.fnUntraced(function*(
     fiber.addObserver(() => {
       if (timer !== fiber) return
       timer = undefined
+      if (budget !== undefined) state.spare = budget.spare
       state.tick(now())
       perform()
     })
@@ -1283,8 +1322,15 @@ const optionNames: ReadonlySet<string> = new Set([
   "captureLocation",
   "reset",
   "lanes",
-  "adaptive"
+  "adaptive",
+  "scaling"
 ])
+
+const scalingDurations = {
+  wait: Duration.millis(5),
+  interval: Duration.seconds(1),
+  window: Duration.minutes(5)
+} as const
 
 const invalid = (option: string, problem: string): InvalidOptions =>
   new InvalidOptions({ module: "Pool", option, problem })
@@ -1305,6 +1351,30 @@ const resolveSize = Effect.fnUntraced(function*(
   yield* resolveCount("max", max)
   if (min > max) return yield* invalid("min", `is ${min} and so above \`max\`, which is ${max}`)
   return { min: Math.min(min, maxConnections ?? Infinity), max: Math.min(max, maxConnections ?? Infinity) }
+})
+
+const resolveScaling = Effect.fnUntraced(function*(
+  options: ScalingOptions
+): Effect.fn.Return<Scaling.Options, InvalidOptions> {
+  const utilization = options.utilization ?? 0.75
+  if (!(utilization > 0 && utilization <= 1)) {
+    return yield* invalid("scaling", `utilization must be a number above 0 and at most 1, it is ${utilization}`)
+  }
+  const millis = {} as Record<keyof typeof scalingDurations, number>
+  for (const name of Object.keys(scalingDurations) as Array<keyof typeof scalingDurations>) {
+    const input = options[name] ?? scalingDurations[name]
+    const value = Duration.fromInput(input)
+    if (Option.isNone(value) || Number.isNaN(input)) {
+      return yield* invalid("scaling", `${name} is not a duration: ${String(input)}`)
+    }
+    millis[name] = Duration.toMillis(value.value)
+    if (!(millis[name] >= 0)) return yield* invalid("scaling", `${name} must not be negative`)
+  }
+  if (millis.interval === 0) return yield* invalid("scaling", "interval must be longer than zero")
+  if (!(millis.window >= millis.interval && millis.window < Infinity)) {
+    return yield* invalid("scaling", "window must be finite, and not shorter than interval")
+  }
+  return { utilization, ...millis }
 })
 
 const resolve = Effect.fnUntraced(function*(
@@ -1378,9 +1448,20 @@ const resolve = Effect.fnUntraced(function*(
   if (lanes.reduce((sum, lane) => sum + lane.guaranteed, 0) > 1) {
     return yield* invalid("lanes", "guarantee more than there is: together it must not be above 1")
   }
+  const { scaling = {} } = options
+  if (typeof scaling !== "object" && scaling !== false) return yield* invalid("scaling", "must be options, or `false`")
   const { shutdownTimeout, ...times } = millis
   return {
-    state: { ...number, ...times, lifetimeJitter, lanes, adaptive: options.adaptive === true, slowConnect: 1000 },
+    state: {
+      ...number,
+      ...times,
+      lifetimeJitter,
+      lanes,
+      adaptive: options.adaptive === true,
+      // Where there is only one connection, there is nothing to decide.
+      scaling: scaling === false || maxConnections === 1 ? undefined : yield* resolveScaling(scaling),
+      slowConnect: 1000
+    },
     startup,
     shutdownTimeout: Duration.millis(shutdownTimeout),
     captureLocation: options.captureLocation === true,

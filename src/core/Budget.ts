@@ -82,6 +82,11 @@ export class Budget {
     return this.queue.length
   }
 
+  /** How many connections there is room for that nobody has asked for. */
+  get spare(): number {
+    return Math.max(0, this.total - this.used - this.queue.length)
+  }
+
   join(member: Member): Account {
     const account = new Account(member)
     this.accounts.add(account)

@@ -40,6 +40,9 @@
  * 7. When a connection dies of the network, those beside it are suspected: each is pinged before it is lent again, and
  *    idle ones are so in the background, a few at a time. A server that refuses one more connection lowers what the pool
  *    takes for its maximum for a while, and nobody fails for it.
+ * 8. While the pool is used, it opens connections ahead of demand and closes those that were not needed lately, see
+ *    `Scaling`. It keeps as many as it wants to have ahead, as if they were `min`. A pool that nobody uses has no timer
+ *    for this, and `idleTimeout` ends its connections.
  *
  * @since 0.1.0
  */
@@ -47,6 +50,7 @@ import * as Lanes from "./Lanes.ts"
 import { Limiter } from "./Limiter.ts"
 import type { ConnectFailure, PoolEvent, Suspicion } from "./PoolEvent.ts"
 import { RoundTrip } from "./RoundTrip.ts"
+import * as Scaling from "./Scaling.ts"
 
 /**
  * The options of a pool, as numbers. Durations are milliseconds; `Infinity` switches a limit off.
@@ -86,6 +90,8 @@ export interface Options {
   readonly lanes: ReadonlyArray<Lanes.LaneOptions>
   /** Whether less is run at a time when the server gets slower under it. */
   readonly adaptive: boolean
+  /** When the pool grows ahead of demand and shrinks after it; `undefined` if it never does. */
+  readonly scaling: Scaling.Options | undefined
 }
 
 /**
@@ -104,6 +110,8 @@ export type CloseReason =
   | "Retired"
   | "Resized"
   | "Reclaimed"
+  /** Fewer were enough lately. */
+  | "Unneeded"
   /** Another pool of the same budget needed it more. */
   | "Budget"
   | "Shutdown"
@@ -311,6 +319,8 @@ export class PoolState<C> {
   ceiling = Infinity
   /** How many of the connections that come back are to be closed, for somebody outside. */
   surrender = 0
+  /** How many more connections there is room for outside. Only those that are opened ahead of demand go by it. */
+  spare = Infinity
 
   private readonly roundTrip = new RoundTrip()
   private readonly random: () => number
@@ -352,6 +362,11 @@ export class PoolState<C> {
   /** How much may run at a time, and how much does. */
   private readonly limiter: Limiter | undefined
   private running = 0
+  private readonly scaling: Scaling.Scaling | undefined
+  /** When demand is looked at next; never while nobody comes. */
+  private scaleAt = Infinity
+  /** How many connections are kept without demand: `min`, or as many as there should be ahead of demand. */
+  private floor: number
   /** After what time something must be done about a lease. */
   private readonly watchAfter: number
 
@@ -364,6 +379,8 @@ export class PoolState<C> {
     this.lanes = [{ guaranteed: 0, max: 1 }, ...options.lanes].map((lane) => new WaitingLane<C>(lane))
     this.main = this.lanes[0]!
     this.limiter = options.adaptive ? new Limiter(options.max * options.pipelineDepth) : undefined
+    this.scaling = options.scaling === undefined ? undefined : new Scaling.Scaling(options.scaling)
+    this.floor = options.min
     this.watchAfter = Math.min(options.leakThreshold, options.reclaimAfter)
   }
 
@@ -419,7 +436,7 @@ export class PoolState<C> {
       const slot = this.pick(lease, now)
       if (slot !== undefined) {
         this.lend(slot, lease, now)
-        if (slot.load > 1 || this.open < this.options.min) this.supply(now)
+        if (slot.load > 1 || this.open < this.floor) this.supply(now)
         return true
       }
     }
@@ -460,6 +477,7 @@ export class PoolState<C> {
     if (state !== "Held") return
     const slot = lease.slot!
     if (this.limiter !== undefined) this.limited(lease, now)
+    if (this.scaling !== undefined) this.scaling.meter.ended(lease.proven, now)
     if (lease.leaked) {
       this.report({ _tag: "LeakReturned", connection: slot.id, millis: now - lease.heldAt }, lease)
     }
@@ -513,8 +531,8 @@ export class PoolState<C> {
     if (this.closing) return
     // The next one may be opened now, also if nobody waits.
     if (this.suspended === undefined) this.supply(now)
-    // Those that `min` has kept so far may now be one too many.
-    if (this.open === this.options.min + 1) this.rearm()
+    // Those that were kept without demand so far may now be one too many.
+    if (this.open === this.floor + 1) this.rearm()
   }
 
   /** A connection could not be opened. */
@@ -622,13 +640,14 @@ export class PoolState<C> {
     if (this.closing) return
     let first: Lease<C> | undefined
     while ((first = this.first()) !== undefined && first.deadline <= now) this.refuse(first, "AcquireTimeout")
-    const { idleTimeout, keepAlive, min } = this.options
+    if (this.scaleAt <= now) this.scale(now)
+    const { idleTimeout, keepAlive } = this.options
     // From the bottom: those that nobody has needed for longest.
     for (const slot of this.idle.slice()) {
       if (slot.expiresAt <= now) {
         remove(this.idle, slot)
         this.close(slot, "Lifetime", now)
-      } else if (slot.idleSince + idleTimeout <= now && this.open > min) {
+      } else if (slot.idleSince + idleTimeout <= now && this.open > this.floor) {
         remove(this.idle, slot)
         this.close(slot, "IdleTimeout", now)
       } else if (slot.aliveAt + keepAlive <= now) {
@@ -699,6 +718,8 @@ export class PoolState<C> {
   resize(min: number, max: number, now: number): void {
     if (this.closing) return
     this.options = { ...this.options, min, max }
+    // What is wanted beyond that is found out anew.
+    this.floor = min
     this.report({ _tag: "Resized", min, max })
     while (this.idle.length > 0 && this.open > max) this.close(this.idle.shift()!, "Resized", now)
     for (const slot of this.slots) if (slot.retired === "Resized") slot.retired = undefined
@@ -734,7 +755,7 @@ export class PoolState<C> {
 
   /** Whether a connection that is being opened is still needed. */
   wantsMore(now: number): boolean {
-    return this.waiting > 0 || this.open < this.options.min || this.crowded(now)
+    return this.waiting > 0 || this.open < this.floor || this.crowded(now)
   }
 
   /** Opens the connections that `min` asks for. Every later event does so too. */
@@ -795,6 +816,7 @@ export class PoolState<C> {
       if (!lease.shared) {
         slot.phase = "Leased"
         slot.lease = lease
+        if (this.scaling !== undefined) this.measure(lease, now)
         return
       }
       slot.phase = "Shared"
@@ -802,6 +824,17 @@ export class PoolState<C> {
       this.shared.push(slot)
     }
     this.join(slot, lease)
+    if (this.scaling !== undefined) this.measure(lease, now)
+  }
+
+  /** Whoever lets nobody follow counts as one who has the connection for itself. */
+  private measure(lease: Lease<C>, now: number): void {
+    if (this.scaleAt === Infinity) {
+      this.scaling!.begin(now)
+      this.scaleAt = now + this.scaling!.options.interval
+      this.wake(this.scaleAt)
+    }
+    this.scaling!.meter.began(lease.proven, now)
   }
 
   /** The last in line on a connection. */
@@ -965,7 +998,7 @@ export class PoolState<C> {
 
   /** Pings and opens connections as far as there is demand that no connection under way will meet. */
   private supply(now: number): void {
-    const { maxConnecting, min, shareWait, slowConnect } = this.options
+    const { maxConnecting, shareWait, slowConnect } = this.options
     // Statements that share say that one more connection would be used, not how many.
     const crowded = this.crowded(now)
     let wholes = this.wholes
@@ -1002,7 +1035,7 @@ export class PoolState<C> {
     const statements = patient ? 0 : Math.ceil(sharers / perConnection)
     const pressing = Math.max(wholes + statements, crowded ? 1 : 0)
     // A ping that hangs says that the others may hang as well.
-    const wanted = Math.max(slowPings > 0 ? pressing : pressing - this.pinging.length, min - this.open)
+    const wanted = Math.max(slowPings > 0 ? pressing : pressing - this.pinging.length, this.floor - this.open)
     if (wanted <= 0) return
     const slow = this.hanging(this.opening, now)
     const underWay = this.opening.length - slow
@@ -1024,6 +1057,40 @@ export class PoolState<C> {
     for (const slot of this.shared) ahead = Math.min(ahead, slot.load - 1)
     // Answers that come together have been waiting for us, and not we for the server.
     return ahead > 0 && this.singly > 0.5 && ahead * this.pace >= this.options.shareWait
+  }
+
+  /** Opens connections ahead of demand, and closes those that were not needed lately. */
+  private scale(now: number): void {
+    const { min, shareWait } = this.options
+    const verdict = this.scaling!.look(
+      now,
+      Math.min(this.limit, this.limiter?.limit ?? Infinity),
+      // Answers that come together have been waiting for us, and not we for the server.
+      (sharing) => Scaling.requiredToShare(sharing, this.singly > 0.5 ? this.pace : 0, shareWait)
+    )
+    if (verdict === undefined) {
+      this.scaleAt = Infinity
+      this.floor = min
+      return
+    }
+    this.scaleAt = now + this.scaling!.options.interval
+    const size = this.open + this.opening.length
+    // A server that has refused one more is asked again only for somebody who needs it.
+    const most = this.suspended === undefined && this.ceiling === Infinity ? size + this.spare : this.open
+    const ahead = Math.min(verdict.connections, most)
+    if (ahead > Math.max(size, this.floor)) {
+      this.report({ _tag: "ScaledUp", from: size, to: ahead, reason: verdict.reason })
+    }
+    this.floor = Math.max(min, ahead)
+    // The last one is for whoever comes next.
+    const least = Math.max(this.floor, verdict.enough, 1)
+    let excess = 0
+    while (
+      this.open - excess > least && this.idle[excess] !== undefined && this.idle[excess]!.idleSince <= verdict.idleSince
+    ) excess++
+    if (excess === 0) return
+    this.report({ _tag: "ScaledDown", from: this.open, to: this.open - excess, reason: "Unneeded" })
+    for (const slot of this.idle.splice(0, excess)) this.close(slot, "Unneeded", now)
   }
 
   /** How many of those being opened or pinged have been so for too long. */
@@ -1159,11 +1226,11 @@ export class PoolState<C> {
 
   /** When something must be done about an idle connection. */
   private dueAt(slot: Slot<C>): number {
-    const { idleTimeout, keepAlive, min } = this.options
+    const { idleTimeout, keepAlive } = this.options
     return Math.min(
       slot.expiresAt,
       slot.aliveAt + keepAlive,
-      this.open > min ? slot.idleSince + idleTimeout : Infinity
+      this.open > this.floor ? slot.idleSince + idleTimeout : Infinity
     )
   }
 
@@ -1172,7 +1239,7 @@ export class PoolState<C> {
     let at = Infinity
     for (const slot of this.idle) at = Math.min(at, this.dueAt(slot))
     if (this.watchAfter !== Infinity) at = Math.min(at, this.watchAt())
-    this.wake(Math.min(at, this.raiseAt))
+    this.wake(Math.min(at, this.raiseAt, this.scaleAt))
   }
 
   // -------------------------------------------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ describe("PoolState against a naive reference", () => {
         "Suspected",
         "OverloadLowered",
         "OverloadRaised",
+        "rest",
         "LeakSuspected",
         "LeakReturned",
         "Reclaim",
@@ -59,6 +60,8 @@ describe("PoolState against a naive reference", () => {
         "Close Shutdown"
       ]
     ) assert.isAbove(seen[what] ?? 0, 200, what)
+    // These take a while that is neither too busy nor too quiet.
+    for (const what of ["ScaledUp", "ScaledDown", "Close Unneeded"]) assert.isAbove(seen[what] ?? 0, 50, what)
   }, 120_000)
 })
 
@@ -77,6 +80,8 @@ interface Parts {
   supply: (now: number) => void
   reserve: () => boolean
   unreserve: () => void
+  measure: (lease: Lease<number>, now: number) => void
+  scaling: { needs: object; meter: { ended: () => void } } | undefined
   wake: (at: number) => void
   drained: () => void
 }
@@ -197,7 +202,7 @@ const mutants: ReadonlyArray<readonly [name: string, found: RegExp, make: Make]>
   ],
   [
     "does not open what min asks for",
-    /nothing is opened/,
+    /nothing is opened|floor is/,
     (options, random) => new PoolState({ ...options, min: 0 }, random)
   ],
   [
@@ -308,6 +313,63 @@ const mutants: ReadonlyArray<readonly [name: string, found: RegExp, make: Make]>
     /reserved for those who wait/,
     broken((state) => {
       state.unreserve = () => {}
+    })
+  ],
+  [
+    "grows too early",
+    /ScaledUp|floor is/,
+    (options, random) =>
+      new PoolState({ ...options, scaling: options.scaling && { ...options.scaling, utilization: 0.4 } }, random)
+  ],
+  [
+    "grows too late",
+    /ScaledUp|floor is/,
+    (options, random) =>
+      new PoolState(
+        { ...options, scaling: options.scaling && { ...options.scaling, utilization: 1, wait: 1e9 } },
+        random
+      )
+  ],
+  [
+    "closes what was needed lately",
+    /ScaledDown/,
+    broken((state) => {
+      Object.defineProperty(state.scaling?.needs ?? {}, "median", { get: () => 0 })
+    })
+  ],
+  [
+    "keeps what was not needed lately",
+    /ScaledDown/,
+    broken((state) => {
+      Object.defineProperty(state.scaling?.needs ?? {}, "median", { get: () => Infinity })
+    })
+  ],
+  [
+    "does not look at demand",
+    /scaling is due/,
+    broken((state) => {
+      state.measure = () => {}
+    })
+  ],
+  [
+    "looks at demand while nobody comes",
+    /floor is|instead of|drained|sampled|again and again|was expected|woken/,
+    broken((state) => {
+      Object.defineProperty(state.scaling?.meter ?? {}, "isAtRest", { get: () => false })
+    })
+  ],
+  [
+    "takes for demand what has ended",
+    /ScaledUp|ScaledDown|floor is/,
+    broken((state) => {
+      if (state.scaling !== undefined) state.scaling.meter.ended = () => {}
+    })
+  ],
+  [
+    "opens connections ahead of demand for which there is no room elsewhere",
+    /ScaledUp|floor is/,
+    broken((state) => {
+      Object.defineProperty(state, "spare", { get: () => Infinity, set: () => {} })
     })
   ],
   [

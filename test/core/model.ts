@@ -2,7 +2,7 @@
  * Random events for a `PoolState`, and a reference that is too simple to be wrong: plain arrays, searched from end to
  * end. After every event everything that can be recounted is recounted.
  */
-import type { ConnectFailure, PoolEvent, Suspicion } from "../../src/core/PoolEvent.ts"
+import type { ConnectFailure, PoolEvent, ScaleReason, Suspicion } from "../../src/core/PoolEvent.ts"
 import { Lease, type Options, type PoolState, type Slot, StatementProfile } from "../../src/core/PoolState.ts"
 import type { Seed } from "../support/seed.ts"
 
@@ -34,6 +34,15 @@ interface Known {
   cut: boolean
 }
 
+/** Somebody has, or had, a connection. */
+interface Use {
+  readonly shares: boolean
+  readonly from: number
+  until: number | undefined
+  /** Whether it had its connection at the last sample already. */
+  old: boolean
+}
+
 /** The private parts of the state that are recounted. */
 interface Inside {
   readonly idle: ReadonlyArray<Slot<number>>
@@ -46,6 +55,9 @@ interface Inside {
   readonly window: number
   readonly retryAt: number
   readonly roundTrip: { readonly fastest: number }
+  readonly pace: number
+  readonly singly: number
+  readonly floor: number
   readonly lanes: ReadonlyArray<{ readonly used: number }>
 }
 
@@ -72,6 +84,12 @@ export const randomOptions = (seed: Seed): Options => {
     leakThreshold: seed.pick([Infinity, 30]),
     reclaimAfter: seed.pick([Infinity, Infinity, 60]),
     adaptive: false,
+    scaling: seed.pick([
+      undefined,
+      { interval: 30, utilization: 0.75, wait: Infinity, window: 90 },
+      { interval: 200, utilization: 0.5, wait: 20, window: 200 },
+      { interval: 250, utilization: 0.75, wait: 1, window: 500 }
+    ]),
     lanes: seed.pick([
       [],
       [],
@@ -95,6 +113,7 @@ export class World {
   private readonly sharing: number
   private readonly clients: Array<Client> = []
   private readonly known = new Map<Slot<number>, Known>()
+  private readonly useOf = new Map<Client, Use>()
   private readonly profiles = Array.from({ length: 4 }, () => new StatementProfile())
   private nextName = 1
   private wakeAt = Infinity
@@ -115,11 +134,24 @@ export class World {
   private refusedAt = -Infinity
   /** How long answers took, with the time at which they came, that tell how long the way to the server is. */
   private readonly answers: Array<readonly [at: number, millis: number]> = []
+  /** What scaling has to go by: who had a connection since the last sample, and what the samples so far needed. */
+  private uses: Array<Use> = []
+  private peak = 0
+  private needs: Array<number> = []
+  private sampledAt: number | undefined = undefined
+  private scaleAt = Infinity
+  /** How many connections are kept without demand. */
+  private floor: number
+  /** How many more there is room for elsewhere. */
+  private spare = Infinity
+  /** What scaling is expected to tell. */
+  private scaled: Array<PoolEvent> = []
   private what = "nothing"
 
   constructor(make: Make, seed: Seed) {
     this.seed = seed
     this.options = randomOptions(seed)
+    this.floor = this.options.min
     this.rush = seed.pick([0.1, 0.25, 0.35])
     this.sharing = seed.pick([0, 0.5, 0.9])
     this.state = make(this.options, seed.fork().next)
@@ -191,6 +223,8 @@ export class World {
         const first = slot!.lease === lease && lease.heldAt >= slot!.headSince && slot!.phase === "Shared"
         if (answered && first) this.answers.push([this.now, this.now - slot!.headSince])
       }
+      const use = this.useOf.get(client)
+      if (use !== undefined) use.until ??= this.now
       if (client.status !== "failed") client.status = "ended"
       this.state.end(lease, this.now, ready, answered)
     })
@@ -303,6 +337,7 @@ export class World {
     const min = this.seed.int(0, max)
     this.event(`resize ${min} ${max}`, () => {
       this.options = { ...this.options, min, max }
+      this.floor = min
       this.state.resize(min, max, this.now)
       this.checkShrunk()
     })
@@ -329,10 +364,103 @@ export class World {
 
   private tick(): void {
     this.wakeAt = Infinity
-    this.event("tick", () => this.state.tick(this.now))
+    this.spare = this.state.spare = this.seed.pick([Infinity, Infinity, Infinity, 0, 1])
+    this.event("tick", () => {
+      if (this.scaleAt <= this.now && !this.shutdown) this.scale()
+      this.state.tick(this.now)
+    })
+    this.check(this.scaled.length === 0, `${this.scaled[0]?._tag} was expected`)
     for (const client of this.queue()) {
       this.check(client.lease.deadline > this.now, `${client.name} waits after its deadline`)
     }
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Scaling
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /** Somebody gets a connection: demand is looked at from now on. */
+  private used(client: Client): void {
+    const { scaling } = this.options
+    if (scaling === undefined) return
+    if (this.scaleAt === Infinity) {
+      const missed = this.sampledAt === undefined ? 0 : (this.now - this.sampledAt) / scaling.interval
+      for (let i = 1; i <= missed; i++) this.needs.push(0)
+      this.sampledAt = this.now
+      this.scaleAt = this.now + scaling.interval
+    }
+    const use: Use = { shares: client.lease.proven, from: this.now, until: undefined, old: false }
+    this.uses.push(use)
+    this.useOf.set(client, use)
+    this.peak = Math.max(this.peak, this.exclusive())
+  }
+
+  private exclusive(): number {
+    return this.uses.filter((use) => !use.shares && use.until === undefined).length
+  }
+
+  /** Foretells what the pool makes of its demand, by the formulas as they stand in the books. */
+  private scale(): void {
+    const { max, min, shareWait } = this.options
+    const { interval, utilization, wait, window } = this.options.scaling!
+    const { idle, open, opening, pace, singly } = this.state as unknown as Inside
+    const { floor, now } = this
+    const since = this.sampledAt!
+    if (this.uses.length === 0) {
+      this.see("rest")
+      this.scaleAt = Infinity
+      this.floor = min
+      return
+    }
+    const average = (uses: ReadonlyArray<Use>) =>
+      uses.reduce((sum, use) => sum + (use.until ?? now) - Math.max(use.from, since), 0) / (now - since)
+    const exclusive = this.uses.filter((use) => !use.shares)
+    const arrivals = exclusive.filter((use) => !use.old).length
+    const load = average(exclusive)
+    const sharing = average(this.uses.filter((use) => use.shares))
+    let wanted = 0
+    let reason: ScaleReason = "Utilization"
+    const limit = Math.min(max, this.state.ceiling)
+    if (arrivals >= 10) {
+      const factorial = (n: number): number => n <= 1 ? 1 : n * factorial(n - 1)
+      const term = (k: number) => load ** k / factorial(k)
+      const waits = (c: number): number => {
+        if (c <= load) return Infinity
+        const all = term(c) * c / (c - load)
+        const others = Array.from({ length: c }, (_, k) => term(k)).reduce((a, b) => a + b)
+        return all / (all + others) * (load * (now - since) / arrivals) / (c - load)
+      }
+      const others = sharing > 0 ? 1 : 0
+      const least = Math.min(limit - others, Math.max(1, Math.ceil(load / utilization - 1e-9)))
+      let connections = least
+      while (connections < limit - others && waits(connections) > wait) connections++
+      if (connections > least) reason = "Wait"
+      wanted = connections + others
+    }
+    const toShare = sharing === 0 ? 0 : singly <= 0.5 || pace === 0 ? 1 : Math.ceil(sharing / (1 + shareWait / pace))
+    this.needs.push(Math.min(limit, Math.max(wanted, this.peak + toShare)))
+    const samples = Math.ceil(window / interval)
+    const lately = this.needs.slice(-samples)
+    while (lately.length < samples) lately.push(Infinity)
+    const median = lately.sort((a, b) => a - b)[Math.ceil(samples / 2) - 1]!
+
+    const size = open + opening.length
+    const mayGrow = this.suspended === undefined && this.state.ceiling === Infinity
+    wanted = Math.min(wanted, mayGrow ? size + this.spare : open)
+    if (wanted > Math.max(size, floor)) {
+      this.see(`up by ${reason}`)
+      this.scaled.push({ _tag: "ScaledUp", from: size, to: wanted, reason })
+    }
+    this.floor = Math.max(min, wanted)
+    const old = idle.filter((slot) => slot.idleSince <= now - window / 10).length
+    const excess = Math.min(old, open - Math.max(this.floor, median, 1))
+    if (excess > 0) this.scaled.push({ _tag: "ScaledDown", from: open, to: open - excess, reason: "Unneeded" })
+
+    this.uses = this.uses.filter((use) => use.until === undefined)
+    for (const use of this.uses) use.old = true
+    this.peak = this.exclusive()
+    this.sampledAt = now
+    this.scaleAt = now + interval
   }
 
   close(): void {
@@ -477,6 +605,15 @@ export class World {
         this.check(client.leaks === 1 && client.status === "ended", `${client.name} has returned nothing`)
         return
       }
+      case "ScaledUp":
+      case "ScaledDown": {
+        const expected = this.scaled.shift()
+        this.check(
+          expected !== undefined && JSON.stringify(event) === JSON.stringify(expected),
+          `${JSON.stringify(event)} instead of ${JSON.stringify(expected)}`
+        )
+        return
+      }
       case "OverloadRaised":
         this.check(event.to === event.from + 1, `raised from ${event.from} to ${event.to}`)
         return
@@ -486,6 +623,7 @@ export class World {
   private lent(client: Client): void {
     const { lease } = client
     const slot = lease.slot!
+    this.used(client)
     this.check(!this.known.get(slot)!.retired, `${client.name} got ${slot.id}, which was retired`)
     this.check(this.known.get(slot)!.suspect === undefined, `${client.name} got ${slot.id}, which is in doubt`)
     this.check(this.statusOf(slot) === "open", `${client.name} got ${slot.id}, which is ${this.statusOf(slot)}`)
@@ -513,7 +651,8 @@ export class World {
   // -------------------------------------------------------------------------------------------------------------------
 
   private inspect(): void {
-    const { maxConnecting, min, pipelineDepth, slowConnect } = this.options
+    const { maxConnecting, pipelineDepth, slowConnect } = this.options
+    const { floor } = this
     const inside = this.state as unknown as Inside
     const slots = [...this.state.slots]
     const held = this.clients.filter((client) => client.status === "held")
@@ -605,6 +744,7 @@ export class World {
       this.usedBefore[i] = lane.used
     }
     this.equal(inside.open, open, "open")
+    this.equal(inside.floor, floor, "floor")
     this.equal(inside.reserved, slots.filter((slot) => slot.reserved).length, "reserved")
     this.equal(this.state.waiting, queue.length, "waiting")
     this.equal(this.state.counts.total, slots.length, "total")
@@ -675,7 +815,7 @@ export class World {
     const patient = asked !== undefined && inside.shared.length > 0 &&
       (asked + this.options.shareWait > this.now || this.wakeAt <= this.now)
     const pressing = whole + (patient ? 0 : Math.ceil(sharers / 16))
-    const wanted = Math.max(pressing - pings, min - open)
+    const wanted = Math.max(pressing - pings, floor - open)
     const possible = Math.min(
       this.limit - slots.length,
       inside.window - underWay,
@@ -695,7 +835,7 @@ export class World {
     for (const slot of inside.idle) {
       const endsAt = Math.min(slot.expiresAt, this.known.get(slot)!.endsAt)
       due.push(["lifetime", endsAt], ["keepAlive", slot.aliveAt + this.options.keepAlive])
-      if (open > min) due.push(["idleTimeout", slot.idleSince + this.options.idleTimeout])
+      if (open > floor) due.push(["idleTimeout", slot.idleSince + this.options.idleTimeout])
     }
     // When one of those under way hangs, something else is tried, if it can be.
     const room = this.limit - slots.length
@@ -713,6 +853,7 @@ export class World {
       if (client.leaks === 0) due.push(["leak", heldAt + this.options.leakThreshold])
     }
     if (this.ceiling < Infinity) due.push(["recovery", this.refusedAt + this.options.overloadRecovery])
+    due.push(["scaling", this.scaleAt])
     for (const [what, at] of due) this.check(this.wakeAt <= at, `woken at ${this.wakeAt}, ${what} is due at ${at}`)
   }
 
@@ -810,6 +951,7 @@ export class World {
   forget(): void {
     const live = this.clients.filter((client) => client.status === "held" || client.status === "waiting")
     this.clients.splice(0, this.clients.length, ...live)
+    for (const client of this.useOf.keys()) if (client.status !== "held") this.useOf.delete(client)
     const used = new Set(live.map((client) => client.lease.slot))
     for (const [slot, known] of this.known) if (known.status === "gone" && !used.has(slot)) this.known.delete(slot)
   }

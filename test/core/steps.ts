@@ -23,7 +23,8 @@ export const defaults: Options = {
   leakThreshold: Infinity,
   reclaimAfter: Infinity,
   lanes: [],
-  adaptive: false
+  adaptive: false,
+  scaling: undefined
 }
 
 /** A statement that is known to be quick. */

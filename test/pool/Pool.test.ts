@@ -957,6 +957,22 @@ describe("Pool: construction", () => {
     ["backoffCap", [-1, "-1 seconds", Number.NaN, "soon"]],
     ["shutdownTimeout", [-1, "-1 seconds", Number.NaN, "soon"]],
     ["startup", ["eager", 1, true]],
+    [
+      "scaling",
+      [
+        true,
+        "fast",
+        { utilization: 0 },
+        { utilization: 1.1 },
+        { utilization: Number.NaN },
+        { wait: -1 },
+        { wait: "soon" },
+        { interval: 0 },
+        { interval: Number.NaN },
+        { window: Infinity },
+        { window: "1 second", interval: "2 seconds" }
+      ]
+    ],
     ["size", [10]],
     ["maxLifetime", ["30 minutes"]]
   ] as ReadonlyArray<readonly [string, ReadonlyArray<unknown>]>)(
@@ -998,6 +1014,8 @@ describe("Pool: construction", () => {
         { ...Pool.webApplication, max: 40 },
         { min: 0, max: 1 },
         { min: 500, max: 500 },
+        { scaling: false },
+        { scaling: { utilization: 1, wait: Infinity, interval: "5 seconds", window: "5 seconds" } },
         { validateAfter: 0, idleTimeout: 0, shutdownTimeout: 0, maxWaiting: 0, backoffBase: 0 },
         {
           acquireTimeout: Duration.infinity,

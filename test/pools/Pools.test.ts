@@ -6,6 +6,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
+import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
@@ -340,6 +341,26 @@ describe("Pools: the budget", () => {
       yield* TestClock.adjust("200 millis")
       assert.strictEqual(fakes.last("busy").open.length, 4)
       yield* Fiber.interruptAll(busy)
+    }))
+
+  it.effect("a pool opens connections ahead of demand only where nobody else has asked for the room", () =>
+    Effect.gen(function*() {
+      const { fakes, pools } = yield* setUp({ budget: 3 })
+      // For a load of nearly two, a pool by itself would have five connections.
+      const busy = Effect.repeat(pools.use("a")(sleep(90)), Schedule.spaced("10 millis"))
+      yield* fork(busy)
+      yield* TestClock.adjust("50 millis")
+      yield* fork(busy)
+      const b = yield* hold(pools, "b", 1)
+      yield* b.lent
+      yield* TestClock.adjust("10 seconds")
+      assert.strictEqual(fakes.last("a").open.length, 2)
+      yield* b.release
+      yield* TestClock.adjust("1 minute")
+      // What is idle elsewhere is taken only for callers who wait.
+      assert.strictEqual(fakes.last("a").open.length, 2)
+      assert.strictEqual(fakes.count, 3)
+      assert.strictEqual((yield* pools.stats).budget.waiting, 0)
     }))
 
   it.effect("opens nothing for callers who have gone while it waited for room", () =>

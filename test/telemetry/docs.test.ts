@@ -42,20 +42,25 @@ const members = (file: string, type: string): ReadonlyArray<string> => {
 }
 
 describe("docs/pool.md", () => {
-  it("lists every option with the default that the sources name", () => {
-    const source = /\nexport interface Options \{\n([\s\S]*?)\n\}\n/.exec(read("src/Pool.ts"))![1]!
-    const options = new Map<string, string>()
-    for (const [, comment, name] of source.matchAll(/\/\*\*([\s\S]*?)\*\/\s+readonly (\w+)\?/g)) {
-      options.set(name!, comment!.replace(/\s*\n\s*\* ?/g, " "))
-    }
-    const rows = table("option")
-    assert.deepStrictEqual(rows.map(([name]) => codes(name!)[0]), Array.from(options.keys()))
-    for (const [name, value] of rows) {
-      const comment = options.get(codes(name!)[0]!)!
-      const named = /Default: (.+?)[.,:;](?:\s|$)/.exec(comment)?.[1] ?? /(`[^`]+`) \(the default\)/.exec(comment)?.[1]
-      assert.strictEqual(value, named, name)
-    }
-  })
+  for (const [title, type] of [["option", "Options"], ["scaling option", "ScalingOptions"]] as const) {
+    it(`lists every ${title} with the default that the sources name`, () => {
+      const source = new RegExp(`\\nexport interface ${type} \\{\\n([\\s\\S]*?)\\n\\}\\n`).exec(
+        read("src/Pool.ts")
+      )![1]!
+      const options = new Map<string, string>()
+      for (const [, comment, name] of source.matchAll(/\/\*\*([\s\S]*?)\*\/\s+readonly (\w+)\?/g)) {
+        options.set(name!, comment!.replace(/\s*\n\s*\* ?/g, " "))
+      }
+      const rows = table(title)
+      assert.deepStrictEqual(rows.map(([name]) => codes(name!)[0]), Array.from(options.keys()))
+      for (const [name, value] of rows) {
+        const comment = options.get(codes(name!)[0]!)!
+        const named = /Default: (.+?)[.,:;](?:\s|$)/.exec(comment)?.[1] ??
+          /(`[^`]+`) \(the default\)/.exec(comment)?.[1]
+        assert.strictEqual(value, named, name)
+      }
+    })
+  }
 
   it("lists every preset with what it sets", () => {
     const source = read("src/Pool.ts")
