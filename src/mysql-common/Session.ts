@@ -46,8 +46,9 @@ import {
 import { type Job, JobQueue } from "./Job.ts"
 import { ControlJob, Mode, probe, type RowTransform, StatementJob, StreamJob, streamOverflow } from "./jobs.ts"
 import * as Parameters from "./parameters.ts"
+import { isWritable, readOnlyOf } from "./readOnly.ts"
 import type { Ok } from "./results.ts"
-import { endsTransaction } from "./rules.ts"
+import { endsTransaction, refusalOf } from "./rules.ts"
 import type { Profile, Profiles } from "./statements.ts"
 import { type BeginPlan, planBegin } from "./transactions.ts"
 
@@ -87,6 +88,8 @@ export interface ServerInfo {
   readonly maxAllowedPacket: number
   /** What only this server answers. */
   readonly identity: string
+  /** Whether it writes, as `SELECT ${readOnlyOf}` answers. `undefined` where it cannot be asked. */
+  readonly readOnly: string | undefined
   /** What makes a session ours after it was reset. */
   readonly setup: ReadonlyArray<string>
   /** The database that a session begins with. */
@@ -131,12 +134,22 @@ export class Session implements Connection {
 
   private status: number = Status.Autocommit
   private isStatusKnown = true
-  /** The session is not as it was set up. */
+  /** The session is not as it was set up, as far as can be seen. */
   private hasChanged = false
+  /** Anything was run since it was set up. */
+  private hasRun = false
+  /** A role was chosen. */
+  private hasRole = false
+  /** Something is left that must not reach the next borrower, whatever is to be undone. */
+  private isSpoiled = false
+  /** How much of what a borrower changed is to be undone. */
+  private undoes: "detect" | "always" | "never" = "detect"
   /** Another database was chosen: prepared statements would still be about the one before. */
   private hasMoved = false
   /** A transaction was begun by `begin`. */
   private managed = false
+  /** It was asked not to write. */
+  private isReadOnly = false
   /** It was committed on the way, by leave of the caller. */
   private isReleased = false
   /** It is over before its time. Until its end is acknowledged, nothing more may be sent. */
@@ -145,6 +158,7 @@ export class Session implements Connection {
   private end: End | undefined = undefined
   private lost: SqlError | undefined = undefined
   private readonly lostListeners: Array<(error: SqlError) => void> = []
+  private readonly retireListeners: Array<() => void> = []
 
   constructor(shared: Shared, server: ServerInfo, driver: DriverConnection, socket: Socket, address: Address) {
     this.shared = shared
@@ -180,7 +194,21 @@ export class Session implements Connection {
 
   get isReady(): boolean {
     return this.end === undefined && this.running.size === 0 && this.waiting.size === 0 && this.kills === 0 &&
-      !this.hasChanged && !this.needsProbe && this.isClean
+      !this.isUsed && !this.needsProbe && this.isClean
+  }
+
+  /**
+   * The server answers a reset before anything else can be relied upon, so nobody is sent to wait behind one: the pool
+   * has it done while others are lent.
+   */
+  handBack(reset: "detect" | "always" | "never"): boolean {
+    this.undoes = reset
+    return this.isReady
+  }
+
+  /** Whether the session has to be set up again for the next borrower. */
+  private get isUsed(): boolean {
+    return this.isSpoiled || (this.undoes === "detect" ? this.hasChanged : this.undoes === "always" && this.hasRun)
   }
 
   get inTransaction(): boolean {
@@ -202,6 +230,10 @@ export class Session implements Connection {
   onLost(listener: (error: SqlError) => void): void {
     if (this.lost !== undefined) listener(this.lost)
     else this.lostListeners.push(listener)
+  }
+
+  onRetire(listener: () => void): void {
+    this.retireListeners.push(listener)
   }
 
   /** @internal Takes the flags of an answer. */
@@ -322,16 +354,6 @@ export class Session implements Connection {
     )
   }
 
-  /** @internal */
-  miscounted(placeholders: number, parameters: number, operation: string): SqlError {
-    return unknownError(
-      this.shared.database,
-      `the statement was not sent: it has ${placeholders} placeholders, but there are ${parameters} parameters`,
-      undefined,
-      operation
-    )
-  }
-
   /** Runs a statement that is full of rows, and fails also where the server has only warned. */
   executeBulk(
     profile: Profile,
@@ -357,6 +379,16 @@ export class Session implements Connection {
         Effect.as(job.requested, job)
       )
     })
+  }
+
+  /** @internal */
+  miscounted(placeholders: number, parameters: number, operation: string): SqlError {
+    return unknownError(
+      this.shared.database,
+      `the statement was not sent: it has ${placeholders} placeholders, but there are ${parameters} parameters`,
+      undefined,
+      operation
+    )
   }
 
   /** @internal */
@@ -403,7 +435,10 @@ export class Session implements Connection {
       if (Result.isFailure(plan)) {
         return Effect.fail(unknownError(this.shared.database, plan.failure, undefined, "begin"))
       }
-      return this.control("begin", (job) => this.runBegin(job, plan.success, 0))
+      return this.control("begin", (job) => {
+        this.hasRun = true
+        this.runBegin(job, plan.success, 0)
+      })
     })
   }
 
@@ -412,7 +447,7 @@ export class Session implements Connection {
     this.query(job, plan.statements[index]!, (error) => {
       if (error !== undefined) {
         // What was asked for the next transaction would be waiting for the next borrower's.
-        if (plan.compound) this.hasChanged = true
+        if (plan.compound) this.isSpoiled = true
         if (index > 0) return this.lose("BEGIN failed half way", undefined, error)
         this.isStatusKnown = false
         return job.fail(this.errorOf(error, job.operation))
@@ -424,6 +459,7 @@ export class Session implements Connection {
       }
       this.forgetTransaction()
       this.managed = true
+      this.isReadOnly = plan.isReadOnly
       job.succeed()
     })
   }
@@ -461,6 +497,7 @@ export class Session implements Connection {
 
   private forgetTransaction(): void {
     this.managed = false
+    this.isReadOnly = false
     this.isReleased = false
     this.ended = undefined
   }
@@ -509,15 +546,33 @@ export class Session implements Connection {
     })
   })
 
+  /** Whether the server still is in the role in which it was when the session began. */
+  readonly verify: Effect.Effect<void, SqlError> = Effect.suspend(() =>
+    this.server.readOnly === undefined ?
+      this.ping :
+      this.control("verify", (job) =>
+        this.query(job, `SELECT ${readOnlyOf(this.server.isMariadb)}`, (error) => {
+          if (error !== undefined) return job.fail(this.errorOf(error, job.operation))
+          if (job.answer === this.server.readOnly) return job.succeed()
+          job.fail(unknownError(this.shared.database, "the server has changed its role", undefined, "verify"))
+        }))
+  )
+
+  private retire(): void {
+    for (const listener of this.retireListeners.splice(0)) listener()
+  }
+
   readonly reset: Effect.Effect<void, SqlError> = Effect.suspend(() =>
     this.isReady ? Effect.void : this.control("reset", (job) => this.runReset(job))
   )
 
   private runReset(job: ControlJob): void {
     // Without autocommit the session is not as it was set up, whoever switched it off.
-    if (this.hasChanged || this.isStatusKnown && (this.status & Status.Autocommit) === 0) {
-      // There is no way back to no database.
-      if (this.hasMoved && this.server.home === undefined) return this.lose("the session could not be reset", undefined)
+    if (this.isUsed || this.isStatusKnown && (this.status & Status.Autocommit) === 0) {
+      // There is no way back to no database, and a reset leaves roles as they are: MySQL does not say which it began with.
+      if (this.hasMoved && this.server.home === undefined || this.hasRole && !this.server.isMariadb) {
+        return this.lose("the session could not be reset", undefined)
+      }
       job.sent = true
       return this.driver.resetSession((error) => {
         if (job.isDone) return
@@ -527,7 +582,7 @@ export class Session implements Connection {
         this.status = Status.Autocommit
         this.isStatusKnown = true
         this.forgetTransaction()
-        this.setUp(job, 0)
+        this.setUp(job)
       })
     }
     this.query(job, "ROLLBACK", (error) => {
@@ -537,18 +592,22 @@ export class Session implements Connection {
     })
   }
 
-  private setUp(job: ControlJob, index: number): void {
-    const sql = this.server.setup[index]
-    if (sql === undefined) {
-      // Setting variables is a change that the server reports.
-      this.hasChanged = false
-      this.hasMoved = false
-      return job.succeed()
+  private setUp(job: ControlJob): void {
+    const { setup } = this.server
+    let left = setup.length
+    for (const sql of setup) {
+      this.query(job, sql, (error) => {
+        if (error !== undefined) return this.lose("the session could not be set up again", undefined, error)
+        if (--left > 0) return
+        // Setting variables is a change that the server reports.
+        this.hasChanged = false
+        this.hasRun = false
+        this.isSpoiled = false
+        this.hasMoved = false
+        this.hasRole = false
+        job.succeed()
+      })
     }
-    this.query(job, sql, (error) => {
-      if (error !== undefined) return this.lose("the session could not be set up again", undefined, error)
-      this.setUp(job, index + 1)
-    })
   }
 
   /** Runs a statement of ours as a step of a control job. */
@@ -603,9 +662,25 @@ export class Session implements Connection {
     )
   }
 
-  /** @internal */
+  /** @internal What an answer of the server means, for whoever asked and for the session. */
   errorOf(error: MysqlError, operation: string): SqlError {
+    if (this.isDemotedBy(error)) this.retire()
     return statementError({ database: this.shared.database, error, operation })
+  }
+
+  /** Whether an error says that the server does not do any more what it did when the session began. */
+  private isDemotedBy(error: MysqlError): boolean {
+    switch (refusalOf(error)) {
+      case "Node":
+        return true
+      case "Server":
+        return isWritable(this.server.readOnly)
+      case "Transaction":
+        // Not if it may have been asked for.
+        return isWritable(this.server.readOnly) && !this.hasChanged && (this.managed ? !this.isReadOnly : !this.isOpen)
+      default:
+        return false
+    }
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -817,8 +892,10 @@ export class Session implements Connection {
 
   /** @internal The statement goes out now. */
   noteSent(profile: Profile): void {
+    this.hasRun = true
     if (profile.changesSession) this.hasChanged = true
     if (profile.words.startsWith("USE")) this.hasMoved = true
+    if (profile.words === "SET ROLE") this.hasRole = true
     if (profile.clears) this.ended = undefined
   }
 

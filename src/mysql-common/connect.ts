@@ -8,7 +8,8 @@ import { type Address, Canceller, identityOf, type SideConnection } from "./Canc
 import type { Resolved } from "./Config.ts"
 import type { Driver, DriverConnection, Receiver } from "./Driver.ts"
 import { connectError, describe, refusedError, serverErrorOf } from "./errors.ts"
-import { ruleOfErrno } from "./rules.ts"
+import { readOnlyOf } from "./readOnly.ts"
+import { ruleOfError } from "./rules.ts"
 import { type ServerInfo, Session, type Shared } from "./Session.ts"
 import { Profiles } from "./statements.ts"
 
@@ -125,7 +126,7 @@ const passwordOf = (config: Resolved): Effect.Effect<string | undefined> =>
 const refused = (config: Resolved, error: unknown): SqlError => {
   const serverError = serverErrorOf(error)
   if (serverError !== undefined) {
-    const scope = ruleOfErrno(serverError.errno, false)?.scope
+    const scope = ruleOfError(serverError, false)?.scope
     // A password that is asked for every time may be another one the next time.
     const mayChange = Effect.isEffect(config.password) && (serverError.errno === 1045 || serverError.errno === 1698)
     return refusedError(
@@ -152,26 +153,44 @@ const isMisconfigured = (error: unknown): boolean => {
 const setUp = (config: Resolved, driver: DriverConnection): Effect.Effect<ServerInfo, SqlError> => {
   const isMariadb = /mariadb/i.test(driver.serverVersion)
   const setup = settings(config, isMariadb)
+  // Of MySQL nobody needs it: see where a session is reset.
+  const currentRole = isMariadb ? "CURRENT_ROLE()" : "NULL"
+  // What a server does not know is not asked: old ones miss some variables, and those without InnoDB all of them.
+  const ask = ([readOnly, rollback]: readonly [string, string]): Effect.Effect<
+    ReadonlyArray<ReadonlyArray<unknown>>,
+    SqlError
+  > =>
+    Effect.catchIf(
+      run(
+        config,
+        driver,
+        `SELECT ${identityOf}, @@max_allowed_packet, @@version, ${currentRole}, ${readOnly}, ${rollback}`
+      ),
+      (error) => rollback !== "0" && (error.reason.cause as { readonly errno?: unknown }).errno === 1193,
+      () => ask(readOnly === "NULL" ? ["NULL", "0"] : ["NULL", rollback])
+    )
   return Effect.gen(function*() {
     yield* run(config, driver, setup)
-    const [row] = yield* Effect.catchIf(
-      run(config, driver, `SELECT ${identityOf}, @@max_allowed_packet, @@version, @@innodb_rollback_on_timeout`),
-      // A server without InnoDB has no such variable.
-      (error) => (error.reason.cause as { readonly errno?: unknown }).errno === 1193,
-      () => run(config, driver, `SELECT ${identityOf}, @@max_allowed_packet, @@version, 0`)
-    )
-    const [identity, maxAllowedPacket, version, rollbackOnTimeout] = row!
+    const [row] = yield* ask([readOnlyOf(isMariadb), "@@innodb_rollback_on_timeout"])
+    const [identity, maxAllowedPacket, version, role, readOnly, rollbackOnTimeout] = row!
     return {
       version: String(version),
       isMariadb,
       rollbackOnTimeout: Number(rollbackOnTimeout) === 1,
       maxAllowedPacket: Number(maxAllowedPacket),
       identity: String(identity),
-      setup: config.database === undefined ? [setup] : [setup, `USE \`${config.database.replaceAll("`", "``")}\``],
+      readOnly: readOnly === null ? undefined : String(readOnly),
+      setup: [
+        setup,
+        ...(config.database === undefined ? [] : [`USE ${quote(config.database)}`]),
+        ...(isMariadb ? [`SET ROLE ${role === null ? "NONE" : quote(String(role))}`] : [])
+      ],
       home: config.database
     }
   })
 }
+
+const quote = (name: string): string => `\`${name.replaceAll("`", "``")}\``
 
 /** Everything that we rely on is said, whatever the server's own defaults are. */
 const settings = (config: Resolved, isMariadb: boolean): string => {
@@ -224,7 +243,7 @@ const run = (
               config.name,
               `the session could not be set up: ${serverError.message} (${serverError.errno})`,
               serverError,
-              ruleOfErrno(serverError.errno, false)?.scope === "TransactionOnNewConnection"
+              ruleOfError(serverError, false)?.scope === "TransactionOnNewConnection"
             )
         ))
       }

@@ -23,7 +23,7 @@ import { MysqlError, TransactionEnded } from "./errors.ts"
 import { makeIntrospection } from "./introspection.ts"
 import { MysqlClient, type Server, TypeId as ClientTypeId } from "./MysqlClient.ts"
 import type { Ok } from "./results.ts"
-import { afterTheEnd, inTheMiddle, ruleOfErrno } from "./rules.ts"
+import { afterTheEnd, inTheMiddle, ruleOfError } from "./rules.ts"
 import { AllowImplicitCommit } from "./Session.ts"
 
 /**
@@ -97,7 +97,7 @@ const ruleOf = (error: SqlError, rollbackOnTimeout: boolean): Rule | undefined =
   if (cause instanceof TransactionEnded) return afterTheEnd
   const answer = cause instanceof ConnectionLost ? cause.serverError : cause
   if (!(answer instanceof MysqlError)) return undefined
-  return answer.isPartial === true ? inTheMiddle : ruleOfErrno(answer.errno, rollbackOnTimeout)
+  return answer.isPartial === true ? inTheMiddle : ruleOfError(answer, rollbackOnTimeout)
 }
 
 // Keys of any length, and equal only if every byte is. `IGNORE` tells by the count of rows, which is the only thing that

@@ -280,6 +280,8 @@ export class ControlJob extends Job implements Receiver {
   readonly canBeKilled = false
   readonly isWanted = true
   step: ((error: MysqlError | undefined) => void) | undefined = undefined
+  /** The first value of the rows that a step was answered with. */
+  answer: unknown = undefined
 
   private readonly session: Session
   private readonly script: (job: ControlJob) => void
@@ -306,7 +308,8 @@ export class ControlJob extends Job implements Receiver {
     this.script(this)
   }
 
-  onRows(_rows: ReadonlyArray<any>, _columns: ReadonlyArray<Column>, status: number | undefined): void {
+  onRows(rows: ReadonlyArray<any>, _columns: ReadonlyArray<Column>, status: number | undefined): void {
+    this.answer = Object.values(rows[0] ?? {})[0]
     this.onStatus(status)
   }
 

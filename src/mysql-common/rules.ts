@@ -46,7 +46,6 @@ const shared: ReadonlyMap<number, Rule> = new Map([
   [1040, connect("too many connections")],
   [1203, connect("too many connections of this user")],
   [1226, connect("a limit of this user is reached")],
-  [1047, connect("node not ready")],
   [2002, connect("cannot connect")],
   [2003, connect("cannot connect")],
   [2005, connect("unknown host")],
@@ -55,6 +54,9 @@ const shared: ReadonlyMap<number, Rule> = new Map([
   [1290, otherNode("server is read only")],
   [1836, otherNode("server is read only")],
   [1792, otherNode("transaction is read only")],
+
+  // A node of a cluster that is not part of it any more: it answers before it does anything.
+  [1047, { about: "node not ready", scope: "TransactionOnNewConnection", ladder: "Overload" }],
 
   // What only a person can change.
   [1044, never("access denied to the database")],
@@ -112,9 +114,42 @@ export const afterTheEnd: Rule = { about: "transaction has ended", scope: "Never
 /** A failure in the middle of a text whose beginning has been committed: to repeat it would do that twice. */
 export const inTheMiddle: Rule = { about: "statements of one text done in part", scope: "Never", unknown: true }
 
-/** The rule of a number. */
-export const ruleOfErrno = (errno: number, rollbackOnTimeout: boolean): Rule | undefined =>
-  errno === 1205 && rollbackOnTimeout ? lockTimeoutOfAll : shared.get(errno)
+/** What is known of an answer of the server. */
+interface Answer {
+  readonly errno: number
+  readonly message: string
+}
+
+/** The rule of an error. */
+export const ruleOfError = (error: Answer, rollbackOnTimeout: boolean): Rule | undefined => {
+  switch (error.errno) {
+    case 1205:
+      return rollbackOnTimeout ? lockTimeoutOfAll : shared.get(1205)
+    // Other options, and commands that a proxy does not know, have the same numbers.
+    case 1290:
+      return refusalOf(error) === undefined ? never("forbidden by an option of the server") : shared.get(1290)
+    case 1047:
+      return refusalOf(error) === undefined ? never("unknown command") : shared.get(1047)
+    default:
+      return shared.get(error.errno)
+  }
+}
+
+/** Who refuses to work: a node that has left its cluster, a server that is read-only, or a transaction that is. */
+export const refusalOf = (error: Answer): "Node" | "Server" | "Transaction" | undefined => {
+  switch (error.errno) {
+    case 1047:
+      return /wsrep/i.test(error.message) ? "Node" : undefined
+    case 1290:
+      return /read.only/i.test(error.message) ? "Server" : undefined
+    case 1836:
+      return "Server"
+    case 1792:
+      return "Transaction"
+    default:
+      return undefined
+  }
+}
 
 /**
  * Whether an error ends the whole transaction, so that whatever comes next would run by itself. What is not listed is
@@ -141,5 +176,5 @@ export const endsTransaction = (errno: number, server: {
 /** Whether an error of the server is the last thing that it says on the connection. */
 export const endsConnection = (errno: number): boolean => {
   const rule = shared.get(errno)
-  return rule !== undefined && rule.scope === "TransactionOnNewConnection"
+  return rule !== undefined && rule.scope === "TransactionOnNewConnection" && rule.unknown === true
 }

@@ -98,7 +98,8 @@ export const profileOf = (sql: string): Profile => {
         case "PERSIST":
         case "PERSIST_ONLY":
         case "DEFAULT":
-          return profile(words, {})
+          // What follows a comma may be about the session.
+          return profile(words, { changesSession: sql.includes(",") })
         case "PASSWORD":
           return profile(words, { ends: "commits" })
         default:

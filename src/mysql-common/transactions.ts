@@ -14,6 +14,8 @@ export interface BeginPlan {
   readonly statements: ReadonlyArray<string>
   /** Several statements in one. */
   readonly compound: boolean
+  /** Whether the transaction is asked not to write. */
+  readonly isReadOnly: boolean
 }
 
 /**
@@ -56,9 +58,10 @@ export const planBegin = (how: Begin, isMariadb: boolean): Result.Result<BeginPl
       return Result.fail("only SET TRANSACTION may stand before the START TRANSACTION that begins a transaction")
     }
   }
-  return Result.succeed(
-    statements.length > 1 && isMariadb
-      ? { statements: [`BEGIN NOT ATOMIC ${statements.join("; ")}; END`], compound: true }
-      : { statements, compound: false }
-  )
+  const compound = statements.length > 1 && isMariadb
+  return Result.succeed({
+    statements: compound ? [`BEGIN NOT ATOMIC ${statements.join("; ")}; END`] : statements,
+    compound,
+    isReadOnly: statements.some((statement) => /\bread\s+only\b/i.test(statement))
+  })
 }
