@@ -75,6 +75,8 @@ export class Entry {
   onlyInTransaction = false
 
   written = false
+  /** What was written has been answered in full. */
+  answered = false
   /** The server has bound it, and may be running it. */
   begun = false
   /** Nobody waits any more. */

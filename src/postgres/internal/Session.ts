@@ -617,6 +617,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
       const tail = this.status === "T" ? this.witness.rides(entry) ?? entry.tail : entry.tail
       if (tail !== undefined) length += parts[parts.push(tail) - 1]!.length
       entry.written = true
+      entry.answered = false
       if (entry.mode !== Mode.Control && entry.sql !== "") this.state.onStatement(trace)
       if (!entry.abandoned) this.awaited++
       if (entry.stage === Stage.Describe) this.describing++
@@ -792,6 +793,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
   private onReady(entry: Entry | undefined, status: PgProtocol.TransactionStatus): void {
     if (entry === undefined) return this.lose({ what: "the server's answer makes no sense: there was no question" })
     this.inFlight.shift()
+    entry.answered = true
     if (!entry.abandoned) this.awaited--
     if (entry.stage === Stage.Describe) this.describing--
     if (entry === this.cancelled) this.cancelled = undefined
@@ -943,6 +945,8 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
       this.planner.withdraw(entry)
       return
     }
+    // A stream that is read to its end, or a statement whose types are being looked up: nothing is awaited for it.
+    if (entry.answered) return
     this.awaited--
     if (entry === this.inFlight.head) this.parser.readField = skipField
     entry.copy?.onAbandon()
