@@ -61,7 +61,9 @@ describe("PoolState against a naive reference", () => {
       ]
     ) assert.isAbove(seen[what] ?? 0, 200, what)
     // These take a while that is neither too busy nor too quiet.
-    for (const what of ["ScaledUp", "ScaledDown", "Close Unneeded"]) assert.isAbove(seen[what] ?? 0, 50, what)
+    for (const what of ["ScaledUp", "ScaledDown", "Close Unneeded", "LimitChanged"]) {
+      assert.isAbove(seen[what] ?? 0, 50, what)
+    }
   }, 120_000)
 })
 
@@ -74,6 +76,7 @@ interface Parts {
   retryAt: number
   free: (slot: Slot<number>, now: number, idleSince?: number) => void
   fresh: (now: number) => Slot<number> | undefined
+  pick: (lease: Lease<number>, now: number) => Slot<number> | undefined
   lend: (slot: Slot<number>, lease: Lease<number>, now: number) => void
   join: (slot: Slot<number>, lease: Lease<number>) => void
   settle: (now: number) => void
@@ -81,6 +84,7 @@ interface Parts {
   reserve: () => boolean
   unreserve: () => void
   measure: (lease: Lease<number>, now: number) => void
+  limiter: { limit: number; observe: () => boolean } | undefined
   scaling: { needs: object; meter: { ended: () => void } } | undefined
   wake: (at: number) => void
   drained: () => void
@@ -157,7 +161,7 @@ const mutants: ReadonlyArray<readonly [name: string, found: RegExp, make: Make]>
   ],
   [
     "opens one more than max",
-    /\d connections/,
+    /\d connections|limit on what runs/,
     (options, random) => new PoolState({ ...options, max: options.max + 1 }, random)
   ],
   [
@@ -298,7 +302,7 @@ const mutants: ReadonlyArray<readonly [name: string, found: RegExp, make: Make]>
   ],
   [
     "has more statements on a connection than pipelineDepth",
-    /more than pipelineDepth/,
+    /more than pipelineDepth|limit on what runs/,
     (options, random) => new PoolState({ ...options, pipelineDepth: options.pipelineDepth + 1 }, random)
   ],
   [
@@ -313,6 +317,28 @@ const mutants: ReadonlyArray<readonly [name: string, found: RegExp, make: Make]>
     /reserved for those who wait/,
     broken((state) => {
       state.unreserve = () => {}
+    })
+  ],
+  [
+    "lets one more run than the adaptive limit",
+    /run \(|running is/,
+    broken((state) => {
+      const { limiter } = state
+      if (limiter === undefined) return
+      const pick = state.pick.bind(state)
+      state.pick = (lease, now) => {
+        limiter.limit++
+        const slot = pick(lease, now)
+        limiter.limit--
+        return slot
+      }
+    })
+  ],
+  [
+    "does not listen to how long answers take",
+    /limit on what runs/,
+    broken((state) => {
+      if (state.limiter !== undefined) state.limiter.observe = () => false
     })
   ],
   [
@@ -360,7 +386,7 @@ const mutants: ReadonlyArray<readonly [name: string, found: RegExp, make: Make]>
   ],
   [
     "takes for demand what has ended",
-    /ScaledUp|ScaledDown|floor is/,
+    /ScaledUp|ScaledDown|floor is|woken/,
     broken((state) => {
       if (state.scaling !== undefined) state.scaling.meter.ended = () => {}
     })

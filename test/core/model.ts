@@ -58,6 +58,8 @@ interface Inside {
   readonly pace: number
   readonly singly: number
   readonly floor: number
+  readonly running: number
+  readonly limiter: { readonly limit: number } | undefined
   readonly lanes: ReadonlyArray<{ readonly used: number }>
 }
 
@@ -83,7 +85,7 @@ export const randomOptions = (seed: Seed): Options => {
     overloadRecovery: seed.pick([20, 100]),
     leakThreshold: seed.pick([Infinity, 30]),
     reclaimAfter: seed.pick([Infinity, Infinity, 60]),
-    adaptive: false,
+    adaptive: seed.chance(0.3),
     scaling: seed.pick([
       undefined,
       { interval: 30, utilization: 0.75, wait: Infinity, window: 90 },
@@ -106,6 +108,7 @@ export class World {
   readonly seen: Record<string, number> = {}
 
   private readonly seed: Seed
+  private readonly first: Options
   private options: Options
   private readonly state: PoolState<number>
   /** How often somebody comes, and how many of them want to share. */
@@ -134,6 +137,11 @@ export class World {
   private refusedAt = -Infinity
   /** How long answers took, with the time at which they came, that tell how long the way to the server is. */
   private readonly answers: Array<readonly [at: number, millis: number]> = []
+  /** The adaptive limit, and what it has to go by: how long answers took, and how many ran then. */
+  private mayRun: number
+  private estimate: number
+  private readonly runs: Array<readonly [millis: number, running: number]> = []
+  private fastestRuns = Infinity
   /** What scaling has to go by: who had a connection since the last sample, and what the samples so far needed. */
   private uses: Array<Use> = []
   private peak = 0
@@ -150,8 +158,10 @@ export class World {
 
   constructor(make: Make, seed: Seed) {
     this.seed = seed
-    this.options = randomOptions(seed)
+    this.first = this.options = randomOptions(seed)
     this.floor = this.options.min
+    this.estimate = this.options.adaptive ? Math.min(4, this.options.max * this.options.pipelineDepth) : Infinity
+    this.mayRun = this.estimate
     this.rush = seed.pick([0.1, 0.25, 0.35])
     this.sharing = seed.pick([0, 0.5, 0.9])
     this.state = make(this.options, seed.fork().next)
@@ -165,7 +175,7 @@ export class World {
   /** One random event. */
   step(): void {
     const { seed } = this
-    const held = this.clients.filter((client) => client.status === "held")
+    const held = this.held()
     const waiting = this.clients.filter((client) => client.status === "waiting")
     const pending = this.slots().filter((known) => known.status !== "open" && known.status !== "gone")
     const alive = this.slots().filter((known) => known.slot.phase !== "Connecting" && known.status !== "gone")
@@ -191,7 +201,7 @@ export class World {
     const before = this.queue().filter((other) => other.lease.lane === lease.lane)
     this.event(`acquire ${shared ? "shared" : "whole"} ${client.name}`, () => {
       this.clients.push(client)
-      const fresh = this.room(lease.lane) > 0 ? this.fresh() : undefined
+      const fresh = this.room(lease.lane) > 0 && this.held().length < this.mayRun ? this.fresh() : undefined
       if (!this.state.acquire(lease, this.now)) {
         return this.check(
           fresh === undefined || this.shutdown || this.suspended !== undefined,
@@ -223,6 +233,7 @@ export class World {
         const first = slot!.lease === lease && lease.heldAt >= slot!.headSince && slot!.phase === "Shared"
         if (answered && first) this.answers.push([this.now, this.now - slot!.headSince])
       }
+      if (client.status === "held" && this.options.adaptive) this.answered(this.now - lease.heldAt)
       const use = this.useOf.get(client)
       if (use !== undefined) use.until ??= this.now
       if (client.status !== "failed") client.status = "ended"
@@ -375,6 +386,21 @@ export class World {
     }
   }
 
+  /** Something that ran has ended: sixteen of those are a piece of evidence for the adaptive limit. */
+  private answered(millis: number): void {
+    if (this.runs.push([millis, this.held().length]) < 16) return
+    const mean = Math.max(0.001, this.runs.reduce((sum, [millis]) => sum + millis, 0) / 16)
+    const busy = Math.max(...this.runs.map(([, running]) => running)) > this.mayRun / 2
+    this.runs.length = 0
+    this.fastestRuns = Math.min(this.fastestRuns, mean)
+    const gradient = Math.min(1, 1.5 * this.fastestRuns / mean)
+    if (gradient === 1 && !busy) return
+    const target = this.estimate * Math.max(0.5, gradient) + Math.sqrt(this.estimate)
+    const { max, pipelineDepth } = this.first
+    this.estimate = Math.max(1, Math.min(max * pipelineDepth, 0.8 * this.estimate + 0.2 * target))
+    this.mayRun = Math.floor(this.estimate + 1e-9)
+  }
+
   // -------------------------------------------------------------------------------------------------------------------
   // Scaling
   // -------------------------------------------------------------------------------------------------------------------
@@ -420,7 +446,7 @@ export class World {
     const sharing = average(this.uses.filter((use) => use.shares))
     let wanted = 0
     let reason: ScaleReason = "Utilization"
-    const limit = Math.min(max, this.state.ceiling)
+    const limit = Math.min(max, this.state.ceiling, this.mayRun)
     if (arrivals >= 10) {
       const factorial = (n: number): number => n <= 1 ? 1 : n * factorial(n - 1)
       const term = (k: number) => load ** k / factorial(k)
@@ -614,6 +640,10 @@ export class World {
         )
         return
       }
+      case "LimitChanged":
+        this.check(event.from !== event.to, "the limit has not changed")
+        this.equal(event.to, this.mayRun, "limit on what runs")
+        return
       case "OverloadRaised":
         this.check(event.to === event.from + 1, `raised from ${event.from} to ${event.to}`)
         return
@@ -624,6 +654,7 @@ export class World {
     const { lease } = client
     const slot = lease.slot!
     this.used(client)
+    this.check(this.held().length <= this.mayRun, `${this.held().length} run`)
     this.check(!this.known.get(slot)!.retired, `${client.name} got ${slot.id}, which was retired`)
     this.check(this.known.get(slot)!.suspect === undefined, `${client.name} got ${slot.id}, which is in doubt`)
     this.check(this.statusOf(slot) === "open", `${client.name} got ${slot.id}, which is ${this.statusOf(slot)}`)
@@ -655,7 +686,7 @@ export class World {
     const { floor } = this
     const inside = this.state as unknown as Inside
     const slots = [...this.state.slots]
-    const held = this.clients.filter((client) => client.status === "held")
+    const held = this.held()
     const queue = this.queue()
     const inPhase = (phase: Slot<number>["phase"]) => slots.filter((slot) => slot.phase === phase)
 
@@ -745,6 +776,10 @@ export class World {
     }
     this.equal(inside.open, open, "open")
     this.equal(inside.floor, floor, "floor")
+    if (this.options.adaptive) {
+      this.equal(inside.running, held.length, "running")
+      this.equal(inside.limiter!.limit, this.mayRun, "limit on what runs")
+    }
     this.equal(inside.reserved, slots.filter((slot) => slot.reserved).length, "reserved")
     this.equal(this.state.waiting, queue.length, "waiting")
     this.equal(this.state.counts.total, slots.length, "total")
@@ -775,10 +810,17 @@ export class World {
       .reduce((a, b) => a + b)
     this.equal(inside.reserved, Math.min(reservedFor, inside.shared.length), "reserved for those who wait")
     const space = (lane: number) => many ? Math.max(0, this.room(lane)) : Infinity
-    const whole = lanes.map((lane) => Math.min(waiting(lane, false), space(lane))).reduce((a, b) => a + b)
-    const sharers = lanes
-      .map((lane) => Math.min(waiting(lane, true), Math.max(0, space(lane) - waiting(lane, false))))
-      .reduce((a, b) => a + b)
+    const free = Math.max(0, this.mayRun - held.length)
+    const whole = Math.min(
+      free,
+      lanes.map((lane) => Math.min(waiting(lane, false), space(lane))).reduce((a, b) => a + b)
+    )
+    const sharers = Math.min(
+      free - whole,
+      lanes
+        .map((lane) => Math.min(waiting(lane, true), Math.max(0, space(lane) - waiting(lane, false))))
+        .reduce((a, b) => a + b)
+    )
     const demand = whole + sharers
     this.check(slots.every((slot) => !slot.reserved || slot.phase === "Shared"), "reserved and not shared")
 
@@ -794,7 +836,7 @@ export class World {
       this.check(pinged, "idle connections are not pinged")
     }
     for (const lane of lanes) {
-      if (waiting(lane, true) === 0) continue
+      if (waiting(lane, true) === 0 || free === 0) continue
       for (const slot of inside.shared) {
         if (slot.lane !== lane) continue
         this.check(
@@ -964,6 +1006,10 @@ export class World {
       slot.suspicion === undefined
     )
     return usable.sort((a, b) => a.idleSince - b.idleSince).at(-1)
+  }
+
+  private held(): ReadonlyArray<Client> {
+    return this.clients.filter((client) => client.status === "held")
   }
 
   private queue(): ReadonlyArray<Client> {
