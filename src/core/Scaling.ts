@@ -83,7 +83,7 @@ export const required = (
   const most = limit - shared
   const use = load * millis / arrivals
   // Adding up times leaves traces.
-  const busy = Math.ceil(load / utilization - 1e-9)
+  const busy = Math.max(1, Math.ceil(load / utilization - 1e-9))
   let connections = 0
   // Erlang's B: the part of the arrivals that find all connections in use, if they do not wait.
   let blocked = 1
