@@ -302,10 +302,10 @@ class MariadbConnection implements DriverConnection {
   resetSession(done: (error: unknown) => void): void {
     this.cache.clear()
     this.connection.reset((error) => {
-      // The connector takes a refusal for an answer: its bytes read as flags of an open transaction, which there cannot
-      // be after a reset.
-      const isRefused = (this.connection.info.status & Status.InTransaction) !== 0
-      done(isRefused ? error ?? new Error("the server refused") : error)
+      // The connector takes a refusal for an answer. Read as flags it is either none at all or an open transaction, which
+      // there cannot be after a reset.
+      const { status } = this.connection.info
+      done(Number.isNaN(status) || (status & Status.InTransaction) !== 0 ? new Error("the server refused") : error)
     })
   }
 

@@ -46,7 +46,7 @@ import {
 import { type Job, JobQueue } from "./Job.ts"
 import { ControlJob, Mode, probe, type RowTransform, StatementJob, StreamJob, streamOverflow } from "./jobs.ts"
 import * as Parameters from "./parameters.ts"
-import { isWritable, readOnlyOf } from "./readOnly.ts"
+import { isWritable, readOnlyOf, workCheck } from "./readOnly.ts"
 import type { Ok } from "./results.ts"
 import { endsTransaction, refusalOf } from "./rules.ts"
 import type { Profile, Profiles } from "./statements.ts"
@@ -88,6 +88,8 @@ export interface ServerInfo {
   readonly maxAllowedPacket: number
   /** What only this server answers. */
   readonly identity: string
+  /** Whether it is a node of a Galera cluster. */
+  readonly inCluster: boolean
   /** Whether it writes, as `SELECT ${readOnlyOf}` answers. `undefined` where it cannot be asked. */
   readonly readOnly: string | undefined
   /** What makes a session ours after it was reset. */
@@ -547,16 +549,25 @@ export class Session implements Connection {
   })
 
   /** Whether the server still is in the role in which it was when the session began. */
-  readonly verify: Effect.Effect<void, SqlError> = Effect.suspend(() =>
-    this.server.readOnly === undefined ?
-      this.ping :
-      this.control("verify", (job) =>
-        this.query(job, `SELECT ${readOnlyOf(this.server.isMariadb)}`, (error) => {
-          if (error !== undefined) return job.fail(this.errorOf(error, job.operation))
-          if (job.answer === this.server.readOnly) return job.succeed()
-          job.fail(unknownError(this.shared.database, "the server has changed its role", undefined, "verify"))
-        }))
-  )
+  readonly verify: Effect.Effect<void, SqlError> = Effect.suspend(() => {
+    if (this.server.readOnly === undefined) return this.ping
+    return this.control("verify", (job) => {
+      if (!this.server.inCluster) return this.verifyRole(job)
+      this.query(
+        job,
+        workCheck,
+        (error) => error === undefined ? this.verifyRole(job) : job.fail(this.errorOf(error, job.operation))
+      )
+    })
+  })
+
+  private verifyRole(job: ControlJob): void {
+    this.query(job, `SELECT ${readOnlyOf(this.server.isMariadb)}`, (error) => {
+      if (error !== undefined) return job.fail(this.errorOf(error, job.operation))
+      if (job.answer === this.server.readOnly) return job.succeed()
+      job.fail(unknownError(this.shared.database, "the server has changed its role", undefined, "verify"))
+    })
+  }
 
   private retire(): void {
     for (const listener of this.retireListeners.splice(0)) listener()

@@ -7,8 +7,8 @@ import { connect as openSocket, type Socket } from "node:net"
 import { type Address, Canceller, identityOf, type SideConnection } from "./Canceller.ts"
 import type { Resolved } from "./Config.ts"
 import type { Driver, DriverConnection, Receiver } from "./Driver.ts"
-import { connectError, describe, refusedError, serverErrorOf } from "./errors.ts"
-import { readOnlyOf } from "./readOnly.ts"
+import { connectError, describe, MysqlError, refusedError, serverErrorOf } from "./errors.ts"
+import { readOnlyOf, workCheck } from "./readOnly.ts"
 import { ruleOfError } from "./rules.ts"
 import { type ServerInfo, Session, type Shared } from "./Session.ts"
 import { Profiles } from "./statements.ts"
@@ -153,32 +153,39 @@ const isMisconfigured = (error: unknown): boolean => {
 const setUp = (config: Resolved, driver: DriverConnection): Effect.Effect<ServerInfo, SqlError> => {
   const isMariadb = /mariadb/i.test(driver.serverVersion)
   const setup = settings(config, isMariadb)
-  // Of MySQL nobody needs it: see where a session is reset.
-  const currentRole = isMariadb ? "CURRENT_ROLE()" : "NULL"
-  // What a server does not know is not asked: old ones miss some variables, and those without InnoDB all of them.
-  const ask = ([readOnly, rollback]: readonly [string, string]): Effect.Effect<
-    ReadonlyArray<ReadonlyArray<unknown>>,
-    SqlError
-  > =>
-    Effect.catchIf(
-      run(
-        config,
-        driver,
-        `SELECT ${identityOf}, @@max_allowed_packet, @@version, ${currentRole}, ${readOnly}, ${rollback}`
-      ),
-      (error) => rollback !== "0" && (error.reason.cause as { readonly errno?: unknown }).errno === 1193,
-      () => ask(readOnly === "NULL" ? ["NULL", "0"] : ["NULL", rollback])
-    )
+  const columns = [
+    identityOf,
+    "@@max_allowed_packet",
+    "@@version",
+    // Of MySQL nobody needs it: see where a session is reset.
+    isMariadb ? "CURRENT_ROLE()" : "NULL",
+    isMariadb ? "@@wsrep_on" : "NULL",
+    readOnlyOf(isMariadb),
+    "@@innodb_rollback_on_timeout"
+  ]
+  // Not every server and version knows all of them.
+  const ask = (columns: ReadonlyArray<string>): Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, SqlError> =>
+    Effect.catch(run(config, driver, `SELECT ${columns.join(", ")}`), (error) => {
+      const { cause } = error.reason
+      const unknown = cause instanceof MysqlError && cause.errno === 1193
+        ? /'(\w+)'/.exec(cause.message)?.[1]
+        : undefined
+      const known = columns.map((column) => column.includes(`@@${unknown}`) ? "NULL" : column)
+      return known.join() === columns.join() ? Effect.fail(error) : ask(known)
+    })
   return Effect.gen(function*() {
     yield* run(config, driver, setup)
-    const [row] = yield* ask([readOnlyOf(isMariadb), "@@innodb_rollback_on_timeout"])
-    const [identity, maxAllowedPacket, version, role, readOnly, rollbackOnTimeout] = row!
+    const [row] = yield* ask(columns)
+    const [identity, maxAllowedPacket, version, role, wsrep, readOnly, rollbackOnTimeout] = row!
+    const inCluster = Number(wsrep) === 1
+    if (inCluster) yield* run(config, driver, workCheck)
     return {
       version: String(version),
       isMariadb,
       rollbackOnTimeout: Number(rollbackOnTimeout) === 1,
       maxAllowedPacket: Number(maxAllowedPacket),
       identity: String(identity),
+      inCluster,
       readOnly: readOnly === null ? undefined : String(readOnly),
       setup: [
         setup,
