@@ -33,6 +33,7 @@ import * as front from "../mysql-common/front.ts"
 import type { LayerOptions, Services } from "../mysql-common/front.ts"
 import { driver } from "./driver.ts"
 
+export { type BulkMethod, CurrentBulkMethod } from "../mysql-common/bulk.ts"
 export type { MysqlOptions, SslMode } from "../mysql-common/Config.ts"
 export { ImplicitCommit, MysqlError, TransactionEnded } from "../mysql-common/errors.ts"
 export { allowImplicitCommit, type LayerOptions, type Services } from "../mysql-common/front.ts"

@@ -7,6 +7,7 @@ import { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import { Adapter, type Idempotency, TypeId } from "../Adapter.ts"
+import * as Bulk from "../Bulk.ts"
 import { ConnectionLost } from "../core/ConnectionLost.ts"
 import * as Database from "../Database.ts"
 import * as Introspection from "../Introspection.ts"
@@ -14,6 +15,7 @@ import { InvalidOptions } from "../InvalidOptions.ts"
 import type { Rule } from "../Outcome.ts"
 import * as Pool from "../Pool.ts"
 import type * as Transaction from "../Transaction.ts"
+import { makeBulk } from "./bulk.ts"
 import { makeCompiler } from "./Compiler.ts"
 import { type MysqlOptions, resolve, type Resolved } from "./Config.ts"
 import { makeConnect } from "./connect.ts"
@@ -48,6 +50,7 @@ export interface LayerOptions extends MysqlOptions, Database.LayerOptions {}
 export type Services =
   | SqlClient
   | MysqlClient
+  | Bulk.Bulk
   | Pool.Pool
   | Database.Database
   | Transaction.Manager
@@ -140,7 +143,7 @@ export const layerConfig = (driver: Driver) =>
 /** Makes the client that is there into a `MysqlClient`, and what else works on it. */
 const clientLayer = (
   config: MysqlOptions
-): Layer.Layer<MysqlClient | Introspection.Introspection, never, SqlClient | Pool.Pool | Adapter> =>
+): Layer.Layer<MysqlClient | Bulk.Bulk | Introspection.Introspection, never, SqlClient | Pool.Pool | Adapter> =>
   Layer.effectContext(
     Effect.gen(function*() {
       const client = yield* SqlClient
@@ -156,6 +159,7 @@ const clientLayer = (
         MysqlClient,
         Object.assign(client, { [ClientTypeId]: ClientTypeId, config, server }, makeDialect(client, server))
       ).pipe(
+        Context.add(Bulk.Bulk, makeBulk(adapter, client)),
         Context.add(Introspection.Introspection, makeIntrospection(client, adapter.name, server))
       )
     })

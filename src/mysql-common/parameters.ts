@@ -121,7 +121,7 @@ const numberLiteral = (value: number): string => {
 }
 
 /** What a backslash means depends on the session, so a text with one is sent as its bytes. */
-const stringLiteral = (value: string): string => {
+export const stringLiteral = (value: string): string => {
   if (value.includes("\\") || value.includes("\u0000")) {
     return `_utf8mb4 X'${Buffer.from(value, "utf8").toString("hex")}'`
   }
