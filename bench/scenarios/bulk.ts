@@ -77,6 +77,7 @@ const columns: Case["columns"] = [
 
 const sqlPg = "candidates/bulk/effect-sql-pg.ts"
 const ours = "watertight/bulk-postgres.ts"
+const oursOnMariadb = "watertight/bulk-mariadb.ts"
 
 const fillPostgres = (rows: number): ReadonlyArray<string> => [
   "truncate bulk",
@@ -178,6 +179,12 @@ const scenario: Scenario = {
       },
       candidates: [
         one("limit", "LOAD DATA LOCAL over a raw socket", "limit/bulk-mariadb.ts"),
+        one("ours", "Watertight, mariadb, Bulk.insert", oursOnMariadb),
+        one("ours-mysql2", "Watertight, mysql2, Bulk.insert", oursOnMariadb, { driver: "mysql2" }),
+        one("ours-stream", "Watertight, mysql2, Bulk.insert of a stream", oursOnMariadb, {
+          driver: "mysql2",
+          write: "stream"
+        }),
         one("mariadb", "mariadb connector, batch of 1,000", "candidates/bulk/mariadb.ts"),
         one("mysql2", "mysql2, insert of 1,000", "candidates/bulk/mysql2.ts")
       ],
