@@ -143,6 +143,8 @@ export const make = Effect.fnUntraced(
         }),
         ...options.settings,
         datadir: dataFolder,
+        // A server that starts removes the temporary tables of all others in the same folder.
+        tmpdir: folder,
         bind_address: host,
         port,
         socket,
