@@ -52,6 +52,7 @@ import { Adapter, type Connection } from "./Adapter.ts"
 import type { Request } from "./core/Budget.ts"
 import { ConnectionLost } from "./core/ConnectionLost.ts"
 import type * as Lanes from "./core/Lanes.ts"
+import { Nesting, type Place } from "./core/Nesting.ts"
 import type { PoolEvent } from "./core/PoolEvent.ts"
 import * as State from "./core/PoolState.ts"
 import type * as Scaling from "./core/Scaling.ts"
@@ -692,6 +693,7 @@ export const make = Effect.fnUntraced(function*(
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
       leaveGroup?.()
+      nesting.places.delete(place)
       if (account !== undefined) budget!.leave(account)
       telemetry.close()
     })
@@ -870,6 +872,10 @@ export const make = Effect.fnUntraced(function*(
   const permitted = new Set<State.Slot<Connection>>()
   const asked = new Map<State.Slot<Connection>, Request>()
 
+  const nesting = group?.nesting ?? new Nesting<Connection>()
+  const place: Place<Connection> = { state, budget, lacksRoom: (slot) => asked.has(slot) }
+  nesting.places.add(place)
+
   const ask = (slot: State.Slot<Connection>, granted: () => void): boolean => {
     const request: Request = {
       account: account!,
@@ -912,6 +918,7 @@ export const make = Effect.fnUntraced(function*(
       }
       state.surrender = Math.min(state.surrender, account!.owed)
     }
+    if (asked.size > 0) refuseNested()
     if (budget!.waiting > 0) budget!.relieve()
     if (actions.length > 0) perform()
   }
@@ -1015,42 +1022,38 @@ export const make = Effect.fnUntraced(function*(
   const wait = (borrower: Borrower): Effect.Effect<any, any> =>
     Effect.callback((resume) => {
       borrower.resume = resume
-      if (borrower.state === "Waiting" && isDeadlock(borrower)) {
-        borrower.error = situated(PoolError.NestedAcquire)
-        end(borrower, true)
+      if (borrower.state === "Waiting") {
+        if (isNested(borrower)) refuseNested()
       } else if (borrower.state === "Held" || borrower.state === "Ended" || borrower.error !== undefined) {
         // It did not have to wait. Who has failed without knowing why is told soon.
         borrower.wake()
       }
     })
 
-  /** Those who wait for another connection, and the leases that they have meanwhile. */
-  const nested = new Map<Borrower, ReadonlySet<State.Lease<Connection>>>()
-
-  /**
-   * Whether nobody would ever get a connection if the borrower waited as well: each one is held by somebody who waits
-   * for another one. It is the last to wait who closes the circle, so it is enough to look then.
-   */
-  const isDeadlock = (borrower: Borrower): boolean => {
+  /** Whether somebody who begins to wait has connections already. */
+  const isNested = (borrower: Borrower): boolean => {
     let held: Set<State.Lease<Connection>> | undefined
     for (const connection of borrower.fiber.getRef(Holds)) {
       if (connection instanceof LentConnection) (held ??= new Set()).add(connection.lease)
     }
-    for (const { lease } of state.slots) {
-      if ((lease as Borrower | undefined)?.fiber === borrower.fiber) (held ??= new Set()).add(lease!)
+    // What it has of others matters where it waits for them to give one back.
+    for (const { state } of asked.size > 0 ? nesting.places : [place]) {
+      for (const { lease } of state.slots) {
+        if ((lease as Borrower | undefined)?.fiber === borrower.fiber) (held ??= new Set()).add(lease!)
+      }
     }
     if (held === undefined) return false
-    nested.set(borrower, held)
-    const blocked = new Set<State.Lease<Connection>>()
-    for (const [waiting, leases] of nested) {
-      if (waiting.state === "Waiting") { for (const lease of leases) blocked.add(lease) }
-      else nested.delete(waiting)
-    }
-    if (state.slots.size < state.options.max) return false
-    for (const { lease, phase } of state.slots) {
-      if (phase !== "Leased" || !blocked.has(lease!)) return false
-    }
+    nesting.add(borrower, place, held)
     return true
+  }
+
+  /** Fails those who would wait for ever. */
+  const refuseNested = (): void => {
+    let borrower: Borrower | undefined
+    while ((borrower = nesting.stuck(place) as Borrower | undefined) !== undefined) {
+      borrower.error = situated(PoolError.NestedAcquire)
+      end(borrower, true)
+    }
   }
 
   /**
@@ -1060,7 +1063,7 @@ export const make = Effect.fnUntraced(function*(
    * connection.
    */
   const end = (borrower: Borrower, answered: boolean, statement?: Exit.Exit<unknown, unknown>): void => {
-    if (nested.size > 0) nested.delete(borrower)
+    nesting.remove(borrower)
     if (borrower.state === "Held") {
       const at = now()
       telemetry.use.record(at - borrower.heldAt, at)

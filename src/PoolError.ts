@@ -140,7 +140,7 @@ export class NestedAcquire extends Data.TaggedClass("NestedAcquire")<Situation> 
     return `Whoever has a connection to ${this.database} waits for another one, and there is none left: ${
       describe(this)
     }. Do not ask for a second connection while holding one: let the inner work join the transaction, or do it before ` +
-      "or after. Or raise `max` above the number of those who do so at the same time"
+      "or after. Or raise `max`, and the budget of `Pools`, above the number of those who do so at the same time"
   }
 }
 

@@ -54,7 +54,9 @@ import * as LayerMap from "effect/LayerMap"
 import * as RcMap from "effect/RcMap"
 import * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
+import type { Connection } from "./Adapter.ts"
 import { Budget } from "./core/Budget.ts"
+import { Nesting } from "./core/Nesting.ts"
 import type { Counts } from "./core/PoolState.ts"
 import * as Health from "./Health.ts"
 import { type Member, PoolGroup } from "./internal/PoolGroup.ts"
@@ -180,11 +182,13 @@ export const make = Effect.fnUntraced(function*<K, I, E, R>(
   const context = yield* Effect.context<R>()
   const runFork = Effect.runForkWith(context as Context.Context<never>)
   const budget = new Budget(total)
+  const nesting = new Nesting<Connection>()
   const members = new Map<Member, K>()
   let closed = false
 
   const groupOf = (key: K): PoolGroup => ({
     budget: total === Infinity ? undefined : budget,
+    nesting,
     shutdownMillis: Duration.toMillis(shutdownTimeout.value),
     join: (member) => {
       members.set(member, key)

@@ -38,6 +38,8 @@ export interface Begin {
   readonly resolvable?: "always" | "never" | undefined
   /** The statement to begin with, instead of one made of the above: Effect's `BeginTransaction`. */
   readonly statement?: string | undefined
+  /** Whether BEGIN may travel with the first statement, which saves a round trip, instead of being waited for. */
+  readonly lazy?: boolean | undefined
 }
 
 const order: ReadonlyArray<Isolation> = ["read uncommitted", "read committed", "repeatable read", "serializable"]

@@ -1,6 +1,8 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
+import type { Connection } from "../Adapter.ts"
 import type { Budget } from "../core/Budget.ts"
+import type { Nesting } from "../core/Nesting.ts"
 import type { ShutdownReport, Stats } from "../Pool.ts"
 import type { PoolTelemetry } from "./PoolTelemetry.ts"
 
@@ -14,6 +16,8 @@ export interface Member {
 /** Pools that share a budget, tell about themselves together and end together. */
 export interface PoolGroup {
   readonly budget: Budget | undefined
+  /** Who waits for a connection of one of them while it has others. */
+  readonly nesting: Nesting<Connection>
   /** How long shutting a member down may take, in milliseconds, whatever it would take by itself. */
   readonly shutdownMillis: number
   /** A pool is part of the group from now on. Returns what ends that. */

@@ -17,6 +17,7 @@ import * as Health from "../../src/Health.ts"
 import * as Pool from "../../src/Pool.ts"
 import * as PoolError from "../../src/PoolError.ts"
 import * as Pools from "../../src/Pools.ts"
+import * as Transaction from "../../src/Transaction.ts"
 import { FakeAdapter, refused, wrongPassword } from "../support/fakeAdapter.ts"
 
 const fork = Effect.forkChild({ startImmediately: true })
@@ -391,6 +392,50 @@ describe("Pools: the budget", () => {
       yield* Fiber.interrupt(down)
       yield* pools.use("other")(query)
       assert.strictEqual((yield* pools.stats).budget.used, 1)
+    }))
+
+  /** Has a connection of one database while it asks another one. */
+  const within = (pools: Some, outer: string, inner: string) =>
+    pools.use(outer)(
+      Effect.flatMap(Pool.Pool, (pool) => pool.use(() => Effect.andThen(Effect.yieldNow, pools.use(inner)(query))))
+    )
+
+  it.effect("fails whoever waits for room while it has all of it itself, with NestedAcquire", () =>
+    Effect.gen(function*() {
+      const { fakes, pools } = yield* setUp({ budget: 1 })
+      assert.strictEqual(poolErrorOf(yield* Effect.exit(within(pools, "a", "b"))), "NestedAcquire")
+      const inTransaction = pools.use("a")(Transaction.run(pools.use("b")(query)))
+      assert.strictEqual(poolErrorOf(yield* Effect.exit(inTransaction)), "NestedAcquire")
+      // What it had is back, and there is room for it.
+      yield* pools.use("b")(query)
+      assert.isAtMost(fakes.count, 1)
+      assert.strictEqual((yield* pools.stats).budget.waiting, 0)
+    }))
+
+  it.effect("fails one of two who wait for what the other one has, and the other one gets it", () =>
+    Effect.gen(function*() {
+      const { pools } = yield* setUp({ budget: 2 })
+      const both = yield* Effect.forEach(
+        [["a", "b"], ["b", "a"]] as const,
+        ([outer, inner]) => fork(within(pools, outer, inner))
+      )
+      yield* TestClock.adjust("1 second")
+      const exits = yield* Fiber.awaitAll(both)
+      assert.deepStrictEqual(exits.filter(Exit.isFailure).map(poolErrorOf), ["NestedAcquire"])
+      assert.lengthOf(exits.filter(Exit.isSuccess), 1)
+    }))
+
+  it.effect("lets whoever has a connection wait for room as long as somebody else will give one back", () =>
+    Effect.gen(function*() {
+      const { pools } = yield* setUp({ budget: 2 })
+      const other = yield* hold(pools, "c", 1)
+      yield* other.lent
+      const nested = yield* fork(within(pools, "a", "b"))
+      yield* TestClock.adjust("1 second")
+      assert.isUndefined(nested.pollUnsafe())
+      yield* other.release
+      yield* TestClock.adjust("1 millis")
+      yield* Fiber.join(nested)
     }))
 
   it.effect("fails a caller for whom there is no room in time as any pool would", () =>
