@@ -11,6 +11,9 @@
  * It has one session, and nothing else in the process runs while it runs a statement. A statement cannot be cancelled:
  * interruption takes effect when it has ended. Time limits of the server do not work for the same reason.
  *
+ * The data of a COPY into it is in memory until its end is there. A lock of a session has nobody to keep out:
+ * `AdvisoryLock.acquire` and `withLock` fail, and say what to take instead.
+ *
  * @since 0.1.0
  */
 import { PGlite, type PGliteOptions } from "@electric-sql/pglite"
@@ -28,6 +31,8 @@ import { type Features, layer as clientLayer, type PgClient, type SqlClient } fr
 import { makeConnect } from "../postgres/internal/connect.ts"
 import { connectError } from "../postgres/internal/errors.ts"
 import type * as Transaction from "../Transaction.ts"
+import { attachChannels, Channels } from "./internal/Channels.ts"
+import * as Notifications from "./internal/notifications.ts"
 import { Wire } from "./internal/Wire.ts"
 
 /**
@@ -59,18 +64,23 @@ export const makeAdapter = Effect.fnUntraced(function*(
     }),
     (pglite) => Effect.promise(() => pglite.closed ? Promise.resolve() : pglite.close())
   )
+  const channels = new Channels()
   const config = yield* resolve({
     username,
     database,
-    stream: () => new Wire(pglite),
+    stream: () => new Wire(pglite, channels),
     connectTimeout: "1 minute"
   })
   const connect = makeConnect(
     { ...config, name, endpoint: { ...config.endpoint, database: name }, controlTimeout: embeddedLimit },
     { cancel: undefined }
   )
+  const listening = Effect.map(connect, (session) => {
+    session.onNotification((notification) => channels.publish(notification))
+    return session
+  })
   let used = false
-  return makeSessionAdapter({
+  const adapter = makeSessionAdapter({
     driver: "pglite",
     name,
     client: { spanAttributes, transformJson, transformQueryNames, transformResultNames },
@@ -79,12 +89,14 @@ export const makeAdapter = Effect.fnUntraced(function*(
     connect: Effect.suspend(() => {
       if (!used) {
         used = true
-        return connect
+        return listening
       }
       // All sessions are one to the embedded database, so what the last one left behind is still there.
-      return Effect.andThen(cleanUp(pglite, name), connect)
+      channels.forget()
+      return Effect.andThen(cleanUp(pglite, name), listening)
     })
   })
+  return attachChannels(adapter, channels)
 })
 
 /** A statement keeps this process busy, so a limit may pass before anybody could look at the answer. */
@@ -149,5 +161,8 @@ export const layer = (
   InvalidOptions | SqlError
 > => {
   const { adapter: own, database } = Database.separate(options)
-  return clientLayer(own).pipe(Layer.provideMerge(Database.layerOf(adapter(own), database)))
+  return Notifications.layer.pipe(
+    Layer.provideMerge(clientLayer(own)),
+    Layer.provideMerge(Database.layerOf(adapter(own), database))
+  )
 }

@@ -182,10 +182,6 @@ export const sink = (
       const sessions = yield* Sessions
       const session = yield* sessions.borrow
       const judge = sessions.judge(session)
-      if (!sessions.takesCopy) {
-        const what = "the embedded database takes no COPY FROM STDIN: use Bulk.insert"
-        return yield* Effect.fail(judge(unknownError(sessions.database, what, undefined, "copy")))
-      }
       const copy = yield* session.copyIn(targetStatement(target))
       const failed = (error: SqlError): SqlError => withExtent(judge(error), { bytes: copy.bytes, direction: "sent" })
       const send = (data: Uint8Array): Effect.Effect<void, SqlError> => {

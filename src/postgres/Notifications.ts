@@ -47,7 +47,7 @@ import * as Semaphore from "effect/Semaphore"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
-import { channelError } from "./internal/Listeners.ts"
+import { channelError, notify as notifyOf } from "./internal/Listeners.ts"
 import type { Session } from "./internal/Session.ts"
 import type { Sessions } from "./Sessions.ts"
 
@@ -335,11 +335,6 @@ export const make = Effect.fnUntraced(function*(
         yield* Deferred.await(ready)
         return queue
       }),
-    notify: (channel, payload = "") => {
-      const error = channelError(sessions.database, channel, "notify")
-      return error === undefined
-        ? Effect.asVoid(client`select pg_notify(${channel}, ${payload})`)
-        : Effect.fail(error)
-    }
+    notify: (channel, payload) => notifyOf(client, sessions.database, channel, payload)
   }
 })

@@ -37,8 +37,6 @@ export interface Sessions {
   readonly reserve: Effect.Effect<Session, SqlError, Scope.Scope>
   /** A session beside the pool, which nobody has to wait for and that keeps nobody waiting, until the scope closes. */
   readonly open: Effect.Effect<Session, SqlError, Scope.Scope>
-  /** Whether data can be copied to the server. The embedded database has no wire that it could come over bit by bit. */
-  readonly takesCopy: boolean
   /** Whether a transaction is open where this is asked. */
   readonly inTransaction: Effect.Effect<boolean>
   /** Says what the failure of a statement on a session means, where `Outcome.of` finds it. */
@@ -75,7 +73,6 @@ export const make = (
   })
   return {
     database: adapter.name,
-    takesCopy: adapter.driver !== "pglite",
     reserve,
     borrow: Effect.flatMap(transaction, (open): Effect.Effect<Session, SqlError, Scope.Scope> => {
       if (Option.isNone(open)) return reserve
@@ -86,19 +83,12 @@ export const make = (
       transactions.set(session, connection)
       return Effect.succeed(session)
     }),
-    open: pooler === undefined
-      ? Effect.map(
-        Effect.acquireRelease(adapter.connect, (connection: Connection) => connection.close),
-        sessionOf
-      )
-      : Effect.suspend(() =>
-        Effect.fail(unknownError(
-          adapter.name,
-          "a transaction pooler gives nobody a session to keep: listening and locks of sessions need a connection to the server itself",
-          undefined,
-          "connect"
-        ))
-      ),
+    open: Effect.suspend(() => {
+      const problem = adapter.driver === "pglite" ? embedded : pooler === "transaction" ? pooled : undefined
+      return problem === undefined
+        ? Effect.map(Effect.acquireRelease(adapter.connect, (connection: Connection) => connection.close), sessionOf)
+        : Effect.fail(unknownError(adapter.name, problem, undefined, "connect"))
+    }),
     inTransaction: Effect.map(transaction, Option.isSome),
     judge: (session) => {
       const transaction = transactions.get(session)
@@ -108,6 +98,12 @@ export const make = (
     }
   }
 }
+
+const pooled = "a transaction pooler gives nobody a session to keep: " +
+  "listening and locks of sessions need a connection to the server itself"
+
+const embedded = "the embedded database has one session, which no lock of its own keeps out: " +
+  "take AdvisoryLock.inTransaction, or Effect's Semaphore"
 
 /** The session behind whatever the parts above it have made of it. */
 const sessionOf = (connection: unknown): Session => {

@@ -7,6 +7,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
+import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { Buffer } from "node:buffer"
 import { unknownError } from "./errors.ts"
@@ -27,19 +28,37 @@ export const channelError = (database: string, channel: string, operation: strin
     )
     : undefined
 
+/** Sends a notification. */
+export const notify = (
+  client: SqlClient,
+  database: string,
+  channel: string,
+  payload = ""
+): Effect.Effect<void, SqlError> => {
+  const error = channelError(database, channel, "notify")
+  return error === undefined
+    ? Effect.asVoid(client`select pg_notify(${channel}, ${payload})`)
+    : Effect.fail(error)
+}
+
 export class Listeners {
   private readonly channels = new Map<string, Set<NotificationQueue>>()
+  private readonly listeners: Array<(notification: Notification) => void> = []
 
   /** How many channels are listened to. */
   get size(): number {
     return this.channels.size
   }
 
+  /** Calls `listener` with the notifications of all channels that the server tells of. */
+  onAny(listener: (notification: Notification) => void): void {
+    this.listeners.push(listener)
+  }
+
   onNotification(message: PgProtocol.NotificationResponse): void {
-    const queues = this.channels.get(message.channel)
-    if (queues === undefined) return
     const notification: Notification = { processId: message.pid, channel: message.channel, payload: message.payload }
-    for (const queue of queues) Queue.offerUnsafe(queue, notification)
+    for (const listener of this.listeners) listener(notification)
+    for (const queue of this.channels.get(message.channel) ?? []) Queue.offerUnsafe(queue, notification)
   }
 
   /** The session has ended. Those who listen hear why, unless it was meant to end. */

@@ -224,6 +224,11 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
     this.noticeListeners.push(listener)
   }
 
+  /** Calls `listener` with every notification, whoever listens to its channel. */
+  onNotification(listener: (notification: Notification) => void): void {
+    this.listeners.onAny(listener)
+  }
+
   /** Calls `listener` with every parameter that the server reports a change of. */
   onParameter(listener: (name: string, value: string) => void): void {
     this.parameterListeners.push(listener)

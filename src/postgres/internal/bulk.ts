@@ -8,11 +8,10 @@ import type { SqlError } from "effect/sql/SqlError"
 import * as Bulk from "../../Bulk.ts"
 import * as BulkLoad from "../../internal/bulkLoad.ts"
 import type { Sessions } from "../Sessions.ts"
-import { type Column, type Encoder, makeEncoder } from "./bulkRows.ts"
+import { type Column, makeEncoder } from "./bulkRows.ts"
 import { withExtent } from "./copyErrors.ts"
 import { quoteName, quotePath } from "./identifiers.ts"
 import type { Session } from "./Session.ts"
-import { TypedValue } from "./TypedValue.ts"
 
 /** What the catalogue says of a table's column. */
 interface TableColumn {
@@ -22,8 +21,6 @@ interface TableColumn {
   readonly notNull: boolean
   readonly generated: boolean
   readonly type: string
-  /** The type without its length, as a parameter is given it. */
-  readonly parameterType: string
   /** Its place in the primary key, or 0. */
   readonly key: number
 }
@@ -39,7 +36,7 @@ const describeTable = `select a.attname, a.atttypid::int8::float8, a.atttypmod, 
   pg_catalog.format_type(a.atttypid, a.atttypmod), coalesce(array_position(i.indkey::int2[], a.attnum), -1) + 1,
   exists (
     select from pg_catalog.pg_trigger t where t.tgrelid = a.attrelid and not t.tgisinternal and (t.tgtype & 7) = 7
-  ), c.relkind = 'p', pg_catalog.format_type(a.atttypid, null)
+  ), c.relkind = 'p'
 from pg_catalog.pg_attribute a
 join pg_catalog.pg_class c on c.oid = a.attrelid
 left join pg_catalog.pg_index i on i.indrelid = a.attrelid and i.indisprimary
@@ -57,8 +54,7 @@ const tableOf = (session: Session, table: string): Effect.Effect<Table, SqlError
       notNull: row[3] as boolean,
       generated: row[4] as boolean,
       type: row[5] as string,
-      key: row[6] as number,
-      parameterType: row[9] as string
+      key: row[6] as number
     }))
   }))
 
@@ -94,55 +90,6 @@ const makeColumns = (
   }))
 }
 
-/** How many parameters a statement has at most. */
-const maxParameters = 30_000
-
-/** Rows by statements, where no COPY can be had: they are encoded all the same, to find those that do not fit. */
-const inserting = (
-  session: Session,
-  table: Table,
-  target: string,
-  names: ReadonlyArray<string>,
-  encoder: Encoder
-): BulkLoad.Sink => {
-  const types = names.map((name) => table.columns.find((column) => column.name === name)!.parameterType)
-  let waiting: Array<Record<string, unknown>> = []
-  const perStatement = Math.max(1, Math.min(500, Math.floor(maxParameters / names.length)))
-  const send = Effect.suspend(() => {
-    const rows = waiting
-    waiting = []
-    const batches = Array.from(
-      { length: Math.ceil(rows.length / perStatement) },
-      (_, index) => rows.slice(index * perStatement, (index + 1) * perStatement)
-    )
-    return Effect.forEach(batches, (batch) => {
-      const values = batch.map((_, row) =>
-        `(${names.map((_, column) => `$${row * names.length + column + 1}`).join(", ")})`
-      )
-      return session.executeRaw(
-        `insert into ${target} (${list(names)}) values ${values.join(", ")}`,
-        batch.flatMap((row) => names.map((name, column) => new TypedValue(types[column]!, row[name] ?? null)))
-      )
-    }, { discard: true })
-  })
-  return {
-    get isFull() {
-      return encoder.isFull
-    },
-    add: (row, index) => {
-      const problem = encoder.add(row, index)
-      if (problem === undefined) waiting.push(row)
-      return problem
-    },
-    take: () => {
-      const message = encoder.take()
-      return message === undefined ? undefined : { bytes: message.bytes, send }
-    },
-    end: encoder.end,
-    finish: Effect.void
-  }
-}
-
 export const makeBulk = (sessions: Sessions, client: SqlClient): Bulk.Bulk => {
   const load = Effect.fnUntraced(function*<Row, E, R>(
     session: Session,
@@ -175,7 +122,6 @@ export const makeBulk = (sessions: Sessions, client: SqlClient): Bulk.Bulk => {
         const columns = yield* Effect.mapError(Effect.fromResult(makeColumns(session, table, names)), fail)
         yield* onColumns(names)
         const encoder = makeEncoder(columns)
-        if (!sessions.takesCopy) return inserting(session, table, target, names, encoder)
         const copy = yield* session.copyIn(
           `COPY ${target} (${names.map(quoteName).join(", ")}) FROM STDIN (FORMAT ${encoder.format})`
         )
@@ -204,13 +150,11 @@ export const makeBulk = (sessions: Sessions, client: SqlClient): Bulk.Bulk => {
   }, Effect.scoped)
 
   const insert: Bulk.Bulk["insert"] = (name, rows, options = {}) =>
-    (sessions.takesCopy ? (self: Effect.Effect<any, any, any>) => self : client.withTransaction)(
-      Effect.scoped(Effect.gen(function*() {
-        const session = yield* sessions.borrow
-        const table = yield* Effect.mapError(tableOf(session, name), sessions.judge(session))
-        return yield* load(session, name, table, quotePath(name), rows, options, () => Effect.void)
-      }))
-    ) as never
+    Effect.scoped(Effect.gen(function*() {
+      const session = yield* sessions.borrow
+      const table = yield* Effect.mapError(tableOf(session, name), sessions.judge(session))
+      return yield* load(session, name, table, quotePath(name), rows, options, () => Effect.void)
+    })) as never
 
   const upsert: Bulk.Bulk["upsert"] = (name, rows, options = {}) =>
     client.withTransaction(Effect.scoped(Effect.gen(function*() {

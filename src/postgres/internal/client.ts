@@ -11,7 +11,7 @@ import { Adapter, type Connection } from "../../Adapter.ts"
 import { unwrap } from "../../internal/LentConnection.ts"
 import { Pool } from "../../Pool.ts"
 import { type FeatureOptions, type Features, makeFeatures } from "./features.ts"
-import { channelError } from "./Listeners.ts"
+import { notify } from "./Listeners.ts"
 import type { Session } from "./Session.ts"
 
 export type { Features, PgClient, SqlClient }
@@ -31,12 +31,7 @@ const extend = (
     config,
     json: (value: unknown) => Statement.fragment([PgJson(value)]),
     listen: (channel: string) => Effect.flatMap(pool.reserve, (connection) => sessionOf(connection).listen(channel)),
-    notify: (channel: string, payload: string) => {
-      const error = channelError(database, channel, "notify")
-      return error === undefined
-        ? Effect.asVoid(client`select pg_notify(${channel}, ${payload})`)
-        : Effect.fail(error)
-    }
+    notify: (channel: string, payload: string) => notify(client, database, channel, payload)
   })
 
 /** The session behind a connection of an adapter whose sessions are ours. */

@@ -1,0 +1,65 @@
+/**
+ * Who listens to which channel of an embedded database.
+ *
+ * Nobody but this process can notify anybody there, so it is soon enough to listen right before the next message that
+ * is written. What has ended the listening, a reset or the rollback of the transaction that it was in, is made up for
+ * in the same way: nothing can be missed, and nobody waits.
+ */
+import * as Queue from "effect/Queue"
+import type { Adapter } from "../../Adapter.ts"
+import type * as Notifications from "../../postgres/Notifications.ts"
+
+type Listener = Queue.Enqueue<Notifications.Event>
+
+export class Channels {
+  private readonly channels = new Map<string, Set<Listener>>()
+  private listening: "no" | "unless rolled back" | "yes" = "yes"
+
+  get isEmpty(): boolean {
+    return this.channels.size === 0
+  }
+
+  join(channel: string, listener: Listener): void {
+    const listeners = this.channels.get(channel)
+    if (listeners !== undefined) return void listeners.add(listener)
+    this.channels.set(channel, new Set([listener]))
+    this.listening = "no"
+  }
+
+  /** That the database goes on to listen costs nothing, and ends with the next reset. */
+  leave(channel: string, listener: Listener): void {
+    const listeners = this.channels.get(channel)
+    listeners?.delete(listener)
+    if (listeners?.size === 0) this.channels.delete(channel)
+  }
+
+  publish({ channel, payload, processId }: Omit<Notifications.Notification, "_tag">): void {
+    for (const listener of this.channels.get(channel) ?? []) {
+      Queue.offerUnsafe(listener, { _tag: "Notification", channel, payload, processId })
+    }
+  }
+
+  /** The session may have been reset. */
+  forget(): void {
+    this.listening = "no"
+  }
+
+  /** What is to be run ahead of the next message, given the status of the session. */
+  due(status: string | undefined): string | undefined {
+    if (this.listening === "yes" || this.channels.size === 0) return undefined
+    if (status === "I") this.listening = "yes"
+    else if (status === "T" && this.listening === "no") this.listening = "unless rolled back"
+    else return undefined
+    return Array.from(this.channels.keys(), (channel) => `LISTEN "${channel.replaceAll("\"", "\"\"")}"`).join("; ")
+  }
+}
+
+const ofAdapter = new WeakMap<Adapter, Channels>()
+
+/** Gives an adapter its channels. */
+export const attachChannels = <A extends Adapter>(adapter: A, channels: Channels): A => {
+  ofAdapter.set(adapter, channels)
+  return adapter
+}
+
+export const channelsOf = (adapter: Adapter): Channels => ofAdapter.get(adapter) ?? new Channels()
