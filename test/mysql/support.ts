@@ -2,10 +2,13 @@ import { assert } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import type { Pool } from "watertight"
 import { ConnectionLost } from "../../src/core/ConnectionLost.ts"
 import type { InvalidOptions } from "../../src/InvalidOptions.ts"
 import { driver as mariadbDriver } from "../../src/mariadb/driver.ts"
@@ -34,6 +37,19 @@ export const subjects: ReadonlyArray<Subject> = [
   { name: "mysql2", driver: mysqlDriver, module: Mysql, pipelines: false, ed25519: false },
   { name: "mariadb", driver: mariadbDriver, module: Mariadb, pipelines: true, ed25519: true }
 ]
+
+/** A layer for the ledger, which has no patience. */
+export const layerOfLedger = (subject: Subject) => (url: string, pool: Pool.Options) =>
+  // What the pool says of outages is not for those who read the results.
+  Layer.provideMerge(
+    subject.module.layer({
+      url: Redacted.make(url),
+      controlTimeout: "2 seconds",
+      connectTimeout: "2 seconds",
+      pool
+    }),
+    Logger.layer([])
+  )
 
 /** What opens sessions as those of one adapter. */
 export const connector = (

@@ -12,7 +12,7 @@ for (const [mode, client] of modes) {
       const seconds = minutes * 60 / modes.length
       const seed = Math.floor(Math.random() * 2 ** 31)
       console.log(`${mode}: seed ${seed}, ${seconds} seconds`)
-      const report = yield* Ledger.run({ client, seconds, seed, killEvery: 5 })
+      const report = yield* Ledger.run({ place: Ledger.postgres, client, seconds, seed, killEvery: 5 })
       console.log(mode, report)
       assert.isTrue(Ledger.isRight(report), Ledger.describe(report))
       assert.isAtMost(report.unknown, Ledger.mayStayUnknown(mode, report), Ledger.describe(report))

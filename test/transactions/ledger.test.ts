@@ -8,7 +8,13 @@ describe.skipIf(!PostgresServer.isInstalled())("the ledger under fire", () => {
   for (const [index, [mode, client]] of Object.entries(Ledger.modes).entries()) {
     it.live(`the books are right when ${mode}`, () =>
       Effect.gen(function*() {
-        const report = yield* Ledger.run({ client, seconds: 1.8, seed: 20260 + index, killEvery: 0.9 })
+        const report = yield* Ledger.run({
+          place: Ledger.postgres,
+          client,
+          seconds: 1.8,
+          seed: 20260 + index,
+          killEvery: 0.9
+        })
         assert.isTrue(Ledger.isRight(report), Ledger.describe(report))
         // There was something to be wrong about.
         assert.isAbove(report.succeeded, 20)
@@ -21,6 +27,7 @@ describe.skipIf(!PostgresServer.isInstalled())("the ledger under fire", () => {
     it.live(`nothing that only the network did stays unknown when ${mode}`, () =>
       Effect.gen(function*() {
         const report = yield* Ledger.run({
+          place: Ledger.postgres,
           client: Ledger.modes[mode],
           seconds: 1.2,
           seed: 4,
@@ -35,7 +42,13 @@ describe.skipIf(!PostgresServer.isInstalled())("the ledger under fire", () => {
 
   it.live("the same books are wrong when a client repeats whatever lost its connection", () =>
     Effect.gen(function*() {
-      const report = yield* Ledger.run({ client: Ledger.naive, seconds: 2, seed: 4711, commitCuts: 0.2 })
+      const report = yield* Ledger.run({
+        place: Ledger.postgres,
+        client: Ledger.naive,
+        seconds: 2,
+        seed: 4711,
+        commitCuts: 0.2
+      })
       assert.isNotEmpty(report.doubled, Ledger.describe(report))
     }), 60_000)
 })

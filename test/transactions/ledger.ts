@@ -5,11 +5,11 @@
  * Each operation also writes its own id to a table without a unique key. The sum of all accounts would not notice an
  * operation that was done twice; the table does.
  */
-import { Clock, Effect, Exit, Layer } from "effect"
+import { Clock, Effect, Exit, Layer, type Scope } from "effect"
 import { SqlClient } from "effect/sql"
 import type { SqlError } from "effect/sql/SqlError"
-import { Outcome, Retry, Transaction } from "watertight"
-import { FaultProxy, PostgresServer, seed as makeSeed } from "../support/index.ts"
+import { Outcome, type Pool, Retry, Transaction } from "watertight"
+import { FaultProxy, PostgresServer, type Seed, seed as makeSeed, type ServerError } from "../support/index.ts"
 import { layerAt } from "./support.ts"
 
 /** How an operation is run. It fails or succeeds, and its failure is judged by `Outcome`. */
@@ -18,7 +18,47 @@ export type Client = (
   body: Effect.Effect<void, SqlError, SqlClient.SqlClient>
 ) => Effect.Effect<void, unknown, SqlClient.SqlClient | Transaction.Manager>
 
+/** Where the books are kept. */
+export interface Place {
+  /** A server, or several as one, without the tables of the ledger. */
+  readonly server: Effect.Effect<Server, ServerError, Scope.Scope>
+  readonly layer: (
+    url: string,
+    pool: Pool.Options
+  ) => Layer.Layer<SqlClient.SqlClient | Transaction.Manager, unknown>
+}
+
+export interface Server {
+  readonly url: string
+  /** Asks past the proxy, and sees everything that was committed before. */
+  readonly query: (
+    statement: string
+  ) => Effect.Effect<ReadonlyArray<Readonly<Record<string, unknown>>>, ServerError>
+  /** One blow of fate. When it returns the books can be kept again. */
+  readonly strike: (seed: Seed) => Effect.Effect<void, ServerError>
+}
+
+/** A server that can be killed. */
+export const killable = (
+  server: Pick<PostgresServer.PostgresServer, "kill" | "start"> & Pick<Server, "url" | "query">
+): Server => ({
+  url: server.url,
+  query: (statement) => server.query(statement),
+  strike: (seed) =>
+    server.kill.pipe(
+      Effect.andThen(Effect.suspend(() => Effect.sleep(seed.int(0, 200)))),
+      Effect.andThen(server.start)
+    )
+})
+
+export const postgres: Place = {
+  // Nobody shall wait a second for each deadlock.
+  server: Effect.map(PostgresServer.make({ settings: { deadlock_timeout: "20ms" } }), killable),
+  layer: (url, pool) => layerAt(url, { pool })
+}
+
 export interface Options {
+  readonly place: Place
   readonly client: Client
   readonly seconds: number
   readonly seed: number
@@ -27,7 +67,7 @@ export interface Options {
   readonly cuts?: number | undefined
   /** The chance that a COMMIT is cut off, and the same again that its answer is. */
   readonly commitCuts?: number | undefined
-  /** How often the server is killed, in seconds. */
+  /** How long the server is left alone between two blows, in seconds. */
   readonly killEvery?: number | undefined
 }
 
@@ -98,11 +138,12 @@ const accounts = 40
 export const run = Effect.fnUntraced(function*(options: Options) {
   const { client, commitCuts = 0.03, cuts = 0.005, killEvery = 1.2, seconds, workers = 8 } = options
   const seed = makeSeed(options.seed)
-  // Nobody shall wait a second for each deadlock.
-  const server = yield* PostgresServer.make({ settings: { deadlock_timeout: "20ms" } })
+  const server = yield* options.place.server
   yield* server.query("create table account (id int primary key, cents int not null)")
-  yield* server.query(`insert into account select i, 1000 from generate_series(1, ${accounts}) i`)
-  yield* server.query("create table ledger (operation text not null)")
+  yield* server.query(
+    `insert into account values ${Array.from({ length: accounts }, (_, i) => `(${i + 1}, 1000)`).join()}`
+  )
+  yield* server.query("create table ledger (operation varchar(40) not null)")
   const proxy = yield* FaultProxy.make(server.url)
   const told = new Map<string, "succeeded" | "failed" | "unknown">()
   const unjudged: Array<unknown> = []
@@ -145,10 +186,8 @@ export const run = Effect.fnUntraced(function*(options: Options) {
     while ((yield* Clock.currentTimeMillis) < end) {
       yield* Effect.sleep(Math.min(killEvery * 1000, Math.max(0, end - (yield* Clock.currentTimeMillis))))
       if (killEvery === Infinity) continue
-      yield* server.kill
+      yield* server.strike(seed)
       kills++
-      yield* Effect.sleep(seed.int(0, 200))
-      yield* server.start
     }
     stopped = true
     yield* proxy.heal
@@ -162,13 +201,13 @@ export const run = Effect.fnUntraced(function*(options: Options) {
   yield* Effect.all([unrest, ...Array.from({ length: workers }, (_, name) => worker(name))], {
     concurrency: "unbounded",
     discard: true
-  }).pipe(Effect.provide(Layer.fresh(layerAt(proxy.url, { pool: { max: workers, startup: "lazy" } }))))
+  }).pipe(Effect.provide(Layer.fresh(options.place.layer(proxy.url, { max: workers, startup: "lazy" }))))
 
   const booked = new Map<string, number>()
   for (const { operation } of yield* server.query("select operation from ledger")) {
     booked.set(operation as string, (booked.get(operation as string) ?? 0) + 1)
   }
-  const sum = Number((yield* server.query("select sum(cents)::int as sum from account"))[0]!["sum"])
+  const sum = Number((yield* server.query("select sum(cents) as sum from account"))[0]!["sum"])
   const where = (what: string, count: (n: number) => boolean) =>
     [...told].filter(([operation, said]) => said === what && count(booked.get(operation) ?? 0)).map(([id]) => id)
   const report: Report = {

@@ -14,8 +14,10 @@ import * as ServerProcess from "./ServerProcess.ts"
 
 /** What a throwaway server looks like. Everything has a default. */
 export interface Options {
-  /** System variables, with underscores or dashes, on top of those that make a test server fast. */
-  readonly settings?: Readonly<Record<string, string | number | boolean>> | undefined
+  /** System variables, with underscores or dashes, on top of those that make a test server fast. Asked at every start. */
+  readonly settings?: Settings | (() => Settings) | undefined
+  /** The folder with the data of a server that was stopped, to begin with. */
+  readonly dataFrom?: string | undefined
   /** A fixed port instead of a free one. */
   readonly port?: number | undefined
   /** The password of the user `watertight`; `watertight` when nothing is said. */
@@ -23,6 +25,9 @@ export interface Options {
   /** TLS, with certificates made for this server. */
   readonly tls?: boolean | TlsOptions | undefined
 }
+
+/** System variables. */
+export type Settings = Readonly<Record<string, string | number | boolean>>
 
 /** How a server with TLS behaves. */
 export interface TlsOptions {
@@ -103,12 +108,15 @@ export const make = Effect.fnUntraced(
     const socket = path.join(folder, "server.sock")
     const logFile = path.join(folder, "server.log")
     const password = options.password ?? "watertight"
-    yield* ServerProcess.copyTemplate({
-      name: "mariadb",
-      target: dataFolder,
-      identity,
-      create: (target) => createData(program, target, identity)
-    })
+    const { dataFrom } = options
+    yield* dataFrom === undefined
+      ? ServerProcess.copyTemplate({
+        name: "mariadb",
+        target: dataFolder,
+        identity,
+        create: (target) => createData(program, target, identity)
+      })
+      : ServerProcess.run("cp", ["-Rp", dataFrom, dataFolder], { identity })
     const tls = options.tls === true ? {} : options.tls === false ? undefined : options.tls
     const certificates = tls === undefined ? undefined : yield* Certificates.make({
       folder: path.join(folder, "tls"),
@@ -141,7 +149,7 @@ export const make = Effect.fnUntraced(
           ssl_cert: certificates.serverCertificate,
           ssl_key: certificates.serverKey
         }),
-        ...options.settings,
+        ...(typeof options.settings === "function" ? options.settings() : options.settings),
         datadir: dataFolder,
         // A server that starts removes the temporary tables of all others in the same folder.
         tmpdir: folder,
@@ -149,7 +157,8 @@ export const make = Effect.fnUntraced(
         port,
         socket,
         pid_file: path.join(folder, "server.pid"),
-        init_file: initFile
+        // The users come with the data.
+        ...(dataFrom === undefined ? { init_file: initFile } : {})
       }).map(([name, value]) => `--${name.replaceAll("_", "-")}=${value === true ? 1 : value === false ? 0 : value}`)
 
     const query: MariadbServer["query"] = (statement, parameters = [], database) =>

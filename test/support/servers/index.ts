@@ -1,4 +1,5 @@
 /** Throwaway database servers. */
+export * as GaleraCluster from "./GaleraCluster.ts"
 export * as MariadbServer from "./MariadbServer.ts"
 export * as PostgresServer from "./PostgresServer.ts"
 export { ServerError } from "./ServerError.ts"
