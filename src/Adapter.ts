@@ -200,6 +200,11 @@ export interface Connection extends SqlConnection.Connection {
   /**
    * Begins a transaction. What `how` asks for holds for this transaction only, also if it fails or is interrupted half
    * way. Without an answer in time the session destroys itself.
+   *
+   * **Details**
+   *
+   * One that is `lazy` may be written together with the first statement, so that both run or neither. The session is in
+   * the transaction from the start, and what refuses BEGIN fails the statement.
    */
   readonly begin: (how: Begin) => Effect.Effect<void, SqlError>
 

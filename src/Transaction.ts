@@ -258,7 +258,7 @@ export const make = (options: Options): Manager & {
   const keys = makeKeys(adapter, pool)
   /** Where nothing else is asked for. */
   const plain: Beginning = {
-    begin: { resolvable: resolvable(options.resolve ?? "free") },
+    begin: { resolvable: resolvable(options.resolve ?? "free"), lazy: true },
     resolve: options.resolve ?? "free",
     key: undefined,
     deadline: undefined
@@ -503,7 +503,8 @@ export const make = (options: Options): Manager & {
       isolation: spec.isolation,
       access: spec.access,
       deferrable: spec.deferrable,
-      resolvable: resolvable(resolve)
+      resolvable: resolvable(resolve),
+      lazy: true
     }
     const claimed = key === undefined ? self : Effect.andThen(keys.claim(key, transactionService), self)
     // Waiting, BEGIN and the body are interrupted at the deadline. COMMIT cannot be, so what the caller is told never

@@ -69,6 +69,10 @@ export class Entry {
   exclusive = false
   /** The question of the witness rides with it: its answer comes after the command tag. */
   asks = false
+  /** BEGIN goes ahead of it in the same cycle. */
+  begins = false
+  /** The server has begun the transaction. */
+  hasBegun = false
   /** It goes ahead of whatever waits for the columns of a statement. */
   first = false
   /** There is nothing to do for it outside a transaction. */

@@ -26,7 +26,7 @@ import { ResultUnreadable } from "../../core/ResultUnreadable.ts"
 import { RolledBack } from "../../core/RolledBack.ts"
 import type { Begin } from "../../core/TransactionSpec.ts"
 import { lostError } from "../../internal/lostError.ts"
-import { beginStatement } from "./begin.ts"
+import { beginStatement, openingOf } from "./begin.ts"
 import { type CopyHost, CopyIn, CopyOut } from "./CopyExchange.ts"
 import { decodeFailure, noColumns, skipField } from "./Description.ts"
 import { Entry, EntryQueue, Mode, Stage } from "./Entry.ts"
@@ -84,6 +84,12 @@ type RowTransform = (<A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray
 /** How long an abandoned statement may still end by itself before the server is asked to cancel it, in milliseconds. */
 const cancelGrace = 10
 
+/**
+ * How lately the server must have been heard for BEGIN to travel with the first statement, in milliseconds. After a
+ * longer silence it goes ahead, and shows within its own limit whether anybody is there.
+ */
+const freshness = 1_000
+
 /** How long the goodbye may take, in milliseconds. */
 const closeLimit = 1_000
 
@@ -121,11 +127,17 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
   private receiving = false
   private receivedBytes = 0
 
-  /** The status that the server reported last. */
+  /** The status that the server reported last, or will have reported once it has seen BEGIN. */
   private status: PgProtocol.TransactionStatus = "I"
+  /** BEGIN, until it is written together with the first statement. */
+  private opening: Uint8Array | undefined = undefined
+  /** A BEGIN waits for that or is under way with it. */
+  private beginning = false
 
   /** The session's clock in milliseconds, as of the last chunk or write. */
   now = 0
+  /** When the last chunk came. */
+  private heardAt = 0
   private readonly timer = new Timer(() => this.onTimer())
 
   /** Runs while an abandoned statement may still end by itself. */
@@ -276,10 +288,10 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
     transformRows: RowTransform
   ): Stream.Stream<any, SqlError> {
     const rows = Stream.fromChannel(Channel.fromTransform((_, scope) =>
-      Effect.suspend(() => {
+      this.begun(Effect.suspend(() => {
         const portal = new Portal(this, sql, params, this.options.fetchSize, this.options.statementLimit)
         return Effect.as(Scope.addFinalizer(scope, portal.stop), portal.pull)
-      })
+      }))
     ))
     return transformRows === undefined ? rows : Stream.mapArray(rows, (batch) => transformRows(batch) as any)
   }
@@ -289,13 +301,13 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
    * results come in text format, of which only the plain types are read; the rest stay strings.
    */
   script(sql: string): Effect.Effect<ReadonlyArray<Result>, SqlError> {
-    return Effect.callback((resume) => {
+    return this.begun(Effect.callback((resume) => {
       const entry = new Entry(Mode.Script, sql, noParams, false, this.options.statementLimit, "execute", resume)
       if (sql.includes("\u0000")) return this.refuse(entry, new Error("the text contains a NUL"))
       entry.exclusive = true
       entry.head = frames.simpleQuery(sql)
       return this.queue(entry)
-    })
+    }))
   }
 
   /** A `COPY … FROM STDIN`, until the scope closes. */
@@ -314,10 +326,10 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
   ): Effect.Effect<A, SqlError, Scope.Scope> {
     return sql.includes("\u0000")
       ? Effect.fail(unknownError(this.options.database, "the text contains a NUL", undefined, "copy"))
-      : Effect.acquireRelease(
+      : this.begun(Effect.acquireRelease(
         Effect.sync(() => new Copy(this, sql, this.options.statementLimit)),
         (copy) => copy.stop
-      )
+      ))
   }
 
   writeCopy(frame: Uint8Array): boolean {
@@ -446,14 +458,13 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
   private control(
     frame: Uint8Array,
     operation: string,
-    onlyInTransaction = false
+    amend?: (entry: Entry) => void
   ): Effect.Effect<string | undefined, SqlError> {
     return Effect.callback((resume) => {
       // It is never planned, so a name that the server has lost cannot make it fail.
       const entry = new Entry(Mode.Control, "", noParams, false, Infinity, operation, resume)
       entry.head = frame
-      entry.onlyInTransaction = onlyInTransaction
-      entry.exclusive = onlyInTransaction
+      amend?.(entry)
       this.tick()
       entry.deadline = this.now + this.options.controlLimit
       this.timer.arm(entry.deadline, this.now)
@@ -462,7 +473,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
   }
 
   private command(sql: string, operation: string): Effect.Effect<void, SqlError> {
-    return Effect.suspend(() => Effect.asVoid(this.control(frames.simpleQuery(sql), operation)))
+    return this.begun(Effect.suspend(() => Effect.asVoid(this.control(frames.simpleQuery(sql), operation))))
   }
 
   readonly ping: Effect.Effect<void, SqlError> = Effect.asVoid(this.control(frames.sync, "ping"))
@@ -470,11 +481,45 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
   begin(how: Begin): Effect.Effect<void, SqlError> {
     return Effect.suspend(() => {
       const question = this.witness.begins(how)
+      // Its answer has to be there before the first write.
       if (question !== undefined) this.ask(question, (exit) => this.witness.introduced(exit))
       const statement = beginStatement(how)
       this.state.onStatement(traceOf(statement) & Trace.ReadOnly)
-      return this.command(statement, "begin")
+      this.tick()
+      if (
+        how.lazy !== true || how.statement !== undefined || question !== undefined || this.end !== undefined ||
+        this.now - this.heardAt > freshness
+      ) return this.command(statement, "begin")
+      this.opening = openingOf(statement)
+      this.beginning = true
+      this.status = "T"
+      return Effect.void
     })
+  }
+
+  /** For what cannot be the first statement that BEGIN travels with: BEGIN is sent, and waited for. */
+  private begun<A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> {
+    return Effect.suspend(() => {
+      const { opening } = this
+      if (opening === undefined) return effect
+      this.opening = undefined
+      const begin = this.control(frames.join(opening, frames.sync), "begin", (entry) => entry.begins = true)
+      return Effect.andThen(begin, effect)
+    })
+  }
+
+  /** BEGIN was refused. What waits was meant for the transaction, and must not run outside of it. */
+  private refused(entry: Entry, error: PgProtocol.ErrorFields): void {
+    const all = [entry, ...this.pending.drain()]
+    // Those that wait for a description are in no queue.
+    for (const { prepared, stage } of all.slice()) {
+      if (prepared !== undefined && stage === Stage.Describe) all.push(...this.planner.onDescribed(prepared, false))
+    }
+    for (const one of all) {
+      if (one.parses && one.prepared !== undefined) this.planner.onStale(one.prepared)
+      if (one.operation === "rollback" || one.operation === "reset") one.resume(Effect.void)
+      else this.fail(one, error)
+    }
   }
 
   /** Asks something for our own purposes. Nobody hears of it if it fails. */
@@ -534,7 +579,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
 
   /** Waits until nothing is on the wire, and rolls back what is open then. */
   readonly reset: Effect.Effect<void, SqlError> = Effect.andThen(
-    Effect.suspend(() => this.isReady ? Effect.void : Effect.asVoid(this.control(rollbackFrame, "reset", true))),
+    Effect.suspend(() => this.isReady ? Effect.void : Effect.asVoid(this.control(rollbackFrame, "reset", onItsOwn))),
     Effect.suspend(() => {
       if (this.state.isSpoiled) return Effect.fail(unknownError(this.options.database, spoiled, undefined, "reset"))
       const { remedy } = this.state
@@ -615,6 +660,23 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
         entry.resume(Effect.void)
         continue
       }
+      if (this.opening !== undefined) {
+        if (entry.mode === Mode.Control && endings.has(entry.operation)) {
+          // It was never begun.
+          this.opening = undefined
+          this.beginning = false
+          this.status = "I"
+          entry.resume(Effect.void)
+          continue
+        }
+        if (entry.mode <= Mode.Raw) {
+          length += parts[parts.push(this.opening) - 1]!.length
+          this.opening = undefined
+          entry.begins = true
+        }
+      }
+      // What comes after BEGIN has to wait until it is known to have succeeded.
+      if (entry.begins) entry.exclusive = true
       const closes = this.planner.takeCloses()
       if (closes !== undefined) { for (const close of closes) length += parts[parts.push(close) - 1]!.length }
       if (entry.head !== undefined) length += parts[parts.push(entry.head) - 1]!.length
@@ -666,6 +728,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
   private readonly onData = (chunk: Uint8Array): void => {
     if (this.end !== undefined) return
     this.tick()
+    this.heardAt = this.now
     this.receivedBytes += chunk.length
     this.receiving = true
     // The codec boundary: the parser throws what it cannot make sense of, and is of no use after that.
@@ -683,7 +746,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
     const entry = this.inFlight.head
     switch (message._tag) {
       case "BindComplete":
-        if (entry !== undefined) entry.begun = true
+        if (entry !== undefined && (!entry.begins || entry.hasBegun)) entry.begun = true
         return
       case "ParseComplete":
       case "CloseComplete":
@@ -767,6 +830,10 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
   }
 
   private onCommand(entry: Entry, tag: string): void {
+    if (entry.begins && !entry.hasBegun) {
+      entry.hasBegun = true
+      return
+    }
     if (entry.asks) {
       if (entry.tag !== undefined && !tag.startsWith("COPY")) return
       this.parser.readField = readAnswer
@@ -803,13 +870,18 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
     if (entry.stage === Stage.Describe) this.describing--
     if (entry === this.cancelled) this.cancelled = undefined
     if (entry.asks) this.witness.asked()
-    this.status = status
+    if (entry.begins) this.beginning = false
+    if (!this.beginning) this.status = status
     if (status === "I") this.state.onIdle()
     if (this.inFlight.size === 0) {
       if (this.cancelTimer !== undefined) this.releaseHold()
     } else {
       this.promote()
       if (this.awaited === 0) this.considerCancel()
+    }
+    if (entry.begins) {
+      entry.begins = false
+      if (!entry.hasBegun && entry.error !== undefined) return this.refused(entry, entry.error)
     }
     if (entry.stage === Stage.Describe) return this.described(entry)
     if (entry.error !== undefined) return this.failed(entry, entry.error)
@@ -1122,6 +1194,16 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
 }
 
 const spoiled = "a library was loaded into the session, and nothing undoes that"
+
+/** It is for a transaction that is open when everything else is answered. */
+const onItsOwn = (entry: Entry): void => {
+  entry.onlyInTransaction = true
+  entry.exclusive = true
+}
+
+/** What ends a transaction. */
+const endings = new Set(["commit", "rollback", "reset"])
+
 const commitFrame = frames.simpleQuery("COMMIT")
 const rollbackFrame = frames.simpleQuery("ROLLBACK")
 
