@@ -436,6 +436,11 @@ export interface Breaker {
   readonly execute: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | SqlError, R>
   /** The state, from the store if it answers. */
   readonly state: Effect.Effect<State>
+  /**
+   * The state as this process sees it, without asking a store. `"HalfOpen"` also when the circuit has been open for its
+   * time and nobody has come since: the next call is the probe.
+   */
+  readonly stateUnsafe: () => State["_tag"]
   /** The transitions from now on, as this process sees them. Ends when the scope of the breaker closes. */
   readonly transitions: Stream.Stream<Transition>
   /** Turns every call of this process away until `reset`. Calls under way go on. */
@@ -1157,6 +1162,8 @@ export const make = Effect.fnUntraced(function*(
     now,
     execute,
     state,
+    stateUnsafe: () =>
+      view.seenAs === "Open" && view.until <= clock.currentTimeMillisUnsafe() ? "HalfOpen" : view.seenAs,
     transitions: Stream.fromPubSubTake(transitions),
     isolate,
     reset

@@ -140,6 +140,7 @@ export const make = Effect.fnUntraced(function*(
     `watertight/Database/Transaction/${nextId++}`
   )
   const breaker = options.breaker === false ? undefined : yield* Breaker.make(adapter, options.breaker)
+  if (breaker !== undefined) yield* pool.guardedBy(breaker)
   // Whoever wants a whole connection is turned away or not while it waits; what it does with it is its own affair.
   const judged = Effect.mapError(pool.reserve, (error) => Outcome.attach(error, "Acquire", adapter.ruleOf))
   const reserve = breaker === undefined ? judged : breaker.execute(judged)

@@ -89,7 +89,7 @@ export interface Signals {
     readonly created: number
     readonly connectFailures: number
   }
-  /** The state of the breaker, if there is one. */
+  /** The state of the circuit breaker, if there is one. */
   readonly breaker?: "Closed" | "HalfOpen" | "Open" | "Isolated" | undefined
 }
 
@@ -245,7 +245,7 @@ export const combine = (all: Iterable<Health>): Health => {
  *
  * **Details**
  *
- * `breaker` tells the state of the circuit breaker in front of the database, for example
+ * The pool knows the circuit breaker of its `Database`. `breaker` tells the state of another one instead, for example
  * `Effect.map(breaker.state, (state) => state._tag)`.
  *
  * @category getters
@@ -255,11 +255,11 @@ export const check = (
   pool: { readonly stats: Effect.Effect<Signals> },
   options: Thresholds & { readonly breaker?: Effect.Effect<Signals["breaker"]> | undefined } = {}
 ): Effect.Effect<Health> =>
-  Effect.zipWith(
-    pool.stats,
-    options.breaker ?? Effect.undefined,
-    (stats, breaker) => decide({ ...stats, breaker }, options)
-  )
+  Effect.flatMap(pool.stats, (stats) =>
+    Effect.map(
+      options.breaker ?? Effect.succeed(stats.breaker),
+      (breaker) => decide({ ...stats, breaker }, options)
+    ))
 
 /**
  * The health now, and again whenever the level or the kinds of its reasons have changed.

@@ -350,6 +350,8 @@ export interface Stats extends State.Counts {
   readonly exhaustedMillis: number
   /** For how long every attempt to connect has failed, in milliseconds; 0 if the last one did not. */
   readonly outageMillis: number
+  /** The state of the circuit breaker in front of the pool, the worst if there are several; `undefined` without one. */
+  readonly breaker: Health.Signals["breaker"]
 }
 
 export type {
@@ -436,6 +438,13 @@ export interface Pool {
   readonly events: Stream.Stream<PoolEvent>
   /** Whether the pool does its work, by the default thresholds. `Health.check` takes others. */
   readonly health: Effect.Effect<Health.Health>
+  /**
+   * Counts a circuit breaker in front of the pool among what its health and its statistics tell, until the scope closes.
+   * `Database` does this with its own.
+   */
+  readonly guardedBy: (breaker: {
+    readonly stateUnsafe: () => NonNullable<Health.Signals["breaker"]>
+  }) => Effect.Effect<void, never, Scope.Scope>
   /**
    * Shuts the pool down: nobody gets a connection any more, whoever waits fails at once, and borrowers may finish
    * until `shutdownTimeout`; then what they run is cancelled on the server and their connections are cut.
@@ -1224,11 +1233,18 @@ export const make = Effect.fnUntraced(function*(
 
   yield* Effect.addFinalizer(() => shutdown)
 
+  const breakers = new Set<Parameters<Pool["guardedBy"]>[0]>()
+  const breaker = (): Health.Signals["breaker"] => {
+    const states = Array.from(breakers, (breaker) => breaker.stateUnsafe())
+    return (["Isolated", "Open", "HalfOpen", "Closed"] as const).find((state) => states.includes(state))
+  }
+
   const stats = (): Stats => ({
     ...counts(),
     ...limits(),
     ...telemetry.stats(now(), state.waiting),
     acquireTimeoutMillis: resolved.state.acquireTimeout,
+    breaker: breaker(),
     failed: { ...failed },
     closed: { ...closed }
   })
@@ -1260,6 +1276,13 @@ export const make = Effect.fnUntraced(function*(
     checkoutsUnsafe: () => telemetry.wait.count,
     stats: Effect.sync(stats),
     health: Effect.sync(() => Health.decide(stats())),
+    guardedBy: (breaker) =>
+      Effect.asVoid(
+        Effect.acquireRelease(
+          Effect.sync(() => breakers.add(breaker)),
+          () => Effect.sync(() => breakers.delete(breaker))
+        )
+      ),
     events: telemetry.events,
     shutdown,
     clear: (options) => command(() => state.clear(options?.mode ?? "graceful", now())),

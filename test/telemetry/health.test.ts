@@ -1,8 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as CircuitBreaker from "effect/persistence/CircuitBreaker"
+import { SqlClient } from "effect/sql/SqlClient"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
+import { Adapter } from "../../src/Adapter.ts"
+import * as Database from "../../src/Database.ts"
 import * as Health from "../../src/Health.ts"
 import * as Pool from "../../src/Pool.ts"
 import { FakeAdapter, refused } from "../support/fakeAdapter.ts"
@@ -148,5 +153,52 @@ describe("Health", () => {
       const health = yield* Health.check(pool, { breaker: Effect.succeed("Open") })
       assert.deepStrictEqual(health.reasons.map(({ _tag }) => _tag), ["BreakerOpen"])
       assert.isTrue(Health.isHealthy(yield* Health.check(pool)))
+    }))
+
+  it.effect("of a database tells of its breaker, until the next call may try again", () =>
+    Effect.gen(function*() {
+      const fake = new FakeAdapter()
+      const layer = Database.layerOf(Layer.succeed(Adapter, fake), {
+        pool: { startup: "lazy", acquireTimeout: "1 second", shutdownTimeout: 0 },
+        breaker: { tripPolicy: CircuitBreaker.consecutive(1), openDuration: "10 seconds" }
+      })
+      yield* Effect.gen(function*() {
+        const sql = yield* SqlClient
+        const pool = yield* Pool.Pool
+        const { breaker } = yield* Database.Database
+        const about = Effect.map(pool.health, ({ reasons }) => reasons.some(({ _tag }) => _tag === "BreakerOpen"))
+        assert.isFalse(yield* about)
+        fake.onConnect = () => Effect.fail(refused)
+        const caller = yield* Effect.forkChild(Effect.exit(sql`select 1`), { startImmediately: true })
+        yield* TestClock.adjust("1 second")
+        yield* Fiber.join(caller)
+        assert.isTrue(yield* about)
+        assert.strictEqual((yield* pool.stats).breaker, "Open")
+        // Whoever is kept away by this answer could never close the circuit.
+        yield* TestClock.adjust("10 seconds")
+        assert.isFalse(yield* about)
+        assert.strictEqual((yield* pool.stats).breaker, "HalfOpen")
+        fake.onConnect = () => Effect.void
+        yield* sql`select 1`
+        assert.strictEqual((yield* pool.stats).breaker, "Closed")
+        yield* breaker!.isolate
+        assert.isTrue(yield* about)
+        assert.isTrue(Health.isCritical(yield* Health.check(pool, { checkoutLatency: "1 hour" })))
+        yield* breaker!.reset
+        assert.isFalse(yield* about)
+      }).pipe(Effect.provide(layer))
+    }))
+
+  it.effect("of a pool knows only of the breakers that are there, and the worst of them", () =>
+    Effect.gen(function*() {
+      const pool = yield* Pool.make(new FakeAdapter(), { startup: "lazy" })
+      const breaker = Effect.map(pool.stats, (stats) => stats.breaker)
+      assert.isUndefined(yield* breaker)
+      yield* pool.guardedBy({ stateUnsafe: () => "Closed" })
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* pool.guardedBy({ stateUnsafe: () => "Open" })
+        assert.strictEqual(yield* breaker, "Open")
+      }))
+      assert.strictEqual(yield* breaker, "Closed")
     }))
 })
