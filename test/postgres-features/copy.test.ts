@@ -294,41 +294,95 @@ it.live(
         const pool = yield* Pool.Pool
         yield* sql`create table fire (run int, id int, name text)`
         const rows = 2_000
-        for (let run = 0; run < 40; run++) {
-          const at = `seed ${random.value}, run ${run}`
-          const cutAt = random.int(0, 45_000)
-          let sent = 0
-          const result = yield* Stream.range(1, rows).pipe(
-            Stream.map((n) => `${run}\t${n}\trow ${n}\n`),
-            Stream.rechunk(random.int(1, 200)),
-            Stream.tap((line) =>
-              Effect.suspend(() => {
-                const before = sent
-                sent += line.length
-                return before < cutAt && sent >= cutAt ? proxy.cutAll : Effect.void
-              })
+        const countOf = (run: number) =>
+          Effect.map(sql`select count(*)::int as n from fire where run = ${run}`, ([row]) => row!["n"] as number)
+        /** Strikes when so many bytes have gone to the server. */
+        const cutAt = (bytes: number, fault: FaultProxy.Fault) => {
+          let seen = 0
+          return proxy.when((chunk) => (seen += chunk.length) >= bytes, fault)
+        }
+        const ways: ReadonlyArray<(run: number) => Loading<unknown>> = [
+          (run) =>
+            Stream.range(1, rows).pipe(
+              Stream.map((n) => `${run}\t${n}\trow ${n}\n`),
+              Stream.rechunk(random.int(1, 200)),
+              Stream.run(Copy.sink({ table: "fire" }))
             ),
-            Stream.run(Copy.sink({ table: "fire" })),
-            Effect.result
-          )
-          const [row] = yield* sql`select count(*)::int as n from fire where run = ${run}`
-          const there = row!["n"] as number
+          (run) => Bulk.insert("fire", Array.from({ length: rows }, (_, id) => ({ run, id, name: `row ${id}` }))),
+          (run) =>
+            Bulk.insert(
+              "fire",
+              Stream.range(1, rows).pipe(
+                Stream.map((id) => ({ run, id, name: "x".repeat(id % 200) })),
+                Stream.rechunk(100)
+              )
+            )
+        ]
+        for (let run = 0; run < 48; run++) {
+          const fault = random.pick(["before", "after", "afterFin"] as const)
+          const bytes = random.int(0, 90_000)
+          const at = `seed ${random.value}, run ${run}: ${fault} ${bytes}`
+          const rule = yield* cutAt(bytes, fault)
+          const result = yield* Effect.result(ways[run % ways.length]!(run))
+          yield* rule.remove
+          const there = yield* Effect.retry(countOf(run), { times: 3 })
           assert.isTrue(there === 0 || there === rows, `${there} rows, ${at}`)
           if (result._tag === "Success") assert.strictEqual(there, rows, at)
           else {
-            const error = result.failure
+            const error = result.failure as SqlError
             assert.strictEqual(error._tag, "SqlError", at)
-            assert.isDefined(Copy.extentOf(error), at)
             if (Outcome.isNotApplied(error) || Outcome.isNotSent(error)) assert.strictEqual(there, 0, at)
+            // One that fails before the COPY has got nowhere.
+            if (rule.count() > 0 && bytes > 5_000) {
+              const extent = Copy.extentOf(error)
+              assert.isDefined(extent, at)
+              assert.include(error.message, `${extent!.bytes} bytes sent`, at)
+            }
           }
-          const stats = yield* pool.stats
-          assert.strictEqual(stats.used, 0, at)
+          assert.strictEqual((yield* pool.stats).used, 0, at)
         }
         yield* isClean
+        // Statements in turn, each a transaction of its own, do not stand this.
+        yield* cutAt(20_000, "before")
+        yield* Effect.ignore(Effect.forEach(
+          Array.from({ length: rows / 100 }, (_, batch) => batch),
+          (batch) =>
+            sql`insert into fire select 100, n, repeat('x', ${batch}) from generate_series(1, 100) n`.pipe(
+              Effect.andThen(sql`select ${"x".repeat(2_000)}::text`)
+            ),
+          { discard: true }
+        ))
+        const naive = yield* countOf(100)
+        assert.isTrue(naive > 0 && naive < rows, `${naive} rows`)
       }).pipe(Effect.provide(databaseAt(proxy.url, { maxConnections: 3 })))
     }).pipe(Effect.scoped),
   120_000
 )
+
+it.live("data that is cut off on its way out is a failure that says how far it got", () =>
+  Effect.gen(function*() {
+    const url = yield* freshDatabase()
+    const proxy = yield* FaultProxy.make(url)
+    const random = seed(7)
+    yield* Effect.gen(function*() {
+      const sql = yield* SqlClient
+      const pool = yield* Pool.Pool
+      const query = "select n, repeat('x', 100) as x from generate_series(1, 2000) n"
+      for (let run = 0; run < 12; run++) {
+        const middle = random.int(0, 200_000)
+        const at = `seed ${random.value}, run ${run}: ${middle}`
+        yield* proxy.when("TO STDOUT", { middle })
+        const reading = run % 2 === 0 ? Stream.runDrain(Copy.stream({ query })) : Stream.runDrain(Copy.rows({ query }))
+        const error = yield* sqlFailure(run % 3 === 0 ? Transaction.run(reading, { retry: Retry.never }) : reading)
+        assert.strictEqual(error.reason._tag, "ConnectionError", at)
+        const extent = Copy.extentOf(error)!
+        assert.isAtMost(extent.bytes, middle, at)
+        assert.include(error.message, `${extent.bytes} bytes received`, at)
+        assert.deepStrictEqual(yield* Effect.retry(sql`select 1 as one`, { times: 3 }), [{ one: 1 }], at)
+        assert.strictEqual((yield* pool.stats).used, 0, at)
+      }
+    }).pipe(Effect.provide(databaseAt(proxy.url, { maxConnections: 2 })))
+  }).pipe(Effect.scoped))
 
 it.live.skipIf(!PostgresServer.isInstalled())(
   "a server that is killed under a COPY has all of its rows afterwards, or none",

@@ -12,20 +12,34 @@ it.layer(database({ maxConnections: 2 }), { excludeTestServices: true })("stream
       const sql = yield* SqlClient
       const pool = yield* Pool.Pool
       const random = seed(3)
-      for (let round = 0; round < 30; round++) {
-        const total = random.pick([0, 1, 64, 65, 1_000, 1_001, 50_000, 5_000_000])
-        const take = random.chance(0.3) ? random.pick([0, 1, 63, 64, 65, 999, 1_000, 1_001]) : random.int(0, 3_000)
+      yield* sql`create table seen (round int, i int)`
+      // The first fetch asks for 64 rows and the others for 4000.
+      const borders = [0, 1, 63, 64, 65, 4_063, 4_064, 4_065, 8_064, 8_065]
+      const stops = [...borders, ...Array.from({ length: 30 }, () => random.int(0, 10_000))]
+      for (const [round, take] of stops.entries()) {
+        const total = random.pick([take, take + 1, 10_000, 50_000])
         const at = `seed ${random.value}, round ${round}: ${take} of ${total}`
+        const expected = Array.from({ length: Math.min(take, total) }, (_, index) => index + 1)
         const some = sql<{ i: number }>`select i, repeat('x', i % 100) as x from generate_series(1, ${total}::int) i`
-          .stream.pipe(Stream.take(take), Stream.runCollect)
-        const rows = yield* some
-        assert.strictEqual(rows.length, Math.min(total, take), at)
-        assert.deepStrictEqual(yield* sql`select 1 as one`, [{ one: 1 }], at)
+          .stream.pipe(Stream.take(take), Stream.map(({ i }) => i))
+        const next = Effect.map(
+          sql`select ${round}::int as round`,
+          (rows) => assert.deepStrictEqual(rows, [{ round }], at)
+        )
+        assert.deepStrictEqual(yield* Stream.runCollect(some), expected, at)
+        yield* next
         yield* Effect.gen(function*() {
-          const inside = yield* some
-          assert.strictEqual(inside.length, Math.min(total, take), at)
-          assert.deepStrictEqual(yield* sql`select 1 as one`, [{ one: 1 }], at)
+          assert.deepStrictEqual(yield* Stream.runCollect(some), expected, at)
+          yield* next
+          // A statement for some of the rows of one that is stopped as well.
+          yield* some.pipe(
+            Stream.filter((i) => i % 997 === 1),
+            Stream.runForEach((i) => sql`insert into seen values (${round}, ${i})`)
+          )
+          yield* next
         }).pipe(Transaction.run())
+        const seen = yield* sql<{ i: number }>`select i from seen where round = ${round} order by i`
+        assert.deepStrictEqual(seen.map(({ i }) => i), expected.filter((i) => i % 997 === 1), at)
       }
       assert.strictEqual((yield* pool.stats).used, 0)
     }), 60_000)
