@@ -1,0 +1,50 @@
+/** What every database keeps to. */
+import { assert, describe, it, type Vitest } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { consumers } from "./consumers.ts"
+import type { Dialect, Services } from "./dialects.ts"
+import { faults } from "./faults.ts"
+import { interruption } from "./interruption.ts"
+import { introspection } from "./introspection.ts"
+import { statements } from "./statements.ts"
+import { streams } from "./streams.ts"
+import { connections, Place, type Section, type Test } from "./suite.ts"
+import { transactions } from "./transactions.ts"
+import { types } from "./types.ts"
+
+const sections: Readonly<Record<string, Section>> = {
+  statements,
+  types,
+  transactions,
+  streams,
+  interruption,
+  faults,
+  introspection,
+  "Effect's own consumers": consumers
+}
+
+export const contract = (dialect: Dialect): void => {
+  const leftOut: Array<string> = []
+  const testOf = (it: Vitest.MethodsNonLive<Services | Place>): Test => {
+    const needing: Test["needing"] = (...capabilities) => (name, body) => {
+      const reason = capabilities.map((capability) => dialect.lacks[capability]).find((reason) => reason !== undefined)
+      if (reason === undefined) return it.effect(name, body)
+      leftOut.push(name)
+      it.effect.skip(`${name}: left out, because ${reason}`, body)
+    }
+    return Object.assign(needing(), { needing })
+  }
+
+  const database = Layer.unwrap(Effect.map(Place, (url) => dialect.at(url, { pool: { max: connections } })))
+  it.layer(Layer.provideMerge(database, Layer.effect(Place, dialect.database)), {
+    excludeTestServices: true,
+    timeout: "60 seconds"
+  })(dialect.name, (it) => {
+    for (const [name, section] of Object.entries(sections)) describe(name, () => section(testOf(it), dialect))
+  })
+
+  it("what is left out is what the dialect names, and nothing else", () => {
+    assert.deepStrictEqual(leftOut, dialect.without)
+  })
+}

@@ -1,0 +1,4 @@
+import { contract } from "./contract.ts"
+import { mariadb } from "./dialects.ts"
+
+contract(mariadb)

@@ -1,0 +1,4 @@
+import { contract } from "./contract.ts"
+import { mysql } from "./dialects.ts"
+
+contract(mysql)

@@ -1,0 +1,4 @@
+import { contract } from "./contract.ts"
+import { pglite } from "./dialects.ts"
+
+contract(pglite)

@@ -1,0 +1,4 @@
+import { contract } from "./contract.ts"
+import { postgres } from "./dialects.ts"
+
+contract(postgres)
