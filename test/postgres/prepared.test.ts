@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as TestClock from "effect/testing/TestClock"
 import type { Session } from "../../src/postgres/internal/Session.ts"
+import { type CommitToken, Knowledge } from "../../src/postgres/internal/Witness.ts"
 import { connect, connector, fields, one, run, sqlFailure } from "./support.ts"
 
 /** The texts of the statements that the server holds for the session, without asking by a statement that it holds. */
@@ -137,6 +138,53 @@ describe("prepared statements", () => {
         one(session, sql, [3])
       ], { concurrency: "unbounded" })
       assert.deepStrictEqual(results, [1, 0, 2, 3])
+    }))
+
+  it.effect("the question for the id of a transaction is prepared with the statement that it rides with, and goes with it", () =>
+    Effect.gen(function*() {
+      const session = yield* connect({ preparedStatementCacheSize: 2 }, { witness: new Knowledge(false) })
+      yield* session.script("create temp table t (a int primary key)")
+      const questions = Effect.map(
+        session.script("select name from pg_prepared_statements where statement like '%/* after: insert%'"),
+        ([result]) => result!.rows.length
+      )
+      const insert = Effect.fnUntraced(function*(column: number, value: number) {
+        yield* session.begin({})
+        yield* run(session, `insert into t (a) values ($1) /* ${column} */`, [value])
+        assert.isDefined((session.commitToken as CommitToken).xid)
+        yield* session.commit
+      })
+      for (let value = 0; value < 5; value++) yield* insert(0, value)
+      assert.strictEqual(yield* questions, 1)
+      for (let value = 5; value < 20; value++) yield* insert(value % 5, value)
+      // The `Close` of the last that had to go waits for a ride.
+      yield* run(session, "select 1")
+      assert.isAtMost(yield* questions, 2)
+      // A write that fails keeps the server from the question, also from preparing it.
+      yield* session.begin({})
+      yield* sqlFailure(run(session, "insert into t (a) values ($1) /* new */", [1]))
+      yield* session.rollback
+      yield* session.begin({})
+      yield* run(session, "insert into t (a) values ($1) /* new */", [99])
+      yield* sqlFailure(run(session, "insert into t (a) values ($1) /* new */", [99]))
+      yield* session.rollback
+      for (let value = 20; value < 23; value++) {
+        yield* session.begin({})
+        yield* run(session, "insert into t (a) values ($1) /* new */", [value])
+        yield* session.commit
+      }
+      // Somebody forgets it where we cannot see it: that fails the transaction once, as with the statement itself.
+      yield* run(session, "do $$ begin execute 'deallocate all'; end $$")
+      yield* session.begin({})
+      assert.strictEqual(
+        fields(yield* sqlFailure(run(session, "insert into t (a) values ($1) /* new */", [30]))).code,
+        "26000"
+      )
+      yield* session.rollback
+      yield* session.begin({})
+      yield* run(session, "insert into t (a) values ($1) /* new */", [30])
+      yield* session.commit
+      assert.strictEqual(yield* one(session, "select count(*)::int from t"), 24)
     }))
 
   it.effect("in a transaction a lost statement fails once, and the transaction works when it is repeated", () =>

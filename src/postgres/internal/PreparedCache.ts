@@ -6,6 +6,7 @@ import { randomBytes } from "node:crypto"
 import type { Description } from "./Description.ts"
 import type { Entry } from "./Entry.ts"
 import type { Parameters } from "./parameters.ts"
+import type { Question } from "./Question.ts"
 import { traceOf } from "./SessionState.ts"
 
 /** What the server is known to hold under a name. */
@@ -42,8 +43,8 @@ export class Prepared {
   /** Whether it is a COPY, which takes whatever follows on the wire for its data. */
   readonly copies: boolean
   private writing: boolean | undefined = undefined
-  /** The ends of its cycle when the question of the witness rides with it: of one whose columns are known, or not. */
-  asking: readonly [known: Uint8Array, confirmed: Uint8Array] | undefined = undefined
+  /** The question of the witness that rides with it. */
+  asking: Question | undefined = undefined
   private leaves: number | undefined = undefined
   /** The same text with other types. */
   next: Prepared | undefined = undefined
@@ -172,7 +173,10 @@ export class PreparedCache {
   private close(prepared: Prepared): void {
     prepared.doomed = false
     prepared.held = Held.Nothing
-    ;(this.closes ??= []).push(PgProtocol.encodeClose({ target: "statement", name: prepared.name }))
+    const closes = this.closes ??= []
+    closes.push(PgProtocol.encodeClose({ target: "statement", name: prepared.name }))
+    const { asking } = prepared
+    if (asking?.isHeld === true) closes.push(PgProtocol.encodeClose({ target: "statement", name: asking.name }))
   }
 
   /** The server has forgotten every name: `DISCARD ALL` or `DEALLOCATE ALL`. */

@@ -869,7 +869,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
     if (!entry.abandoned) this.awaited--
     if (entry.stage === Stage.Describe) this.describing--
     if (entry === this.cancelled) this.cancelled = undefined
-    if (entry.asks) this.witness.asked()
+    if (entry.asks) this.witness.asked(entry)
     if (entry.begins) this.beginning = false
     if (!this.beginning) this.status = status
     if (status === "I") this.state.onIdle()

@@ -10,15 +10,15 @@
  * question that fails would take the user's transaction along.
  */
 import type { Result as QueryResult } from "@effect/sql-pg/PgConnection"
-import * as PgProtocol from "@effect/sql-pg/PgProtocol"
+import type * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import * as Cause from "effect/Cause"
 import * as Exit from "effect/Exit"
-import * as Result from "effect/Result"
 import type { SqlError } from "effect/sql/SqlError"
 import { Buffer } from "node:buffer"
 import type { Begin } from "../../core/TransactionSpec.ts"
 import { type Entry, Mode, Stage } from "./Entry.ts"
 import * as frames from "./frames.ts"
+import { Question } from "./Question.ts"
 
 /** Where a transaction id means something. */
 export interface Incarnation {
@@ -110,11 +110,10 @@ export class Witness {
     const { prepared } = entry
     const isKnown = entry.tail === frames.executeSync
     if (!isKnown && entry.tail !== frames.describeExecuteSync) return undefined
-    prepared.asking ??= questionBehind(this.ask!, prepared.sql)
-    const tail = prepared.asking[isKnown ? 0 : 1]
+    prepared.asking ??= new Question(this.ask!, prepared.listed ? prepared.name : undefined, prepared.sql)
     this.asking = true
     entry.asks = true
-    return tail
+    return prepared.asking.behind(isKnown)
   }
 
   /** The answer. */
@@ -136,8 +135,12 @@ export class Witness {
   }
 
   /** The cycle with the question is over, answered or not. */
-  asked(): void {
+  asked({ error, prepared }: Entry): void {
     this.asking = false
+    if (prepared?.asking === undefined) return
+    if (error === undefined) prepared.asking.isHeld = prepared.asking.name !== ""
+    // Whether the server got as far as to its name is not known.
+    else if (!prepared.asking.isHeld) prepared.asking = undefined
   }
 
   /** What has to be asked before COMMIT. */
@@ -165,21 +168,6 @@ const askOf = (version: string | undefined, pooled: boolean): string | undefined
     ? "select concat_ws('|', xid, system, timeline, started, recovered) " +
       `from (select ${xid} as xid, ${incarnation}) s where xid is not null`
     : `select ${xid}::text`
-}
-
-const describePortal = frames.join(PgProtocol.encodeDescribe({ target: "portal", name: "" }))
-const execute = frames.join(PgProtocol.encodeExecute({ portal: "", maxRows: 0 }))
-const bind = Result.getOrThrow(PgProtocol.encodeBind({ portal: "", statement: "", parameters: [] }))
-
-/**
- * The question behind a statement. It is parsed each time: a name could be gone, and the failure would take the
- * transaction along. Whoever looks at what a session does will find the question, so it says behind what it came.
- */
-const questionBehind = (ask: string, sql: string): readonly [Uint8Array, Uint8Array] => {
-  const behind = sql.slice(0, 500).replaceAll("*/", "* /").replaceAll("/*", "/ *").trim()
-  const parse = PgProtocol.encodeParse({ name: "", query: `${ask} /* after: ${behind} */`, parameterTypes: [] })
-  const question = frames.join(Result.getOrThrow(parse), bind, frames.executeSync)
-  return [frames.join(execute, question), frames.join(describePortal, execute, question)]
 }
 
 /** Reads the answer, which is text or nothing. */
