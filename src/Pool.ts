@@ -1397,8 +1397,8 @@ const resolveScaling = Effect.fnUntraced(function*(
     if (!(millis[name] >= 0)) return yield* invalid("scaling", `${name} must not be negative`)
   }
   if (millis.interval === 0) return yield* invalid("scaling", "interval must be longer than zero")
-  if (!(millis.window >= millis.interval && millis.window < Infinity)) {
-    return yield* invalid("scaling", "window must be finite, and not shorter than interval")
+  if (!(millis.window >= millis.interval && millis.window <= millis.interval * 10_000)) {
+    return yield* invalid("scaling", "window must be as long as one interval at least, and as 10,000 at the most")
   }
   return { utilization, ...millis }
 })

@@ -970,6 +970,7 @@ describe("Pool: construction", () => {
         { interval: 0 },
         { interval: Number.NaN },
         { window: Infinity },
+        { window: "1 day" },
         { window: "1 second", interval: "2 seconds" }
       ]
     ],
