@@ -9,7 +9,7 @@ import * as fs from "node:fs"
 import * as net from "node:net"
 import * as path from "node:path"
 import * as MariadbServer from "./MariadbServer.ts"
-import { ServerError, within } from "./ServerError.ts"
+import { live, ServerError } from "./ServerError.ts"
 import * as ServerProcess from "./ServerProcess.ts"
 
 /** One server of a cluster. */
@@ -66,6 +66,8 @@ export const make = Effect.fnUntraced(
     const members = Array.from({ length: size }, (_, index) => addressOf(index))
     let isFounded = false
     const settings = (index: number) => (): MariadbServer.Settings => ({
+      // Its log is for what happens to the cluster, and not for clients that hang up.
+      log_warnings: 1,
       binlog_format: "ROW",
       innodb_autoinc_lock_mode: 2,
       wsrep_on: true,
@@ -155,7 +157,13 @@ const nodeOf = (server: MariadbServer.MariadbServer): Node => {
       schedule: Schedule.spaced("50 millis")
     }).pipe(
       Effect.asVoid,
-      within("30 seconds", () => `${name} is not ${value} after 30 s`)
+      Effect.timeoutOrElse({
+        duration: "30 seconds",
+        orElse: () =>
+          Effect.flatMap(server.log, (log) =>
+            Effect.fail(new ServerError({ message: `${name} is not ${value} after 30 s\n${log}` })))
+      }),
+      live
     )
   const isolate = (isIsolated: 0 | 1) =>
     server.query(`set global wsrep_provider_options = 'gmcast.isolate=${isIsolated}'`)
