@@ -9,7 +9,6 @@ import * as Layer from "effect/Layer"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
-import type { NoticeHub } from "./internal/notices.ts"
 import type { Sessions } from "./Sessions.ts"
 
 /**
@@ -137,8 +136,8 @@ export const layerLog: Layer.Layer<never, never, Server> = Layer.effectDiscard(
  * @category constructors
  * @since 0.1.0
  */
-export const make = (sessions: Sessions, client: SqlClient, hub: NoticeHub): Server => ({
-  notices: hub.stream,
+export const make = (sessions: Sessions, client: SqlClient, notices: Stream.Stream<Notice>): Server => ({
+  notices,
   parameters: Effect.scoped(Effect.map(sessions.borrow, (session) => new Map(session.parameters))),
   setting: (name) =>
     Effect.map(

@@ -40,7 +40,7 @@ export const makeFeatures = Effect.fnUntraced(function*(
   return Context.make(Sessions.Sessions, sessions).pipe(
     Context.add(Bulk.Bulk, makeBulk(sessions, client)),
     Context.add(Introspection.Introspection, makeIntrospection(sessions)),
-    Context.add(Server.Server, Server.make(sessions, client, hubOf(adapter))),
+    Context.add(Server.Server, Server.make(sessions, client, hubOf(adapter).stream)),
     Context.add(Notifications.Notifications, yield* Notifications.make(sessions, client, options.notifications))
   )
 })
