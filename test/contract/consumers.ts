@@ -116,7 +116,10 @@ export const consumers: Section = (test, dialect) => {
   test("Migrator runs what is new, once", () =>
     Effect.gen(function*() {
       const migrate = (migrations: Record<string, Effect.Effect<unknown, unknown, SqlClient.SqlClient>>) =>
-        dialect.allowDdl(Migrator.make({})({ loader: Migrator.fromRecord(migrations), table: "migrated" }))
+        Effect.provide(
+          Migrator.make({})({ loader: Migrator.fromRecord(migrations), table: "migrated" }),
+          dialect.allowDdl
+        )
       const first = { "1_cats": make("cats"), "2_dogs": make("dogs") }
       assert.deepStrictEqual(yield* migrate(first), [[1, "cats"], [2, "dogs"]])
       assert.deepStrictEqual(yield* migrate(first), [])
@@ -190,12 +193,10 @@ export const consumers: Section = (test, dialect) => {
       yield* Fiber.interrupt(takers)
       assert.deepStrictEqual(got.toSorted((a, b) => a - b), numbers)
       assert.strictEqual(yield* Queue.size(taken), 0)
-    }).pipe(
-      Effect.provide(
-        PersistedQueue.layer.pipe(Layer.provide(PersistedQueue.layerStoreSql({ pollInterval: "20 millis" })))
-      ),
-      dialect.allowDdl
-    ))
+    }).pipe(Effect.provide(PersistedQueue.layer.pipe(
+      Layer.provide(PersistedQueue.layerStoreSql({ pollInterval: "20 millis" })),
+      Layer.provide(dialect.allowDdl)
+    ))))
 
   test("Reactivity runs a query again after COMMIT, and not when nothing was committed", () =>
     Effect.gen(function*() {
@@ -231,12 +232,12 @@ export const consumers: Section = (test, dialect) => {
         assert.deepStrictEqual(entries.map(({ payload, primaryKey }) => [primaryKey, payload]), [
           ["é 1", new Uint8Array([1, 255])]
         ])
-      }).pipe(Effect.provide(SqlEventJournal.layer()), dialect.allowDdl)
+      }).pipe(Effect.provide(SqlEventJournal.layer()))
   )
 
   test("the storage of a cluster's messages takes each once", () =>
     Effect.gen(function*() {
-      const storage = yield* dialect.allowDdl(SqlMessageStorage.makeEncoded())
+      const storage = yield* Effect.provide(SqlMessageStorage.makeEncoded(), dialect.allowDdl)
       const envelope = (requestId: string) => ({
         envelope: {
           _tag: "Request" as const,
@@ -279,8 +280,7 @@ export const consumers: Section = (test, dialect) => {
       }).pipe(Effect.provide(Layer.fresh(SqlRunnerStorage.layerStorage({ prefix }))))
       yield* first.releaseAll(address)
     }).pipe(
-      Effect.provide(SqlRunnerStorage.layerWith({ prefix })),
-      Effect.provide(ShardingConfig.layer({ shardLockDisableAdvisory: dialect.locksShardsByRows })),
-      dialect.allowDdl
+      Effect.provide(SqlRunnerStorage.layerWith({ prefix }).pipe(Layer.provide(dialect.allowDdl))),
+      Effect.provide(ShardingConfig.layer({ shardLockDisableAdvisory: dialect.locksShardsByRows }))
     ))
 }

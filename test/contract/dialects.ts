@@ -4,7 +4,7 @@
  */
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Layer from "effect/Layer"
+import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import { SqlClient } from "effect/sql/SqlClient"
@@ -28,6 +28,7 @@ export type Services =
   | Adapter.Adapter
   | Introspection.Introspection
 
+/** What is asked of a client beside the place of its database. */
 export interface Options {
   readonly controlTimeout?: Duration.Input | undefined
   readonly pool?: Pool.Options | undefined
@@ -37,6 +38,7 @@ export interface Options {
 
 /** What a test may need that not every database has. */
 export type Capability =
+  | "clients"
   | "connections"
   | "wire"
   | "cancelling"
@@ -50,6 +52,7 @@ export interface Column {
   readonly read?: unknown
 }
 
+/** A database under the contract. Statements and types are in its own words. */
 export interface Dialect {
   readonly name: string
   /** A new, empty database, and where it is. */
@@ -65,8 +68,8 @@ export interface Dialect {
   readonly system: string
   /** Whether a transaction goes on after a statement of it has failed. */
   readonly survivesErrors: boolean
-  /** What lets DDL pass that Effect's own modules run in transactions. */
-  readonly allowDdl: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  /** Lets DDL pass that Effect's own modules run in transactions. */
+  readonly allowDdl: Layer.Layer<never>
   /** Whether the runners of a cluster lock shards by rows instead of by locks of sessions. */
   readonly locksShardsByRows: boolean
 
@@ -78,6 +81,7 @@ export interface Dialect {
   readonly series: (count: number) => string
   /** A text, or what can be one, that takes as long. */
   readonly sleep: (seconds: number) => string
+  /** Which session this is. */
   readonly session: string
   readonly kill: (session: unknown) => string
   /** Lets a transaction wait for no longer than it must before the server looks for a deadlock. */
@@ -86,6 +90,7 @@ export interface Dialect {
   readonly running: (text: string) => string
   /** Sets the names of people to those of a table of values. */
   readonly rename: (sql: SqlClient, values: RecordUpdateHelper) => Statement<Row>
+  /** One of each common type. */
   readonly columns: Readonly<Record<string, Column>>
   readonly described: Described
 }
@@ -139,7 +144,7 @@ const mysqlColumns: Dialect["columns"] = {
 const onPostgres = {
   system: "postgresql",
   survivesErrors: false,
-  allowDdl: (effect) => effect,
+  allowDdl: Layer.empty,
   locksShardsByRows: false,
   key: "int generated always as identity primary key",
   instant: "timestamptz(3)",
@@ -239,13 +244,15 @@ export const pglite: Dialect = {
   at: (_, options) => Pglite.layer(options),
   locksShardsByRows: true,
   lacks: {
+    clients: "each client has a database of its own",
     connections: "all connections are one session",
     wire: "the database is in the process",
     cancelling: "nothing else in the process runs while a statement runs"
   },
   without: [
+    "have the names that the program gives them",
     "are not seen before they are committed",
-    "that are serializable are repeated until none has lost an update",
+    "that are serializable are repeated until none has lost an update, and less than that loses one",
     "that wait for each other are repeated, unless nothing is to be",
     "of a statement goes on at once, and the server gives it up",
     "of a statement on a connection that has streamed to the end stops it too",
@@ -266,7 +273,7 @@ export const mysql: Dialect = {
   system: "mysql",
   database: mariadbDatabase,
   at: (url, options) => Mysql.layer({ url: Redacted.make(url), ...options }),
-  allowDdl: Mysql.allowImplicitCommit,
+  allowDdl: Layer.succeed(Mysql.AllowImplicitCommit, true),
   ...mariadbLacks
 }
 
@@ -276,6 +283,6 @@ export const mariadb: Dialect = {
   system: "mariadb",
   database: mariadbDatabase,
   at: (url, options) => Mariadb.layer({ url: Redacted.make(url), ...options }),
-  allowDdl: Mariadb.allowImplicitCommit,
+  allowDdl: Layer.succeed(Mariadb.AllowImplicitCommit, true),
   ...mariadbLacks
 }

@@ -3,7 +3,6 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
-import * as Logger from "effect/Logger"
 import * as SqlClient from "effect/sql/SqlClient"
 import { Outcome, Pool, PoolError, Retry, Transaction } from "watertight"
 import { FaultProxy } from "../support/index.ts"
@@ -17,6 +16,8 @@ const insert = (name: string, id: number) =>
 const untilAllAreLost = (pool: Pool.Pool) =>
   Effect.repeat(Effect.andThen(Effect.sleep("1 millis"), pool.stats), { until: ({ idle }) => idle === 0 })
 
+const isNotSent = (error: unknown) => Outcome.of(error)?.outcome === "NotSent"
+
 export const faults: Section = (test, dialect) => {
   /** Runs an effect on a client of its own that goes through a proxy. */
   const through = <A, E, R>(
@@ -26,9 +27,7 @@ export const faults: Section = (test, dialect) => {
     Effect.gen(function*() {
       const proxy = yield* FaultProxy.make(yield* Place)
       return yield* effect(proxy).pipe(
-        Effect.provide(Layer.fresh(dialect.at(proxy.url, { ...options, pool: { max: connections, ...pool } }))),
-        // What the pool says of outages is not for those who read the results.
-        Effect.provide(Logger.layer([]))
+        Effect.provide(Layer.fresh(dialect.at(proxy.url, { ...options, pool: { max: connections, ...pool } })))
       )
     })
 
@@ -101,6 +100,12 @@ export const faults: Section = (test, dialect) => {
             yield* untilAllAreLost(pool)
             assert.deepStrictEqual(yield* sql`select 1 as one`, [{ one: 1 }])
           }
+          // Whoever keeps one for himself does not get away with it.
+          yield* Effect.scoped(Effect.gen(function*() {
+            const kept = yield* sql.reserve
+            yield* proxy.cutAll
+            yield* sqlFailure(kept.execute("select 1 as one", [], undefined))
+          }))
         })
       )
   )
@@ -117,11 +122,13 @@ export const faults: Section = (test, dialect) => {
           yield* proxy.cutAll
           yield* untilAllAreLost(pool)
           const error = yield* sqlFailure(sql`select 1 as one`)
-          assert.isTrue(Outcome.of(error)?.outcome === "NotSent", error.message)
+          assert.isTrue(isNotSent(error), error.message)
           const { cause } = error.reason
           assert.isTrue(PoolError.isPoolError(cause) && cause.reason._tag === "AcquireTimeout", error.message)
           const waiting = yield* Effect.forkChild(
-            Effect.forEach([1, 2, 3, 4, 5, 6, 7, 8], () => sql`select 1 as one`, { concurrency: "unbounded" }),
+            Effect.forEach([1, 2, 3, 4, 5, 6, 7, 8], () => Effect.retry(sql`select 1 as one`, { while: isNotSent }), {
+              concurrency: "unbounded"
+            }),
             { startImmediately: true }
           )
           yield* proxy.heal

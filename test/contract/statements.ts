@@ -154,7 +154,7 @@ export const statements: Section = (test, dialect) => {
       assert.deepStrictEqual(transformed, [{ n: 2 }])
     }))
 
-  test("have the names that the program gives them", () =>
+  test.needing("clients")("have the names that the program gives them", () =>
     Effect.gen(function*() {
       const url = yield* Place
       yield* Effect.gen(function*() {

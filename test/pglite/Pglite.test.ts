@@ -99,12 +99,13 @@ describe("an embedded database", { timeout: 60_000 }, () => {
       yield* run(second, "drop table kept")
     }))
 
-  it.effect("keeps its data in a directory", () =>
+  it.effect("keeps its data in a directory, and gives it the names that are asked for", () =>
     Effect.gen(function*() {
       yield* run(yield* session, "create table t as select 7 as a")
       yield* Scope.close(scope, Exit.void)
-      const db = yield* open(yield* makeAdapter({ dataDir }))
-      assert.strictEqual(yield* one(db, "select a from t"), 7)
+      const adapter = yield* makeAdapter({ dataDir, transformResultNames: (name) => name.toUpperCase() })
+      const db = yield* open(adapter)
+      assert.deepStrictEqual(yield* db.execute("select a from t", [], adapter.transformRows), [{ A: 7 }])
     }))
 
   it.effect("a directory that cannot be used is a typed error", () =>
