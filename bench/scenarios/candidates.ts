@@ -46,6 +46,10 @@ export const effect3Mysql = one("effect3", "Effect 3, @effect/sql-mysql2", "cand
 export const limitMariadb = one("limit", "raw socket, pipelined", "limit/mariadb.ts")
 
 export const watertightPool = one("watertight", "Watertight, Pool.use", "watertight/pool.ts")
+export const watertightShare = one("watertight-share", "Watertight, Pool.share", "watertight/pool.ts", { how: "share" })
+export const watertightReserve = one("watertight-reserve", "Watertight, Pool.reserve", "watertight/pool.ts", {
+  how: "reserve"
+})
 export const effectPool = one("effect-pool", "Effect 4, Pool.use", "candidates/pools/effect.ts")
 export const limitPool = one("limit", "an array and a queue", "limit/pool.ts")
 

@@ -59,7 +59,13 @@ const scenario: Scenario = {
   name: "checkout",
   title: "Checkout and return",
   cases: [
-    { ...common, name: "alone", title: "One of 8, nobody else wants one", run: alone },
+    {
+      ...common,
+      name: "alone",
+      title: "One of 8, nobody else wants one",
+      candidates: [...Who.pools, Who.watertightShare, Who.watertightReserve],
+      run: alone
+    },
     ...[10, 100, 1000, 10_000].map((waiting): Case => ({
       ...common,
       name: `crowd-${waiting}`,

@@ -16,6 +16,11 @@ const steps: ReadonlyArray<Candidate> = [
   step("share", "Pool.share, no SqlClient"),
   step("use", "Pool.use, no SqlClient"),
   step("pool", "SqlClient over Pool.share, nothing else"),
+  step("no-breaker", "Watertight, breaker and retries switched off", {
+    step: "database",
+    retry: false,
+    breaker: false
+  }),
   step("no-retry", "Watertight, retries switched off", { step: "database", retry: false }),
   step("database", "Watertight, everything switched on"),
   step("untraced", "Watertight, everything switched on, tracing disabled"),

@@ -65,7 +65,10 @@ export const open = async ({ connections, options, server, servers }: Target): P
   // `Database` keeps one for each statement.
   const profile = new StatementProfile()
   const poolLayer = Pool.layer({ min: connections, max: connections })
-  const everything = Database.layer(options["retry"] === false ? { retry: Retry.never } : {}).pipe(
+  const everything = Database.layer({
+    ...(options["retry"] === false ? { retry: Retry.never } : undefined),
+    ...(options["breaker"] === false ? { breaker: false } : undefined)
+  }).pipe(
     Layer.provideMerge(poolLayer),
     Layer.provideMerge(adapterLayer)
   )
