@@ -116,6 +116,23 @@ describe("streams", () => {
       yield* session.commit
     }))
 
+  it.live("whoever stops early in a transaction waits for few of the rows of a slow result", () =>
+    Effect.gen(function*() {
+      const session = yield* connect()
+      yield* run(session, "create temp sequence made")
+      yield* session.begin({})
+      const slow = session.executeStream(
+        "select nextval('made') as n, pg_sleep(0.001) from generate_series(1, 100000)",
+        [],
+        undefined
+      )
+      const rows = yield* Stream.runCollect(Stream.take(slow, 70))
+      assert.strictEqual(rows.length, 70)
+      // 64 rows at first, and then no more than some milliseconds bring.
+      assert.isBelow(Number(yield* one(session, "select last_value from made")), 200)
+      yield* session.commit
+    }))
+
   it.effect("a statement beside a stream outside a transaction waits for its end", () =>
     Effect.gen(function*() {
       const session = yield* connect()
