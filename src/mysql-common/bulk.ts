@@ -3,6 +3,7 @@
  *
  * Whatever the way, it is a transaction or a savepoint, so that all rows are there at the end or none.
  */
+import * as Channel from "effect/Channel"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -457,7 +458,7 @@ export const makeBulk = (adapter: Adapter, client: SqlClient): Bulk.Bulk => {
     Effect.contextWith((outer: Context.Context<RE>) => {
       const { onProgress } = options
       const source = Stream.isStream(rows)
-        ? Stream.updateContext<R, E, RE, RE>(rows, () => outer)
+        ? inContext<R, E, RE>(rows, outer)
         : rows
       const given = onProgress === undefined ? options : {
         ...options,
@@ -564,6 +565,16 @@ export const makeBulk = (adapter: Adapter, client: SqlClient): Bulk.Bulk => {
     ) as never
 
   return { insert, upsert }
+}
+
+/** A stream in this context only, and not on top of the one that it is read in. */
+const inContext = <A, E, R>(stream: Stream.Stream<A, E, R>, context: Context.Context<R>): Stream.Stream<A, E, R> => {
+  const transform = Channel.toTransform(stream.channel)
+  const replace = <A2, E2>(effect: Effect.Effect<A2, E2, R>) =>
+    Effect.updateContext<A2, E2, R, never>(effect, () => context)
+  return Stream.fromChannel(
+    Channel.fromTransform((upstream, scope) => Effect.map(replace(transform(upstream, scope)), replace))
+  )
 }
 
 /** A column of the table that rows wait in. */

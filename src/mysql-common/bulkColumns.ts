@@ -198,7 +198,7 @@ const float = (max: number, unsigned: boolean): Writer => ({
       : value
     if (typeof parsed !== "number" || parsed - parsed !== 0) return unfit("expected a finite number")
     if (parsed > max || parsed < (unsigned ? 0 : -max)) return outOfRange()
-    return Object.is(parsed, -0) ? "-0" : String(parsed)
+    return String(parsed)
   }
 })
 
