@@ -6,7 +6,7 @@ import * as SqlClient from "effect/sql/SqlClient"
 import * as Statement from "effect/sql/Statement"
 import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
-import { Outcome, Pool } from "watertight"
+import { Introspection, Outcome, Pool } from "watertight"
 import { sqlFailure } from "../transactions/support.ts"
 import { ids, Place, type Section, table } from "./suite.ts"
 
@@ -168,6 +168,10 @@ export const statements: Section = (test, dialect) => {
         assert.deepStrictEqual(yield* Stream.runCollect(select.stream), [{ theId: 1 }])
         assert.deepStrictEqual(yield* sql`select * from the_table`.withoutTransform, [{ the_id: 1 }])
         assert.deepStrictEqual(yield* plain`select * from ${plain("the_table")}`, [{ the_id: 1 }])
+        // What is in the database has its own names.
+        const db = yield* Introspection.Introspection
+        const [column] = yield* db.columns({ table: "the_table" })
+        assert.deepInclude(column, { table: "the_table", name: "the_id", position: 1 })
       }).pipe(Effect.provide(Layer.fresh(dialect.at(url, {
         pool: { max: 1 },
         transformQueryNames: (name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
