@@ -176,7 +176,14 @@ export const run = Effect.fnUntraced(function*(options: Options) {
       const reason = `${verdict?.outcome} in ${verdict?.phase}: ${verdict?.about ?? "lost"}, ` +
         `${Retry.attempts(error).length} attempts`
       reasons[reason] = (reasons[reason] ?? 0) + 1
-      told.set(operation, verdict?.outcome === "NotSent" || verdict?.outcome === "NotApplied" ? "failed" : "unknown")
+      told.set(
+        operation,
+        verdict?.outcome === "NotSent" || verdict?.outcome === "NotApplied"
+          ? "failed"
+          : verdict?.outcome === "Applied"
+          ? "succeeded"
+          : "unknown"
+      )
     }
   })
 
