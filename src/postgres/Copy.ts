@@ -50,7 +50,7 @@ import * as Stream from "effect/Stream"
 import { Buffer } from "node:buffer"
 import { onlyText } from "./internal/codecs.ts"
 import { type Extent, extentOf as extentOfError, withExtent } from "./internal/copyErrors.ts"
-import { copyData } from "./internal/CopyExchange.ts"
+import { copyHeaderSize, writeCopyHeader } from "./internal/CopyExchange.ts"
 import { makeRowReader } from "./internal/copyRows.ts"
 import { unknownError } from "./internal/errors.ts"
 import { quoteName, quotePath, quoteText } from "./internal/identifiers.ts"
@@ -184,8 +184,8 @@ export const sink = (
       const judge = sessions.judge(session)
       const copy = yield* session.copyIn(targetStatement(target))
       const failed = (error: SqlError): SqlError => withExtent(judge(error), { bytes: copy.bytes, direction: "sent" })
-      const send = (data: Uint8Array): Effect.Effect<void, SqlError> => {
-        const sent = Effect.mapError(copy.send(copyData(data), data.length), failed)
+      const send = (frame: Uint8Array): Effect.Effect<void, SqlError> => {
+        const sent = Effect.mapError(copy.send(frame, frame.length - copyHeaderSize), failed)
         return options.onProgress === undefined
           ? sent
           : Effect.andThen(sent, Effect.suspend(() => options.onProgress!(copy.bytes)))
@@ -196,10 +196,16 @@ export const sink = (
       let waiting: Array<Uint8Array> = []
       let size = 0
       const takeWaiting = (): Uint8Array => {
-        const data = waiting.length === 1 ? waiting[0]! : Buffer.concat(waiting, size)
+        const frame = Buffer.allocUnsafe(copyHeaderSize + size)
+        writeCopyHeader(frame, 0, size)
+        let offset = copyHeaderSize
+        for (const piece of waiting) {
+          frame.set(piece, offset)
+          offset += piece.length
+        }
         waiting = []
         size = 0
-        return data
+        return frame
       }
       const take = (pieces: ReadonlyArray<Uint8Array | string>): Effect.Effect<void, SqlError> => {
         for (const piece of pieces) {

@@ -58,13 +58,8 @@ const makeEntry = (
   return entry
 }
 
-/** Frames data as a `CopyData`. */
-export const copyData = (data: Uint8Array): Uint8Array => {
-  const frame = new Uint8Array(data.length + 5)
-  writeCopyHeader(frame, 0, data.length)
-  frame.set(data, 5)
-  return frame
-}
+/** How long the head of a `CopyData` is. */
+export const copyHeaderSize = 5
 
 /** Writes the head of a `CopyData` with that many bytes of data behind it. */
 export const writeCopyHeader = (frame: Uint8Array, offset: number, length: number): void => {

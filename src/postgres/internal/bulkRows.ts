@@ -7,7 +7,7 @@
 import type { BadRow } from "../../Bulk.ts"
 import { badRowOf, checkKeys, checkLength, refuseNull } from "../../internal/bulkRows.ts"
 import type { Codec } from "./codecs.ts"
-import { writeCopyHeader } from "./CopyExchange.ts"
+import { copyHeaderSize, writeCopyHeader } from "./CopyExchange.ts"
 import { WireBuffer } from "./WireBuffer.ts"
 
 /** A column that is given. */
@@ -22,9 +22,6 @@ export interface Column {
 
 /** The data of a message is taken out when it has grown to this. */
 const messageSize = 128 * 1024
-
-/** The head of a `CopyData`. */
-const headSize = 5
 
 const binarySignature = Buffer.from("PGCOPY\n\u00ff\r\n\0\0\0\0\0\0\0\0\0", "latin1")
 
@@ -48,7 +45,7 @@ interface Place {
 type WriteRow = (row: any, buffer: WireBuffer, place: Place) => void
 
 export const makeEncoder = (columns: ReadonlyArray<Column>): Encoder => {
-  const buffer = new WireBuffer(messageSize + 32 * 1024, headSize)
+  const buffer = new WireBuffer(messageSize + 32 * 1024, copyHeaderSize)
   const place: Place = { column: -1 }
   const isBinary = columns.every((column) => column.codec.write !== undefined)
   const writeRow = isBinary ? binaryRow(columns) : textRow(columns)
