@@ -1,21 +1,31 @@
 /** What Effect itself builds on `SqlClient`, unchanged: above all what it does around transactions. */
 import { assert } from "@effect/vitest"
-import { Effect, Fiber, Layer, Queue, Schema, Stream } from "effect"
-import {
-  Runner,
-  RunnerAddress,
-  RunnerStorage,
-  ShardId,
-  ShardingConfig,
-  SqlMessageStorage,
-  SqlRunnerStorage
-} from "effect/cluster"
-import { Digest } from "effect/crypto"
-import { EventJournal, SqlEventJournal } from "effect/eventlog"
-import { KeyValueStore, PersistedQueue, Persistence } from "effect/persistence"
-import { Reactivity } from "effect/reactivity"
-import { Model } from "effect/schema"
-import { Migrator, SqlClient, SqlModel, SqlResolver, SqlSchema } from "effect/sql"
+import * as Runner from "effect/cluster/Runner"
+import * as RunnerAddress from "effect/cluster/RunnerAddress"
+import * as RunnerStorage from "effect/cluster/RunnerStorage"
+import * as ShardId from "effect/cluster/ShardId"
+import * as ShardingConfig from "effect/cluster/ShardingConfig"
+import * as SqlMessageStorage from "effect/cluster/SqlMessageStorage"
+import * as SqlRunnerStorage from "effect/cluster/SqlRunnerStorage"
+import * as Digest from "effect/crypto/Digest"
+import * as Effect from "effect/Effect"
+import * as EventJournal from "effect/eventlog/EventJournal"
+import * as SqlEventJournal from "effect/eventlog/SqlEventJournal"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as KeyValueStore from "effect/persistence/KeyValueStore"
+import * as PersistedQueue from "effect/persistence/PersistedQueue"
+import * as Persistence from "effect/persistence/Persistence"
+import * as Queue from "effect/Queue"
+import * as Reactivity from "effect/reactivity/Reactivity"
+import * as Schema from "effect/Schema"
+import * as Model from "effect/schema/Model"
+import * as Migrator from "effect/sql/Migrator"
+import * as SqlClient from "effect/sql/SqlClient"
+import * as SqlModel from "effect/sql/SqlModel"
+import * as SqlResolver from "effect/sql/SqlResolver"
+import * as SqlSchema from "effect/sql/SqlSchema"
+import * as Stream from "effect/Stream"
 import { Introspection, Transaction } from "watertight"
 import { failure, sqlFailure } from "../transactions/support.ts"
 import { ids, type Section, table } from "./suite.ts"
