@@ -73,18 +73,19 @@ export interface Dialect {
   /** Whether the runners of a cluster lock shards by rows instead of by locks of sessions. */
   readonly locksShardsByRows: boolean
 
+  /** A primary key that counts up. */
   readonly key: string
   readonly instant: string
   /** What a parameter is cast to. */
   readonly integer: string
   /** A table with a column `n` of 1 to this. */
   readonly series: (count: number) => string
-  /** A text, or what can be one, that takes as long. */
+  /** What is a text, or can be one, after so many seconds. */
   readonly sleep: (seconds: number) => string
   /** Which session this is. */
   readonly session: string
   readonly kill: (session: unknown) => string
-  /** Lets a transaction wait for no longer than it must before the server looks for a deadlock. */
+  /** Lets the server look for a deadlock of this transaction soon. */
   readonly seeDeadlocks: string
   /** The sessions that run a statement in this database that contains a text. */
   readonly running: (text: string) => string
