@@ -3,6 +3,7 @@ import { assert, describe, it, type Vitest } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
+import { bulk } from "./bulk.ts"
 import { consumers } from "./consumers.ts"
 import type { Dialect, Services } from "./dialects.ts"
 import { faults } from "./faults.ts"
@@ -21,6 +22,7 @@ const sections: Readonly<Record<string, Section>> = {
   streams,
   interruption,
   faults,
+  bulk,
   introspection,
   "Effect's own consumers": consumers
 }

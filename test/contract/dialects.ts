@@ -11,7 +11,7 @@ import { SqlClient } from "effect/sql/SqlClient"
 import type { Row } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
 import type { RecordUpdateHelper, Statement } from "effect/sql/Statement"
-import type { Adapter, Database, Introspection, InvalidOptions, Pool, Transaction } from "watertight"
+import type { Adapter, Bulk, Database, Introspection, InvalidOptions, Pool, Transaction } from "watertight"
 import { Mariadb } from "watertight/mariadb"
 import { Mysql } from "watertight/mysql"
 import { Pglite } from "watertight/pglite"
@@ -26,6 +26,7 @@ export type Services =
   | Database.Database
   | Transaction.Manager
   | Adapter.Adapter
+  | Bulk.Bulk
   | Introspection.Introspection
 
 /** What is asked of a client beside the place of its database. */
