@@ -276,8 +276,8 @@ export type RowsSource =
   )
 
 /**
- * The rows that a table or a query copies, as objects of values. In `"binary"` (the default) it is the fastest way out
- * of PostgreSQL for many rows; `"text"` goes for every type.
+ * The rows that a table or a query copies, as objects of values: in `"binary"` (the default) as fast as the stream of a
+ * statement, and in `"text"` for every type.
  *
  * **Details**
  *
