@@ -25,6 +25,8 @@ interface Row {
 const failing = (sql: (name: string) => string) => (session: Session, name: string) =>
   sqlFailure(run(session, sql(name)))
 
+const endless = "select count(*) from seq_1_to_100000 a, seq_1_to_100000 b where a.seq + b.seq < 0"
+
 const rows: ReadonlyArray<Row> = [
   {
     errno: 1062,
@@ -204,9 +206,7 @@ const rows: ReadonlyArray<Row> = [
         const killer = yield* Effect.forkChild(
           Effect.andThen(Effect.sleep("50 millis"), run(other, `kill query ${session.threadId}`))
         )
-        const error = yield* sqlFailure(
-          run(session, "select count(*) from seq_1_to_100000 a, seq_1_to_100000 b where a.seq + b.seq < 0")
-        )
+        const error = yield* sqlFailure(run(session, endless))
         yield* Fiber.join(killer)
         return error
       })
@@ -231,6 +231,28 @@ const rows: ReadonlyArray<Row> = [
       })
   },
   {
+    errno: 1412,
+    tag: "UnknownError",
+    scope: "Transaction",
+    survives: true,
+    provoke: (session, name, subject) =>
+      Effect.gen(function*() {
+        yield* session.rollback
+        yield* session.begin({ isolation: "repeatable read" })
+        yield* run(session, `select * from ${name}`)
+        const other = yield* connect(subject)
+        yield* run(other, `alter table ${name}_text add column n int, algorithm = copy`)
+        return yield* sqlFailure(run(session, `select * from ${name}_text`))
+      })
+  },
+  {
+    errno: 1243,
+    tag: "UnknownError",
+    scope: "Statement",
+    survives: true,
+    provoke: failing(() => "execute nothing")
+  },
+  {
     errno: 1568,
     tag: "UnknownError",
     scope: "Never",
@@ -246,6 +268,18 @@ const rows: ReadonlyArray<Row> = [
       // Larger than `max_allowed_packet`: the server hangs up on it.
       sqlFailure(run(session, "select length(?)", ["x".repeat(20_000_000)]))
   }
+]
+
+/** What a server refuses to users who may do little. */
+const refusals: ReadonlyArray<
+  readonly [errno: number, tag: SqlError["reason"]["_tag"], user: "app" | "exporter", statement: string]
+> = [
+  [1142, "AuthorizationError", "app", "select * from mysql.user"],
+  [1143, "AuthorizationError", "app", "select b from secret"],
+  [1044, "AuthorizationError", "app", "use mysql"],
+  [1227, "AuthorizationError", "app", "set global max_connections = 1"],
+  // The number of a server that does not write, about something else.
+  [1290, "UnknownError", "exporter", "select 1 into outfile '/nowhere/at_all'"]
 ]
 
 describe.each(subjects)("errors over $name", (subject) => {
@@ -318,23 +352,57 @@ describe.each(subjects)("errors over $name", (subject) => {
       assert.isTrue(session.isClosed)
     }), 30_000)
 
-  it.live("of a server that does not write", () =>
+  it.live("of a server that refuses", () =>
     Effect.gen(function*() {
-      const server = yield* MariadbServer.make()
-      yield* server.query("create user app identified by 'app'")
-      yield* server.query("grant all on test.* to app")
-      yield* server.query("create table test.t (id int)")
-      const url = Redacted.make(`mysql://app:app@${server.host}:${server.port}/test`)
-      const session = yield* connect(subject, { url })
-      const adapter = yield* subject.module.makeAdapter({ url })
+      const server = yield* MariadbServer.make({ settings: { secure_file_priv: "/tmp", max_user_connections: 50 } })
+      for (
+        const statement of [
+          "create user app identified by 'app'",
+          "create user peer identified via unix_socket",
+          "create user single identified by 'app' with max_user_connections 1",
+          "create table own (id int primary key)",
+          "create table secret (a int, b int)",
+          "grant all on test.own to app",
+          "grant select (a) on test.secret to app",
+          "create user exporter identified by 'app'",
+          "grant all on test.own to exporter",
+          "grant file on *.* to exporter",
+          "grant all on test.* to single"
+        ]
+      ) yield* server.query(statement, [], "test")
+      const urlOf = (user: string, database = "test") =>
+        Redacted.make(`mysql://${user}:app@${server.host}:${server.port}/${database}`)
+      const { ruleOf } = yield* subject.module.makeAdapter({ url: urlOf("app") })
+      const verdictOf = (error: SqlError, phase: Outcome.Phase) => Outcome.of(Outcome.attach(error, phase, ruleOf))!
+
+      const session = yield* connect(subject, { url: urlOf("app") })
+      const exporter = yield* connect(subject, { url: urlOf("exporter") })
+      let retired = 0
+      for (const each of [session, exporter]) each.onRetire(() => retired++)
+      for (const [errno, tag, user, statement] of refusals) {
+        const error = yield* sqlFailure(run(user === "app" ? session : exporter, statement))
+        assert.deepStrictEqual([serverError(error).errno, error.reason._tag], [errno, tag], error.message)
+        assert.deepInclude(verdictOf(error, "Statement"), { outcome: "NotApplied", scope: "Never" })
+      }
+      assert.strictEqual(retired, 0)
+
       yield* server.query("set global read_only = 1")
-      const error = yield* sqlFailure(run(session, "insert into t values (1)"))
+      const error = yield* sqlFailure(run(session, "insert into own values (1)"))
       assert.strictEqual(serverError(error).errno, 1290)
-      Outcome.attach(error, "Statement", adapter.ruleOf)
-      assert.strictEqual(Outcome.of(error)?.scope, "OtherNode")
-      const denied = yield* sqlFailure(run(session, "select * from mysql.user"))
-      assert.strictEqual(denied.reason._tag, "AuthorizationError")
-      const dropped = yield* sqlFailure(run(session, "set global max_connections = 1"))
-      assert.strictEqual(dropped.reason._tag, "AuthorizationError")
+      assert.deepInclude(verdictOf(error, "Statement"), { outcome: "NotApplied", scope: "OtherNode" })
+      assert.strictEqual(retired, 1)
+
+      const refused = (user: string, database?: string) =>
+        Effect.map(sqlFailure(Effect.scoped(connect(subject, { url: urlOf(user, database) }))), (error) => [
+          serverError(error).errno,
+          error.reason._tag,
+          verdictOf(error, "Connect").scope
+        ])
+      assert.deepStrictEqual(yield* refused("app", "mysql"), [1044, "AuthorizationError", "Never"])
+      assert.deepStrictEqual(yield* refused("peer"), [1698, "AuthenticationError", "Never"])
+      yield* connect(subject, { url: urlOf("single") })
+      assert.deepStrictEqual(yield* refused("single"), [1226, "ConnectionError", "Connect"])
+      yield* server.query("set global max_user_connections = 1")
+      assert.deepStrictEqual(yield* refused("app"), [1203, "ConnectionError", "Connect"])
     }), 30_000)
 })
