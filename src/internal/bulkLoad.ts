@@ -13,7 +13,7 @@ export interface Sink {
   readonly add: (row: any, index: number) => Bulk.BadRow | undefined
   /** Whether there is enough to be sent. */
   readonly isFull: boolean
-  /** What was added since the last time: how many bytes it is, and what sends it. */
+  /** What was added since the last time: how many bytes it is, none if it has to wait for more, and what sends it. */
   readonly take: () => { readonly bytes: number; readonly send: Effect.Effect<unknown, SqlError> } | undefined
   /** Writes what ends the rows, to be taken for the last time. */
   readonly end?: (() => void) | undefined
@@ -61,7 +61,7 @@ export const load = Effect.fnUntraced(function*<Row, E, R, E2, R2>(options: {
     if (piece === undefined) return
     bytes += piece.bytes
     yield* Effect.mapError(piece.send, failed)
-    if (onProgress !== undefined) yield* onProgress(progress())
+    if (onProgress !== undefined && piece.bytes > 0) yield* onProgress(progress())
   })
 
   /** Gives rows until there are enough to be sent, or none are left. Answers whether there are more. */

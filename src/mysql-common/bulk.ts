@@ -79,6 +79,9 @@ export const CurrentBulkMethod: Context.Reference<BulkMethod | undefined> = Cont
 /** How much is sent at once, in characters. */
 const pieceSize = 256 * 1024
 
+/** How much is written at once, before whatever else has to be done gets its turn. */
+const sliceSize = 32 * 1024
+
 /** What a packet has besides a row. */
 const packetReserve = 8 * 1024
 
@@ -313,6 +316,8 @@ const inStatements = <Item>(target: Target, way: Way<Item>): Effect.Effect<BulkL
     let groups: Array<{ readonly items: Array<Item>; readonly before: number; bytes: number }> = []
     let rows = 0
     let size = 0
+    let next = sliceSize
+    let isLast = false
     let running: Fiber.Fiber<void, SqlError> | undefined
     const settled = Effect.suspend(() => running === undefined ? Effect.void : Fiber.join(running))
     return {
@@ -331,10 +336,15 @@ const inStatements = <Item>(target: Target, way: Way<Item>): Effect.Effect<BulkL
         rows++
       }),
       get isFull() {
-        return size >= pieceSize
+        return size >= next
       },
       take: () => {
         if (groups.length === 0) return undefined
+        if (size < pieceSize && !isLast) {
+          next += sliceSize
+          return { bytes: 0, send: Effect.yieldNow }
+        }
+        next = sliceSize
         const bytes = size
         const send = Effect.forEach(
           groups,
@@ -356,6 +366,9 @@ const inStatements = <Item>(target: Target, way: Way<Item>): Effect.Effect<BulkL
             })
           )
         }
+      },
+      end: () => {
+        isLast = true
       },
       finish: settled
     }

@@ -239,12 +239,33 @@ const writeDate = (value: unknown): string => {
 
 const dateTime = /^(\d{4}-\d\d-\d\d)(?:[ T]((?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{1,6})?)?)Z?)?$/
 
+const digits = (width: number) => Array.from({ length: 10 ** width }, (_, n) => String(n).padStart(width, "0"))
+const two = digits(2)
+const three = digits(3)
+
+const dayLength = 86_400_000
+
+// Rows that come together are often of the same day.
+let lastDay = NaN
+let lastDate = ""
+
+const writeInstant = (value: Date): string => {
+  const time = value.getTime()
+  const day = Math.floor(time / dayLength)
+  if (day !== lastDay) {
+    lastDate = isoOf(value).slice(0, 10)
+    lastDay = day
+  }
+  const millis = time - day * dayLength
+  const seconds = (millis / 1000) | 0
+  return `${lastDate} ${two[(seconds / 3600) | 0]}:${two[((seconds / 60) | 0) % 60]}:${two[seconds % 60]}.${
+    three[millis % 1000]
+  }`
+}
+
 /** Instants are in UTC, as the session is. */
 const writeDateTime = (value: unknown): string => {
-  if (value instanceof Date) {
-    const iso = isoOf(value)
-    return `${iso.slice(0, 10)} ${iso.slice(11, 23)}`
-  }
+  if (value instanceof Date) return writeInstant(value)
   const match = typeof value === "string" ? dateTime.exec(value) : null
   return match !== null && isDay(match[1]!)
     ? match[2] === undefined ? match[1]! : `${match[1]} ${match[2]}`
