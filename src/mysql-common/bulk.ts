@@ -48,9 +48,10 @@ export type BulkMethod = "load" | "batch" | "statements"
  * The methods differ in speed only: a row that one of them refuses is refused by all. `LOAD DATA LOCAL` by itself turns
  * errors into warnings and skips duplicates. Here a warning, or a row that is missing in the end, is a failure.
  *
- * `upsert` never uses `load`. Neither does an `insert` in a transaction of yours whose rows come from a `Stream` or
- * that has `onProgress`, unless it is asked for: both might wait for a statement of that transaction, which would wait
- * for the end of the rows.
+ * `upsert` never uses `load`. Unless it is asked for, neither does an `insert` into a table with a trigger before
+ * inserts, because `LOAD DATA` replaces a null that the trigger would, nor one in a transaction of yours whose rows come
+ * from a `Stream` or that has `onProgress`: both might wait for a statement of that transaction, which would wait for
+ * the end of the rows.
  *
  * **Gotchas**
  *
@@ -341,7 +342,7 @@ const inStatements = <Item>(target: Target, way: Way<Item>): Effect.Effect<BulkL
       take: () => {
         if (groups.length === 0) return undefined
         if (size < pieceSize && !isLast) {
-          next += sliceSize
+          next = size + sliceSize
           return { bytes: 0, send: Effect.yieldNow }
         }
         next = sliceSize
@@ -496,7 +497,8 @@ export const makeBulk = (adapter: Adapter, client: SqlClient): Bulk.Bulk => {
           load(session, name, table, rows, options, (columns) =>
             Effect.map(CurrentBulkMethod, (method) => ({
               target: { session, path: quotePath(name), columns, verb: "INSERT", suffix: "", before: 0 },
-              mayLoad: isOwn || method === "load" || !Stream.isStream(rows) && options.onProgress === undefined
+              mayLoad: method === "load" ||
+                !table.hasTrigger && (isOwn || !Stream.isStream(rows) && options.onProgress === undefined)
             }))))
     ) as never
 
