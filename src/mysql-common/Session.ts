@@ -94,7 +94,7 @@ export interface ServerInfo {
   readonly readOnly: string | undefined
   /** What makes a session ours after it was reset. */
   readonly setup: ReadonlyArray<string>
-  /** The database that a session begins with. */
+  /** The statement that goes back to the database that a session begins with. */
   readonly home: string | undefined
 }
 
@@ -604,7 +604,8 @@ export class Session implements Connection {
   }
 
   private setUp(job: ControlJob): void {
-    const { setup } = this.server
+    const { home, setup: always } = this.server
+    const setup = this.hasMoved && home !== undefined ? [...always, home] : always
     let left = setup.length
     for (const sql of setup) {
       this.query(job, sql, (error) => {

@@ -187,12 +187,8 @@ const setUp = (config: Resolved, driver: DriverConnection): Effect.Effect<Server
       identity: String(identity),
       inCluster,
       readOnly: readOnly === null ? undefined : String(readOnly),
-      setup: [
-        setup,
-        ...(config.database === undefined ? [] : [`USE ${quote(config.database)}`]),
-        ...(isMariadb ? [`SET ROLE ${role === null ? "NONE" : quote(String(role))}`] : [])
-      ],
-      home: config.database
+      setup: isMariadb ? [setup, `SET ROLE ${role === null ? "NONE" : quote(String(role))}`] : [setup],
+      home: config.database === undefined ? undefined : `USE ${quote(config.database)}`
     }
   })
 }

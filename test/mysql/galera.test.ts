@@ -61,7 +61,7 @@ layer(Cluster.layer, { excludeTestServices: true, timeout: 60_000 })((it) => {
             const { ruleOf } = yield* subject.module.makeAdapter({ url: Redacted.make(third.url) })
             yield* session.begin({})
             yield* run(session, "insert into entry values (?, 'ghost')", [subjects.indexOf(subject)])
-            return { connect, session, ruleOf }
+            return { connect, session, idle: yield* connect, ruleOf }
           }))
         const clients = yield* Effect.forEach(subjects, (subject) =>
           Effect.map(
@@ -80,13 +80,19 @@ layer(Cluster.layer, { excludeTestServices: true, timeout: 60_000 })((it) => {
         for (const [index, { sql }] of clients.entries()) yield* all(sql, 100 * (index + 1), 6)
 
         yield* third.cutOff
-        for (const { connect, ruleOf, session } of sessions) {
+        for (const { connect, idle, ruleOf, session } of sessions) {
           // It lets everybody in and answers, but it does nothing: what was begun comes to nothing.
           assert.strictEqual(yield* one(session, "select 1"), 1)
           const error = yield* sqlFailure(session.commit)
           assert.strictEqual(serverError(error).errno, 1047)
           Outcome.attach(error, "Commit", ruleOf)
           assert.deepInclude(Outcome.of(error), { outcome: "NotApplied", scope: "TransactionOnNewConnection" })
+          yield* idle.ping
+          yield* sqlFailure(idle.verify)
+          // A reset that is refused is no reset, whatever a driver makes of it.
+          yield* run(idle, "set @a = 1")
+          yield* sqlFailure(idle.reset)
+          assert.isTrue(idle.isClosed)
           const refused = yield* sqlFailure(Effect.scoped(connect))
           assert.isTrue(refused.reason.isRetryable)
           assert.strictEqual(serverError(refused).errno, 1047)
