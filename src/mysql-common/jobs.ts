@@ -127,6 +127,10 @@ export class StatementJob extends Job implements Receiver {
   }
 
   private check(): void {
+    const limit = this.session.shared.statementLimit
+    if (limit !== Infinity && this.timer === undefined) {
+      this.timer = setTimeout(() => this.session.expireStatement(this), limit)
+    }
     if (this.session.needsVerification) {
       this.session.driver.query(
         probe,
@@ -146,10 +150,6 @@ export class StatementJob extends Job implements Receiver {
     }
     session.noteSent(this.profile)
     this.sent = true
-    const limit = session.shared.statementLimit
-    if (limit !== Infinity && this.timer === undefined) {
-      this.timer = setTimeout(() => session.expireStatement(this), limit)
-    }
     const asArrays = this.mode === Mode.Values
     if (this.prepare) return session.driver.execute(this.sql, this.params, asArrays, this)
     if (this.pieces === undefined) return session.driver.query(this.sql, asArrays, this)
@@ -374,6 +374,8 @@ export class StreamJob extends Job implements StreamReceiver {
   private source: RowSource | undefined = undefined
   private isText = false
   private isPaused = false
+  /** Nothing has come since the time was last looked at, although it could have. */
+  private isSilent = true
   private isYielding = false
   private isFlushing = false
   private columns: ReadonlyArray<Column> = []
@@ -405,6 +407,7 @@ export class StreamJob extends Job implements StreamReceiver {
   }) as never
 
   start(): void {
+    if (this.session.shared.statementLimit !== Infinity) this.watch()
     if (this.session.needsVerification) {
       this.session.driver.query(
         probe,
@@ -425,6 +428,15 @@ export class StreamJob extends Job implements StreamReceiver {
       ? session.driver.stream(this.sql, this.params, false, this)
       : this.sendText()
     if (this.abandoned) this.discard()
+  }
+
+  /** Gives the server up that has sent nothing for as long as a statement may take. Whoever reads has any time. */
+  private watch(): void {
+    this.timer = setTimeout(() => {
+      if (this.isSilent && !this.isPaused) return this.session.expireStatement(this)
+      this.isSilent = true
+      this.watch()
+    }, this.session.shared.statementLimit)
   }
 
   private sendText(): RowSource | undefined {
@@ -448,6 +460,7 @@ export class StreamJob extends Job implements StreamReceiver {
   }
 
   onRow(row: any): void {
+    this.isSilent = false
     if (this.abandoned || this.isDone) return
     this.rows.push(row)
     // The rows that arrived together are passed on together.
@@ -489,8 +502,7 @@ export class StreamJob extends Job implements StreamReceiver {
         ))
       )
       if (this.isPaused && !this.isDone) {
-        this.isPaused = false
-        this.source?.resume()
+        this.goOn()
       }
       return
     }
@@ -502,15 +514,18 @@ export class StreamJob extends Job implements StreamReceiver {
   /** A statement waits behind: it must not wait for whoever reads the stream, who may wait for the statement. */
   makeWay(): void {
     this.isYielding = true
-    if (!this.isPaused) return
-    this.isPaused = false
-    this.source?.resume()
+    if (this.isPaused) this.goOn()
   }
 
   /** Nobody reads any more: what still comes is thrown away. */
   discard(): void {
     this.rows = []
+    this.goOn()
+  }
+
+  private goOn(): void {
     this.isPaused = false
+    this.isSilent = false
     this.source?.resume()
   }
 

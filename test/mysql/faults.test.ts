@@ -226,11 +226,21 @@ describe.each(subjects)("faults under $name", (subject) => {
       const url = Redacted.make(proxy.url)
       const options = { url, controlTimeout: "300 millis", connectTimeout: "300 millis" } as const
       for (
-        const operation of ["ping", "begin", "rollback", "savepoint", "reset", "statement", "connect", "close"] as const
+        const operation of [
+          "ping",
+          "begin",
+          "rollback",
+          "savepoint",
+          "reset",
+          "statement",
+          "stream",
+          "connect",
+          "close"
+        ] as const
       ) {
         const session = yield* connect(subject, {
           ...options,
-          ...(operation === "statement" ? { statementTimeout: "200 millis" } : undefined)
+          ...(operation === "statement" || operation === "stream" ? { statementTimeout: "200 millis" } : undefined)
         })
         if (operation !== "begin") yield* session.begin({})
         yield* proxy.blackhole
@@ -241,6 +251,7 @@ describe.each(subjects)("faults under $name", (subject) => {
           savepoint: session.savepoint("a"),
           reset: session.reset,
           statement: run(session, "select 1"),
+          stream: Stream.runDrain(session.executeStream("select 1", [], undefined)),
           connect: Effect.asVoid(connect(subject, options)),
           close: Effect.andThen(session.close, session.ping)
         }
@@ -248,7 +259,7 @@ describe.each(subjects)("faults under $name", (subject) => {
         const error = yield* sqlFailure(effects[operation])
         assert.isBelow(
           performance.now() - started,
-          operation === "statement" || operation === "close" ? 2_000 : 800,
+          operation === "statement" || operation === "stream" || operation === "close" ? 2_000 : 800,
           operation
         )
         assert.match(error.message, /not answered within|no connection within|was closed/, operation)

@@ -155,3 +155,23 @@ describe.each(subjects)("streams over $name", (subject) => {
       assert.strictEqual(yield* one(session, "select 1"), 1)
     }))
 })
+
+it.live(
+  "a stream whose reader is slower than a statement may be goes on",
+  () =>
+    Effect.forEach(subjects, (subject) =>
+      Effect.gen(function*() {
+        const session = yield* connect(subject, {
+          statementTimeout: "1 millis",
+          // The server's own limit includes what the reader takes.
+          sessionVariables: { max_statement_time: 0 }
+        })
+        let read = 0
+        yield* Stream.runForEach(
+          rows(session, 20_000),
+          () => read++ === 0 ? Effect.sleep("2200 millis") : Effect.void
+        )
+        assert.strictEqual(read, 20_000)
+      }), { concurrency: "unbounded" }),
+  20_000
+)
