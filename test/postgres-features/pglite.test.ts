@@ -1,3 +1,4 @@
+import * as PgClient from "@effect/sql-pg/PgClient"
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -130,6 +131,16 @@ it.layer(Pglite.layer(), { excludeTestServices: true, timeout: "60 seconds" })("
       yield* sqlFailure(Notifications.subscribe(""))
       yield* Scope.close(scope, Exit.void)
       yield* Notifications.notify("a", "6")
+    }))
+
+  it.effect("what listens through PgClient keeps nobody from the connection", () =>
+    Effect.gen(function*() {
+      const pg = yield* PgClient.PgClient
+      const queue = yield* pg.listen("mail")
+      assert.deepStrictEqual(yield* pg`select 1 as one`, [{ one: 1 }])
+      yield* pg.notify("mail", "1")
+      const { channel, payload } = yield* Queue.take(queue)
+      assert.deepStrictEqual([channel, payload], ["mail", "1"])
     }))
 
   it.effect("a lock of a session says what to take instead", () =>

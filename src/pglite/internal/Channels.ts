@@ -5,11 +5,16 @@
  * is written. What has ended the listening, a reset or the rollback of the transaction that it was in, is made up for
  * in the same way: nothing can be missed, and nobody waits.
  */
+import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
+import type * as Scope from "effect/Scope"
+import type { SqlError } from "effect/sql/SqlError"
 import type { Adapter } from "../../Adapter.ts"
+import { channelError } from "../../postgres/internal/Listeners.ts"
 import type * as Notifications from "../../postgres/Notifications.ts"
 
-type Listener = Queue.Enqueue<Notifications.Event>
+type Notification = Omit<Notifications.Notification, "_tag">
+type Listener = (notification: Notification) => void
 
 export class Channels {
   private readonly channels = new Map<string, Set<Listener>>()
@@ -19,7 +24,31 @@ export class Channels {
     return this.channels.size === 0
   }
 
-  join(channel: string, listener: Listener): void {
+  /** Gives what is sent to some channels, as it is made of notifications, until the scope closes. */
+  listen<A>(
+    database: string,
+    channels: ReadonlyArray<string>,
+    make: (notification: Notification) => A
+  ): Effect.Effect<Queue.Queue<A>, SqlError, Scope.Scope> {
+    for (const channel of channels) {
+      const error = channelError(database, channel, "listen")
+      if (error !== undefined) return Effect.fail(error)
+    }
+    const acquire = Effect.map(Queue.unbounded<A>(), (queue) => {
+      const listener: Listener = (notification) => void Queue.offerUnsafe(queue, make(notification))
+      for (const channel of channels) this.join(channel, listener)
+      return { listener, queue }
+    })
+    return Effect.map(
+      Effect.acquireRelease(acquire, ({ listener, queue }) => {
+        for (const channel of channels) this.leave(channel, listener)
+        return Queue.shutdown(queue)
+      }),
+      ({ queue }) => queue
+    )
+  }
+
+  private join(channel: string, listener: Listener): void {
     const listeners = this.channels.get(channel)
     if (listeners !== undefined) return void listeners.add(listener)
     this.channels.set(channel, new Set([listener]))
@@ -27,16 +56,14 @@ export class Channels {
   }
 
   /** That the database goes on to listen costs nothing, and ends with the next reset. */
-  leave(channel: string, listener: Listener): void {
+  private leave(channel: string, listener: Listener): void {
     const listeners = this.channels.get(channel)
     listeners?.delete(listener)
     if (listeners?.size === 0) this.channels.delete(channel)
   }
 
-  publish({ channel, payload, processId }: Omit<Notifications.Notification, "_tag">): void {
-    for (const listener of this.channels.get(channel) ?? []) {
-      Queue.offerUnsafe(listener, { _tag: "Notification", channel, payload, processId })
-    }
+  publish(notification: Notification): void {
+    for (const listener of this.channels.get(notification.channel) ?? []) listener(notification)
   }
 
   /** The session may have been reset. */

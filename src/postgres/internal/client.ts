@@ -34,6 +34,11 @@ const extend = (
     notify: (channel: string, payload: string) => notify(client, database, channel, payload)
   })
 
+/** Has the `PgClient` that a client was made into listen in another way than on a connection of its own. */
+export const listenWith = (client: SqlClient.SqlClient, listen: PgClient.PgClient["listen"]): void => {
+  Object.assign(client, { listen })
+}
+
 /** The session behind a connection of an adapter whose sessions are ours. */
 const sessionOf = (connection: Connection): Session => unwrap(connection) as Session
 
