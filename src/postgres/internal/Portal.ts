@@ -222,7 +222,8 @@ export class Portal {
   }
 
   private fetchAhead(): void {
-    if (this.completed || this.failure !== undefined) return
+    // Behind the `Sync` there is no portal any more: the next statement would meet the error.
+    if (this.completed || this.synced || this.failure !== undefined) return
     // Several at a time, for each write costs more than what it says.
     const missing = this.ahead - this.fetching - this.batches.length
     if (missing * 2 < this.ahead) return
