@@ -104,7 +104,7 @@ export const statements: Section = (test, dialect) => {
       )
       const insert = (row: Record<string, unknown>) => sql`insert into ${sql(name)} ${sql.insert(row as never)}`
       yield* insert({ id: 1, positive: 1, parent: null })
-      const { created } = yield* pool.stats
+      const { closed } = yield* pool.stats
       for (
         const [statement, reason] of [
           [insert({ id: 1, positive: 1, parent: null }), "UniqueViolation"],
@@ -124,7 +124,7 @@ export const statements: Section = (test, dialect) => {
         assert.strictEqual((yield* sqlFailure(Effect.asVoid(statement.unprepared))).reason._tag, reason)
       }
       assert.deepStrictEqual(yield* ids(name), [1])
-      assert.strictEqual((yield* pool.stats).created, created)
+      assert.deepStrictEqual((yield* pool.stats).closed, closed)
       assert.strictEqual(
         yield* insert({ id: 1, positive: 1, parent: null }).pipe(
           Effect.as("inserted"),
