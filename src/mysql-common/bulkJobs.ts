@@ -77,14 +77,15 @@ export class BulkJob extends Job implements Receiver {
     if (this.isDone) return
     this.session.noteAnswer(status, this.profile, this.fiber)
     if (ok.warningStatus === 0 || this.abandoned) return this.end(Effect.succeed(ok))
+    const onWarnings = (warnings: ReadonlyArray<ReadonlyArray<unknown>>) => {
+      if (!this.isDone) this.end(this.judge(ok, warnings))
+    }
     // The next statement of anybody else would clear them.
     this.session.driver.query("SHOW WARNINGS", true, {
       isWanted: true,
-      onRows: (rows) => {
-        if (!this.isDone) this.end(this.judge(ok, rows))
-      },
-      onOk: () => this.end(this.judge(ok, [])),
-      onMany: () => this.end(this.judge(ok, [])),
+      onRows: onWarnings,
+      onOk: () => onWarnings([]),
+      onMany: () => onWarnings([]),
       onError: (error, sent) => this.onError(error, sent)
     })
   }
