@@ -15,6 +15,13 @@ class Cluster extends Context.Service<Cluster, GaleraCluster.GaleraCluster>()("C
   static readonly layer = Layer.effect(Cluster, GaleraCluster.make())
 }
 
+/** Waits until all nodes have what was written before. */
+const arrival = (nodes: ReadonlyArray<GaleraCluster.Node>, table: string) =>
+  Effect.forEach(
+    nodes,
+    (node) => node.query(`set statement wsrep_sync_wait = 1 for select * from ${table}`, [], "test")
+  )
+
 layer(Cluster.layer, { excludeTestServices: true, timeout: 60_000 })((it) => {
   describe.each(subjects)("a Galera cluster over $name", (subject) => {
     it.effect("repeats the whole transaction where another node was ahead of its COMMIT", () =>
@@ -23,6 +30,7 @@ layer(Cluster.layer, { excludeTestServices: true, timeout: 60_000 })((it) => {
         const name = `conflict_${subject.name}`
         yield* nodes[0]!.query(`create table ${name} (id int primary key, n int)`, [], "test")
         yield* nodes[0]!.query(`insert into ${name} values (1, 0)`, [], "test")
+        yield* arrival(nodes, name)
         const there = yield* connector(subject, { url: Redacted.make(nodes[1]!.url) })
 
         yield* Effect.gen(function*() {
@@ -54,6 +62,7 @@ layer(Cluster.layer, { excludeTestServices: true, timeout: 60_000 })((it) => {
         const { nodes, url } = yield* Cluster
         const [first, , third] = nodes as [GaleraCluster.Node, GaleraCluster.Node, GaleraCluster.Node]
         yield* first.query("create table entry (n int primary key, name varchar(10))", [], "test")
+        yield* arrival(nodes, "entry")
         const sessions = yield* Effect.forEach(subjects, (subject) =>
           Effect.gen(function*() {
             const connect = yield* connector(subject, { url: Redacted.make(third.url) })

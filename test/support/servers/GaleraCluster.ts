@@ -41,12 +41,12 @@ const whatToDo = [
   "  apt-get install galera-4 rsync"
 ].join("\n")
 
-// A node that is gone is given up after a second instead of five; everything else is at the pace of that.
+// A node that is gone is given up after one and a half seconds instead of five; everything else is at the pace of that.
 const providerOptions = {
   "evs.keepalive_period": "PT0.2S",
   "evs.inactive_check_period": "PT0.1S",
-  "evs.suspect_timeout": "PT1S",
-  "evs.inactive_timeout": "PT3S",
+  "evs.suspect_timeout": "PT1.5S",
+  "evs.inactive_timeout": "PT4S",
   "evs.install_timeout": "PT1.5S",
   "evs.join_retrans_period": "PT0.1S",
   "gmcast.peer_timeout": "PT1S",
