@@ -1,4 +1,4 @@
-/** The pool over MariaDB: what it lends is clean, and what can share a connection does. */
+/** The pool over MariaDB: what can share a connection does, and a storm leaves nothing behind. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -11,31 +11,6 @@ import { FaultProxy, freshDatabase, mariadbUrl, seed } from "../support/index.ts
 import { connect, elapsed, eventually, one, run, subjects, table } from "./support.ts"
 
 describe.each(subjects)("the pool over $name", (subject) => {
-  it.live("lends nothing that a borrower has left behind", () =>
-    Effect.gen(function*() {
-      const sql = yield* SqlClient.SqlClient
-      const pool = yield* Pool.Pool
-      const state =
-        sql`select @a as a, @@autocommit as c, @@time_zone as z, @@in_transaction as t, is_used_lock('x') as l`
-      const clean = yield* state
-      const leave = (statement: string) =>
-        pool.use((connection) => Effect.exit(connection.execute(statement, [], undefined)))
-      for (
-        const statement of [
-          "set @a = 1",
-          "begin",
-          "set autocommit = 0",
-          "select get_lock('x', 1)",
-          "set time_zone = '+01:00'"
-        ]
-      ) {
-        yield* leave(statement)
-        assert.deepStrictEqual(yield* state, clean, statement)
-      }
-      const stats = yield* pool.stats
-      assert.strictEqual(stats.created, 1)
-    }).pipe(Effect.provide(subject.module.layer({ url: Redacted.make(mariadbUrl()), maxConnections: 1 }))))
-
   it.live("shares a connection where the driver can, and only then", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
