@@ -828,6 +828,9 @@ export const make = Effect.fnUntraced(function*(
     if (fiber.pollUnsafe() === undefined) opening.set(slot, fiber)
   }
 
+  /** Whether statements may share a connection. Only connections can tell whether they pipeline. */
+  let pipelines = adapter.maxConnections !== 1 && resolved.state.pipelineDepth > 1
+
   /** What became of an attempt to connect. Returns whether it failed for good. */
   const connected = (slot: State.Slot<Connection>, exit: Exit.Exit<Connection, SqlError>, began: number): boolean => {
     // One that is lost by the time it is open is a failed attempt: nobody gets it, and the next one waits.
@@ -835,6 +838,7 @@ export const make = Effect.fnUntraced(function*(
       const at = now()
       connectError = undefined
       telemetry.connected(at - began, at)
+      pipelines &&= exit.value.canPipeline
       state.connected(slot, exit.value, at)
       exit.value.onLost((error) => {
         lost(slot, isNetworkFault(error))
@@ -1122,14 +1126,16 @@ export const make = Effect.fnUntraced(function*(
     )
   }
 
-  const share: Pool["share"] = (profile, f) =>
-    Effect.withFiber((fiber) => {
+  const share: Pool["share"] = (profile, f) => {
+    if (!pipelines) return use(f)
+    return Effect.withFiber((fiber) => {
       const borrower = new Borrower(fiber, lend, f as Body, true, profile, laneOf(fiber))
       return Effect.onExitPrimitive(borrower.effect, (exit) => {
         end(borrower, Exit.isSuccess(exit) || !Exit.hasInterrupts(exit), exit)
         return undefined
       })
     })
+  }
 
   const use: Pool["use"] = (f) => {
     const caller: Borrower["caller"] = resolved.captureLocation ? {} : undefined
@@ -1272,7 +1278,7 @@ export const make = Effect.fnUntraced(function*(
     name: adapter.name,
     use,
     reserve,
-    share: adapter.maxConnections === 1 || resolved.state.pipelineDepth === 1 ? (_, f) => use(f) : share,
+    share,
     checkoutsUnsafe: () => telemetry.wait.count,
     stats: Effect.sync(stats),
     health: Effect.sync(() => Health.decide(stats())),

@@ -733,15 +733,23 @@ describe("Pool: sharing", () => {
       assert.deepStrictEqual(yield* pool.share(profile, select), [{ connection: "2" }])
     }))
 
-  it.effect("lends a connection of its own to everybody if that is switched off", () =>
-    Effect.gen(function*() {
-      const { fake, pool } = yield* setUp({ max: 3, pipelineDepth: 1 })
-      const profile = quick()
-      yield* Effect.forEach(Array.from({ length: 10 }), () => fork(pool.share(profile, sleep(10))))
-      assert.deepInclude(yield* pool.stats, { used: 3, waiting: 7 })
-      yield* TestClock.adjust("1 second")
-      assert.strictEqual(fake.connections.length, 3)
-    }))
+  for (
+    const [when, options, connections] of [
+      ["that is switched off", { pipelineDepth: 1 }, {}],
+      ["connections cannot pipeline", {}, { canPipeline: false }]
+    ] as const
+  ) {
+    it.effect(`lends a connection of its own to everybody if ${when}`, () =>
+      Effect.gen(function*() {
+        const { fake, pool } = yield* setUp({ max: 3, ...options }, new FakeAdapter(connections))
+        const profile = quick()
+        yield* pool.share(profile, select)
+        yield* Effect.forEach(Array.from({ length: 10 }), () => fork(pool.share(profile, sleep(10))))
+        assert.deepInclude(yield* pool.stats, { used: 3, waiting: 7 })
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual(fake.connections.length, 3)
+      }))
+  }
 })
 
 describe("Pool: the life of a connection", () => {
