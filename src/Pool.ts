@@ -53,7 +53,7 @@ import type { Request } from "./core/Budget.ts"
 import { ConnectionLost } from "./core/ConnectionLost.ts"
 import type * as Lanes from "./core/Lanes.ts"
 import { Nesting, type Place } from "./core/Nesting.ts"
-import type { PoolEvent } from "./core/PoolEvent.ts"
+import type { CloseReason, FailReason, PoolEvent } from "./core/PoolEvent.ts"
 import * as State from "./core/PoolState.ts"
 import type * as Scaling from "./core/Scaling.ts"
 import * as Health from "./Health.ts"
@@ -310,13 +310,13 @@ export interface Stats extends State.Counts {
   /** How many of them had to wait. */
   readonly waited: number
   /** How many callers got no connection, by reason. */
-  readonly failed: Readonly<Record<State.FailReason, number>>
+  readonly failed: Readonly<Record<FailReason, number>>
   /** How many connections were opened. */
   readonly created: number
   /** How many attempts to open one failed. */
   readonly connectFailures: number
   /** How many connections were closed, by reason. */
-  readonly closed: Readonly<Record<State.CloseReason, number>>
+  readonly closed: Readonly<Record<CloseReason, number>>
   /** How many connections did not answer a ping. */
   readonly validationFailures: number
   /** How often a connection had to be cleaned up before the next borrower could have it. */
@@ -661,14 +661,14 @@ export const make = Effect.fnUntraced(function*(
   let connectError: SqlError | undefined
   /** Why nobody can connect until a person changes something. */
   let refusal: SqlError | undefined
-  const failed: Record<State.FailReason, number> = {
+  const failed: Record<FailReason, number> = {
     AcquireTimeout: 0,
     QueueFull: 0,
     PoolClosed: 0,
     ConnectFailed: 0,
     Suspended: 0
   }
-  const closed: Record<State.CloseReason, number> = {
+  const closed: Record<CloseReason, number> = {
     Lifetime: 0,
     IdleTimeout: 0,
     PingFailed: 0,
@@ -996,7 +996,7 @@ export const make = Effect.fnUntraced(function*(
     return result.sort((a, b) => b.heldMillis - a.heldMillis)
   }
 
-  const failure = (borrower: Borrower, reason: State.FailReason): SqlError => {
+  const failure = (borrower: Borrower, reason: FailReason): SqlError => {
     if (reason === "ConnectFailed") return refusal!
     if (reason === "Suspended") return PoolError.toSqlError(new PoolError.Suspended({ database: adapter.name }))
     if (reason === "PoolClosed") return PoolError.toSqlError(new PoolError.PoolClosed({ database: adapter.name }))

@@ -8,7 +8,6 @@
  *
  * @since 0.1.0
  */
-import type { CloseReason, FailReason } from "./PoolState.ts"
 
 /**
  * Why the connections beside one that failed are asked for a sign of life before they are lent again.
@@ -39,6 +38,41 @@ export type ConnectFailure = "Unreachable" | "Full" | "Permanent"
  * @since 0.1.0
  */
 export type ScaleReason = "Utilization" | "Wait" | "Unneeded"
+
+/**
+ * Why a connection was closed.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type CloseReason =
+  | "Lifetime"
+  | "IdleTimeout"
+  | "PingFailed"
+  | "ResetFailed"
+  | "Lost"
+  | "Cleared"
+  | "Retired"
+  | "Resized"
+  | "Reclaimed"
+  /** Fewer were enough lately. */
+  | "Unneeded"
+  /** Another pool of the same budget needed it more. */
+  | "Budget"
+  | "Shutdown"
+
+/**
+ * Why somebody did not get a connection.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type FailReason =
+  | "AcquireTimeout"
+  | "QueueFull"
+  | "PoolClosed"
+  | "ConnectFailed"
+  | "Suspended"
 
 /**
  * Something that happened to a pool. `connection` is the number of the connection within the pool, `millis` a duration.

@@ -48,7 +48,7 @@
  */
 import * as Lanes from "./Lanes.ts"
 import { Limiter } from "./Limiter.ts"
-import type { ConnectFailure, PoolEvent, Suspicion } from "./PoolEvent.ts"
+import type { CloseReason, ConnectFailure, FailReason, PoolEvent, Suspicion } from "./PoolEvent.ts"
 import { RoundTrip } from "./RoundTrip.ts"
 import * as Scaling from "./Scaling.ts"
 
@@ -93,41 +93,6 @@ export interface Options {
   /** When the pool grows ahead of demand and shrinks after it; `undefined` if it never does. */
   readonly scaling: Scaling.Options | undefined
 }
-
-/**
- * Why a connection was closed.
- *
- * @category models
- * @since 0.1.0
- */
-export type CloseReason =
-  | "Lifetime"
-  | "IdleTimeout"
-  | "PingFailed"
-  | "ResetFailed"
-  | "Lost"
-  | "Cleared"
-  | "Retired"
-  | "Resized"
-  | "Reclaimed"
-  /** Fewer were enough lately. */
-  | "Unneeded"
-  /** Another pool of the same budget needed it more. */
-  | "Budget"
-  | "Shutdown"
-
-/**
- * Why somebody did not get a connection.
- *
- * @category models
- * @since 0.1.0
- */
-export type FailReason =
-  | "AcquireTimeout"
-  | "QueueFull"
-  | "PoolClosed"
-  | "ConnectFailed"
-  | "Suspended"
 
 /**
  * What is to be done.

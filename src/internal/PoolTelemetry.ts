@@ -15,8 +15,8 @@ import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import type { Adapter } from "../Adapter.ts"
 import { RecentCounter, RecentHistogram, summarize, type Summary } from "../core/Histogram.ts"
-import type { PoolEvent } from "../core/PoolEvent.ts"
-import type { CloseReason, Counts, FailReason } from "../core/PoolState.ts"
+import type { CloseReason, FailReason, PoolEvent } from "../core/PoolEvent.ts"
+import type { Counts } from "../core/PoolState.ts"
 import type { Health } from "../Health.ts"
 
 /** How far back "recent" goes, in milliseconds. */

@@ -78,7 +78,7 @@ describe("docs/pool.md", () => {
       Array.from(members("src/core/PoolEvent.ts", "PoolEvent"))
     )
     const closed = /closed for one of these reasons: (.+)\n/.exec(page)![1]!
-    assert.sameMembers(Array.from(codes(closed)), Array.from(members("src/core/PoolState.ts", "CloseReason")))
+    assert.sameMembers(Array.from(codes(closed)), Array.from(members("src/core/PoolEvent.ts", "CloseReason")))
     const health = Array.from(read("src/Health.ts").matchAll(/^ {4}\| "(\w+)"/gm), (match) => match[1]!)
     assert.sameMembers(table("reason").map(([name]) => codes(name!)[0]!), health)
   })
