@@ -197,9 +197,10 @@ export interface Options {
   /**
    * What is undone of what a borrower changed in its session: settings, role, temporary tables, advisory locks,
    * listens, cursors. `"detect"` (the default) undoes it when the statements that were run, or the server, show that
-   * something was changed; it rides with the next borrower's first statement and so costs no round trip. What a function
-   * of the database does behind its name cannot be seen: `"always"` undoes everything after every borrower. `"never"`
-   * undoes nothing. A transaction that was left open is rolled back in any case.
+   * something was changed. On PostgreSQL that rides with the next borrower's first statement and so costs no round trip;
+   * elsewhere it is done before the connection is lent again, while the others are lent. What a function of the database
+   * does behind its name cannot be seen: `"always"` undoes everything after every borrower. `"never"` undoes nothing. A
+   * transaction that was left open is rolled back in any case.
    */
   readonly reset?: "detect" | "always" | "never" | undefined
   /**
