@@ -49,6 +49,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
 import * as Metric from "effect/Metric"
+import * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import type { Adapter, Connection } from "./Adapter.ts"
@@ -285,16 +286,21 @@ export const make = (options: Options): Manager & {
       Effect.withFiber((fiber) => {
         const beginning = fiber.getRef(Beginning)
         const how = howToBegin(beginning.begin, fiber.getRef(SqlClient.BeginTransaction))
-        let during: "acquire" | "begin" = "acquire"
-        const open = Effect.flatMap(pool.reserve, (lent) => {
-          during = "begin"
-          const connection = new TransactionConnection(lent, adapter, beginning)
-          return Effect.addFinalizer((exit) => rollBack(connection, exit)).pipe(
-            Effect.andThen(connection.begin(how)),
-            Effect.as(connection)
-          )
+        const lease = Scope.makeUnsafe()
+        let connection: TransactionConnection | undefined
+        const open = Effect.flatMap(Scope.provide(pool.reserve, lease), (lent) => {
+          connection = new TransactionConnection(lent, adapter, beginning)
+          return Effect.as(connection.begin(how), connection)
         })
-        return restore(within(open, beginning.deadline, () => during))
+        // One finalizer for both, which costs less than two in one scope.
+        const end = (exit: Exit.Exit<unknown, unknown>) =>
+          connection === undefined
+            ? Scope.close(lease, exit)
+            : Effect.andThen(rollBack(connection, exit), Scope.close(lease, exit))
+        return Effect.andThen(
+          Scope.addFinalizerExit(Context.getUnsafe(fiber.context as Context.Context<any>, Scope.Scope), end),
+          restore(within(open, beginning.deadline, () => connection === undefined ? "acquire" : "begin"))
+        )
       }),
     begin: () => Effect.void,
     commit: (connection) => commit(connection),
@@ -311,11 +317,11 @@ export const make = (options: Options): Manager & {
 
   /** What the body of an outermost transaction runs with. */
   const inside = <A, E, R>(body: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-    Effect.updateContext(body, (context: Context.Context<R>) =>
-      context.pipe(
-        Context.add(Beginning, plain),
-        Context.add(Holds, [...Context.get(context, Holds), current(context as Context.Context<never>)!.base])
-      ) as Context.Context<R>)
+    Effect.updateContext(body, (context: Context.Context<R>) => {
+      const { base } = current(context as Context.Context<never>)!
+      const held = Context.add(context, Holds, [...Context.get(context, Holds), base])
+      return Context.get(context, Beginning) === plain ? held : Context.add(held, Beginning, plain)
+    })
 
   // -------------------------------------------------------------------------------------------------------------------
   // The end

@@ -43,8 +43,19 @@ export const beginStatement = (options: BeginOptions): string => {
     : `SET TRANSACTION ISOLATION LEVEL ${options.isolation.toUpperCase()}; ${start}`
 }
 
+const plans = new Map<string, Result.Result<BeginPlan, string>>()
+
 /** Plans a BEGIN. Fails with what is wrong. */
 export const planBegin = (how: Begin, isMariadb: boolean): Result.Result<BeginPlan, string> => {
+  // Somebody may write values into a statement of their own, which would then stay for ever.
+  if (how.statement !== undefined) return makePlan(how, isMariadb)
+  const key = `${isMariadb} ${how.isolation} ${how.access}`
+  let plan = plans.get(key)
+  if (plan === undefined) plans.set(key, plan = makePlan(how, isMariadb))
+  return plan
+}
+
+const makePlan = (how: Begin, isMariadb: boolean): Result.Result<BeginPlan, string> => {
   const statements = how.statement === undefined
     ? beginStatement(how).split("; ")
     : split(how.statement, false).map((piece) => piece.texts.join("?").trim())
