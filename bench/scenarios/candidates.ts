@@ -9,6 +9,12 @@ const one = (id: string, label: string, module: string, options?: Candidate["opt
 })
 
 export const watertightPostgres = one("watertight", "Watertight", "watertight/postgres.ts")
+export const watertightUnresolved = one(
+  "watertight-unresolved",
+  "Watertight, a lost COMMIT is not looked into",
+  "watertight/postgres.ts",
+  { resolve: "never" }
+)
 export const multiplex = one("sql-pg-multiplex", "@effect/sql-pg, multiplex", "candidates/effect-sql-pg.ts", {
   multiplex: true
 })

@@ -59,6 +59,7 @@ const scenario: Scenario = {
       candidates: [
         Who.limitPostgres,
         Who.watertightPostgres,
+        Who.watertightUnresolved,
         Who.multiplex,
         Who.sqlPg,
         Who.pgNamed,
