@@ -154,6 +154,29 @@ describe("a lazy BEGIN", () => {
       assert.strictEqual(yield* one(session, "select 1"), 1)
     }))
 
+  it.effect("is not forgotten over what is cleaned up ahead of it", () =>
+    Effect.gen(function*() {
+      const { session } = yield* watched
+      let retired = 0
+      session.onRetire(() => {
+        retired++
+      })
+      yield* run(session, "set application_name to 'left behind'")
+      assert.isTrue(session.handBack("detect"))
+      yield* session.begin({ lazy: true, access: "read only" })
+      const error = yield* sqlFailure(run(session, text))
+      // Asked for, so it says nothing about the server.
+      assert.strictEqual(fields(error)["code"], "25006")
+      assert.strictEqual(retired, 0)
+      assert.isTrue(session.inTransaction)
+      yield* session.rollback
+      // Never begun, and so not read-only any more.
+      yield* session.begin({ lazy: true, access: "read only" })
+      yield* session.rollback
+      yield* run(session, text)
+      assert.isTrue(session.isReady)
+    }))
+
   it.effect("goes ahead when the server has been silent, and shows in its own time whether anybody is there", () =>
     Effect.gen(function*() {
       const { session, writes } = yield* watched

@@ -666,6 +666,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
           this.opening = undefined
           this.beginning = false
           this.status = "I"
+          this.state.onIdle()
           entry.resume(Effect.void)
           continue
         }
@@ -872,7 +873,7 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
     if (entry.asks) this.witness.asked(entry)
     if (entry.begins) this.beginning = false
     if (!this.beginning) this.status = status
-    if (status === "I") this.state.onIdle()
+    if (this.status === "I") this.state.onIdle()
     if (this.inFlight.size === 0) {
       if (this.cancelTimer !== undefined) this.releaseHold()
     } else {
