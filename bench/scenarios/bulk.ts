@@ -200,6 +200,8 @@ const scenario: Scenario = {
       prepare: { mariadb: fill.mariadb },
       candidates: [
         one("limit", "text protocol over a raw socket, not decoded", "limit/bulk-mariadb.ts"),
+        one("ours", "Watertight, mariadb, stream", oursOnMariadb),
+        one("ours-mysql2", "Watertight, mysql2, stream", oursOnMariadb, { driver: "mysql2" }),
         one("mariadb", "mariadb connector, stream", "candidates/bulk/mariadb.ts"),
         one("mysql2", "mysql2, stream", "candidates/bulk/mysql2.ts")
       ],
