@@ -154,6 +154,24 @@ describe("a lazy BEGIN", () => {
       assert.strictEqual(yield* one(session, "select 1"), 1)
     }))
 
+  it.effect("is sent also when whoever was to go first has been interrupted, because others go on", () =>
+    Effect.gen(function*() {
+      const { session } = yield* watched
+      const first: ReadonlyArray<Effect.Effect<unknown, unknown>> = [
+        session.savepoint("a"),
+        session.script(text),
+        run(session, text)
+      ]
+      for (const work of first) {
+        yield* session.begin(lazy)
+        const fiber = yield* Effect.forkChild(work, { startImmediately: true })
+        yield* Fiber.interrupt(fiber)
+        yield* run(session, text)
+        yield* session.rollback
+        assert.strictEqual(yield* one(session, "select count(*)::int from t"), 1)
+      }
+    }))
+
   it.effect("is not forgotten over what is cleaned up ahead of it", () =>
     Effect.gen(function*() {
       const { session } = yield* watched

@@ -652,7 +652,8 @@ export class Session implements Connection, SessionKey, PortalHost, CopyHost {
       // What is asked for later in a transaction must not overtake, least of all its end.
       if (this.describing > 0 && this.status !== "I" && !entry.first) break
       this.pending.shift()
-      if (entry.abandoned && !entry.parses) {
+      // A BEGIN is for all who are in the transaction.
+      if (entry.abandoned && !entry.parses && !entry.begins) {
         this.planner.release(entry)
         continue
       }
