@@ -19,8 +19,8 @@ import type * as Effect from "effect/Effect"
 import type * as SqlConnection from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
 import type * as Statement from "effect/sql/Statement"
-import type { Begin } from "./core/TransactionSpec.ts"
-import type { Rule } from "./Outcome.ts"
+import type { Rule } from "./failure/Outcome.ts"
+import type { Begin } from "./transaction/TransactionSpec.ts"
 
 /**
  * The runtime type identifier of `Adapter`.

@@ -28,15 +28,15 @@ import type * as SqlConnection from "effect/sql/SqlConnection"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import { Adapter, type Connection } from "./Adapter.ts"
-import * as Breaker from "./Breaker.ts"
-import { StatementProfile } from "./core/PoolState.ts"
-import { JudgedConnection } from "./internal/JudgedConnection.ts"
-import { shorten } from "./internal/ShortStatement.ts"
-import type { InvalidOptions } from "./InvalidOptions.ts"
-import * as Outcome from "./Outcome.ts"
-import { layer as poolLayer, type Options as PoolOptions, Pool } from "./Pool.ts"
-import * as Retry from "./Retry.ts"
-import * as Transaction from "./Transaction.ts"
+import * as Breaker from "./breaker/Breaker.ts"
+import { ClassifyingConnection } from "./database/ClassifyingConnection.ts"
+import { shorten } from "./database/ShortStatement.ts"
+import * as Outcome from "./failure/Outcome.ts"
+import * as Retry from "./failure/Retry.ts"
+import type { InvalidOptions } from "./options/InvalidOptions.ts"
+import { layer as poolLayer, type Options as PoolOptions, Pool } from "./pool/Pool.ts"
+import { StatementProfile } from "./pool/state/PoolState.ts"
+import * as Transaction from "./transaction/Transaction.ts"
 
 /**
  * The options of a database.
@@ -165,7 +165,7 @@ export const make = Effect.fnUntraced(function*(
   const client = yield* SqlClient.make({
     acquirer: Effect.succeed(pooled),
     borrower: (f) => f(pooled),
-    transactionAcquirer: Effect.map(reserve, (connection) => new JudgedConnection(connection, adapter)),
+    transactionAcquirer: Effect.map(reserve, (connection) => new ClassifyingConnection(connection, adapter)),
     transactionService,
     compiler: adapter.compiler,
     transformRows: adapter.transformRows as never,

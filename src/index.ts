@@ -16,21 +16,21 @@ export * as Adapter from "./Adapter.ts"
  *
  * @since 0.1.0
  */
-export * as Bulk from "./Bulk.ts"
+export * as Bulk from "./bulk/Bulk.ts"
 
 /**
  * Turns callers away while a database is in trouble, with Effect's own circuit breaker.
  *
  * @since 0.1.0
  */
-export * as Breaker from "./Breaker.ts"
+export * as Breaker from "./breaker/Breaker.ts"
 
 /**
  * The evidence that a lost connection leaves behind.
  *
  * @since 0.1.0
  */
-export { ConnectionLost } from "./core/ConnectionLost.ts"
+export { ConnectionLost } from "./failure/ConnectionLost.ts"
 
 /**
  * The database that a program talks to: an adapter and a pool, joined into Effect's `SqlClient`.
@@ -44,67 +44,67 @@ export * as Database from "./Database.ts"
  *
  * @since 0.1.0
  */
-export * as Health from "./Health.ts"
+export * as Health from "./pool/Health.ts"
 
 /**
  * The error of options that cannot work.
  *
  * @since 0.1.0
  */
-export { InvalidOptions } from "./InvalidOptions.ts"
+export { InvalidOptions } from "./options/InvalidOptions.ts"
 
 /**
  * What is in a database, in one shape for all databases.
  *
  * @since 0.1.0
  */
-export * as Introspection from "./Introspection.ts"
+export * as Introspection from "./introspection/Introspection.ts"
 
 /**
  * What a failure means: whether the work was applied, and what may be repeated.
  *
  * @since 0.1.0
  */
-export * as Outcome from "./Outcome.ts"
+export * as Outcome from "./failure/Outcome.ts"
 
 /**
  * Lends the connections that an adapter opens, for as long as an effect runs and never longer.
  *
  * @since 0.1.0
  */
-export * as Pool from "./Pool.ts"
+export * as Pool from "./pool/Pool.ts"
 
 /**
  * Why a pool could not lend a connection.
  *
  * @since 0.1.0
  */
-export * as PoolError from "./PoolError.ts"
+export * as PoolError from "./pool/PoolError.ts"
 
 /**
  * Many databases of one kind, for tenants, shards or regions, within one budget of connections.
  *
  * @since 0.1.0
  */
-export * as Pools from "./Pools.ts"
+export * as Pools from "./pool/Pools.ts"
 
 /**
  * Repeating what failed, where that can help and cannot do the work twice.
  *
  * @since 0.1.0
  */
-export * as Retry from "./Retry.ts"
+export * as Retry from "./failure/Retry.ts"
 
 /**
  * Transactions: what they ask for, how they begin and end, and what is repeated.
  *
  * @since 0.1.0
  */
-export * as Transaction from "./Transaction.ts"
+export * as Transaction from "./transaction/Transaction.ts"
 
 /**
  * Why a transaction did not do what was asked for.
  *
  * @since 0.1.0
  */
-export * as TransactionError from "./TransactionError.ts"
+export * as TransactionError from "./transaction/TransactionError.ts"

@@ -31,32 +31,32 @@ const importing = (specifier: string) => `export * as Imported from "${specifier
 describe("the linter refuses", () => {
   for (
     const [file, specifier, reason] of [
-      ["src/core/Probe.ts", "../Adapter.ts", "Ring 1"],
-      ["src/core/Probe.ts", "../postgres/index.ts", "Ring 1"],
-      ["src/core/Probe.ts", "node:net", "Ring 1"],
-      ["src/core/Probe.ts", "mariadb", "Ring 1"],
-      ["src/core/Probe.ts", "events", "Ring 1"],
-      ["src/core/Probe.ts", "effect", "Ring 1 has no runtime"],
-      ["src/core/Probe.ts", "effect/Effect", "Ring 1 has no runtime"],
-      ["src/core/Probe.ts", "effect/Clock", "Ring 1 has no runtime"],
+      ["src/pool/state/Probe.ts", "../Pool.ts", "A pure room"],
+      ["src/pool/state/Probe.ts", "../../postgres/index.ts", "A pure room"],
+      ["src/pool/state/Probe.ts", "node:net", "A pure room"],
+      ["src/pool/state/Probe.ts", "mariadb", "A pure room"],
+      ["src/pool/state/Probe.ts", "events", "A pure room"],
+      ["src/pool/state/Probe.ts", "effect", "A pure room has no runtime"],
+      ["src/pool/state/Probe.ts", "effect/Effect", "A pure room has no runtime"],
+      ["src/pool/state/Probe.ts", "effect/Clock", "A pure room has no runtime"],
       ["src/Probe.ts", "@effect/sql-pg/PgClient", "Ring 2 knows no driver"],
       ["src/Probe.ts", "mysql2/promise", "Ring 2 knows no driver"],
       ["src/Probe.ts", "@electric-sql/pglite", "Ring 2 knows no driver"],
       ["src/Probe.ts", "node:tls", "Ring 2 knows no driver"],
       ["src/Probe.ts", "./postgres/index.ts", "Ring 2 knows no database"],
-      ["src/Probe.ts", "./mysql-common/errors.ts", "Ring 2 knows no database"],
-      ["src/internal/Probe.ts", "../pglite/index.ts", "Ring 2 knows no database"],
+      ["src/Probe.ts", "./mysql-family/errors.ts", "Ring 2 knows no database"],
+      ["src/pool/Probe.ts", "../pglite/index.ts", "Ring 2 knows no database"],
       ["src/postgres/Probe.ts", "../pglite/index.ts", "imports no other one"],
-      ["src/postgres/internal/Probe.ts", "../../mysql/index.ts", "imports no other one"],
+      ["src/postgres/session/Probe.ts", "../../mysql/index.ts", "imports no other one"],
       ["src/postgres/Probe.ts", "mysql2", "its own folder"],
       ["src/postgres/Probe.ts", "watertight", "by relative path"],
-      ["src/pglite/Probe.ts", "../mysql-common/errors.ts", "imports no other one"],
+      ["src/pglite/Probe.ts", "../mysql-family/errors.ts", "imports no other one"],
       ["src/pglite/Probe.ts", "@effect/sql-pg/PgClient", "its own folder"],
       ["src/mysql/Probe.ts", "../mariadb/index.ts", "imports no other one"],
       ["src/mysql/Probe.ts", "mariadb", "its own folder"],
       ["src/mariadb/Probe.ts", "../mysql/index.ts", "imports no other one"],
       ["src/mariadb/Probe.ts", "mysql2", "its own folder"],
-      ["src/mysql-common/Probe.ts", "mysql2", "neither driver"]
+      ["src/mysql-family/Probe.ts", "mysql2", "neither driver"]
     ] as const
   ) {
     it(`${specifier} in ${file}`, () => {
@@ -66,15 +66,15 @@ describe("the linter refuses", () => {
 
   for (
     const [expression, reason] of [
-      ["Date.now()", "Ring 1 has no clock"],
-      ["new Date()", "Ring 1 has no clock"],
-      ["performance.now()", "Ring 1 has no clock"],
-      ["Math.random()", "Ring 1 has no randomness"],
-      ["setTimeout(() => {}, 1)", "Ring 1 has no timers"]
+      ["Date.now()", "A pure room has no clock"],
+      ["new Date()", "A pure room has no clock"],
+      ["performance.now()", "A pure room has no clock"],
+      ["Math.random()", "A pure room has no randomness"],
+      ["setTimeout(() => {}, 1)", "A pure room has no timers"]
     ] as const
   ) {
-    it(`${expression} in src/core`, () => {
-      assert.include(lint("src/core/Probe.ts", `export const probe = ${expression}\n`), reason)
+    it(`${expression} in src/pool/state`, () => {
+      assert.include(lint("src/pool/state/Probe.ts", `export const probe = ${expression}\n`), reason)
     })
   }
 })
@@ -82,19 +82,19 @@ describe("the linter refuses", () => {
 describe("the linter allows", () => {
   for (
     const [file, source] of [
-      ["src/core/Probe.ts", importing("./Neighbour.ts")],
-      ["src/core/Probe.ts", importing("effect/Duration")],
+      ["src/pool/state/Probe.ts", importing("./Neighbour.ts")],
+      ["src/pool/state/Probe.ts", importing("effect/Duration")],
       [
-        "src/core/Probe.ts",
+        "src/pool/state/Probe.ts",
         "import type * as Effect from \"effect/Effect\"\nexport type Probe = Effect.Effect<void>\n"
       ],
-      ["src/Probe.ts", importing("./core/PoolState.ts")],
+      ["src/Probe.ts", importing("./pool/state/PoolState.ts")],
       ["src/Probe.ts", importing("effect/Effect")],
       ["src/postgres/Probe.ts", importing("@effect/sql-pg/PgClient")],
       ["src/postgres/Probe.ts", importing("../Adapter.ts")],
       ["src/pglite/Probe.ts", importing("../postgres/Adapter.ts")],
       ["src/pglite/Probe.ts", importing("@electric-sql/pglite")],
-      ["src/mysql/Probe.ts", importing("../mysql-common/errors.ts")],
+      ["src/mysql/Probe.ts", importing("../mysql-family/errors.ts")],
       ["src/mysql/Probe.ts", importing("mysql2")],
       ["src/mariadb/Probe.ts", importing("mariadb")]
     ] as const

@@ -11,10 +11,10 @@ import {
   Status,
   type StreamReceiver,
   unwanted
-} from "../mysql-common/Driver.ts"
-import type { Parameter } from "../mysql-common/parameters.ts"
-import { type Column, Kind, type Ok, toInteger } from "../mysql-common/results.ts"
-import { StatementCache } from "../mysql-common/StatementCache.ts"
+} from "../mysql-family/driver/Driver.ts"
+import { StatementCache } from "../mysql-family/driver/StatementCache.ts"
+import type { Parameter } from "../mysql-family/statement/parameters.ts"
+import { type Column, Kind, type Ok, toInteger } from "../mysql-family/statement/results.ts"
 
 /** What the connector answers without rows. */
 interface OkPacket {

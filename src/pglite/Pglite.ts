@@ -23,17 +23,17 @@ import type * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
 import { Adapter } from "../Adapter.ts"
 import * as Database from "../Database.ts"
-import type { InvalidOptions } from "../InvalidOptions.ts"
-import type * as Pool from "../Pool.ts"
-import { resolve } from "../postgres/Config.ts"
-import { type ClientOptions, makeAdapter as makeSessionAdapter } from "../postgres/internal/adapter.ts"
-import { type Features, layer as clientLayer, type PgClient, type SqlClient } from "../postgres/internal/client.ts"
-import { makeConnect } from "../postgres/internal/connect.ts"
-import { connectError } from "../postgres/internal/errors.ts"
-import type * as Transaction from "../Transaction.ts"
-import { attachChannels, Channels } from "./internal/Channels.ts"
-import * as Notifications from "./internal/notifications.ts"
-import { Wire } from "./internal/Wire.ts"
+import type { InvalidOptions } from "../options/InvalidOptions.ts"
+import type * as Pool from "../pool/Pool.ts"
+import { type ClientOptions, makeAdapter as makeSessionAdapter } from "../postgres/adapter/adapter.ts"
+import { type Features, layer as clientLayer, type PgClient, type SqlClient } from "../postgres/adapter/client.ts"
+import { resolve } from "../postgres/adapter/Config.ts"
+import { makeConnect } from "../postgres/adapter/connect.ts"
+import { connectError } from "../postgres/errors/errors.ts"
+import type * as Transaction from "../transaction/Transaction.ts"
+import { attachChannels, Channels } from "./Channels.ts"
+import * as Notifications from "./notifications.ts"
+import { ProtocolStream } from "./ProtocolStream.ts"
 
 /**
  * The options of an embedded database: those of `PGlite.create`, such as `dataDir` and `extensions`, and those about
@@ -68,7 +68,7 @@ export const makeAdapter = Effect.fnUntraced(function*(
   const config = yield* resolve({
     username,
     database,
-    stream: () => new Wire(pglite, channels),
+    stream: () => new ProtocolStream(pglite, channels),
     connectTimeout: "1 minute"
   })
   const connect = makeConnect(

@@ -39,7 +39,7 @@ import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type { SqlError } from "effect/sql/SqlError"
 import { createHash } from "node:crypto"
-import type { Session } from "./internal/Session.ts"
+import type { Session } from "./session/Session.ts"
 import { Sessions } from "./Sessions.ts"
 
 /**

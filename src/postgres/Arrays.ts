@@ -26,8 +26,8 @@
  * @since 0.1.0
  */
 import * as Statement from "effect/sql/Statement"
-import { quoteName } from "./internal/identifiers.ts"
-import { TypedValue } from "./internal/TypedValue.ts"
+import { quoteName } from "./statement/identifiers.ts"
+import { TypedValue } from "./types/TypedValue.ts"
 
 const fragment = (...parts: ReadonlyArray<Statement.Segment>): Statement.Fragment => Statement.fragment(parts as never)
 

@@ -6,8 +6,8 @@
  */
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
-import type { Filter } from "../Introspection.ts"
-import { ask, isOurs } from "./internal/introspection.ts"
+import type { Filter } from "../introspection/Introspection.ts"
+import { ask, isOurs } from "./introspection/introspection.ts"
 import { Sessions } from "./Sessions.ts"
 
 const query = <A extends object>(

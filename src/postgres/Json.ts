@@ -28,7 +28,7 @@
  */
 import * as PgTypes from "@effect/sql-pg/PgTypes"
 import * as Statement from "effect/sql/Statement"
-import { TypedValue } from "./internal/TypedValue.ts"
+import { TypedValue } from "./types/TypedValue.ts"
 
 const build = (...parts: ReadonlyArray<Statement.Segment>): Statement.Fragment => Statement.fragment(parts as never)
 const text_ = Statement.literal

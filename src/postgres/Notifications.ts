@@ -47,8 +47,8 @@ import * as Semaphore from "effect/Semaphore"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
-import { channelError, notify as notifyOf } from "./internal/Listeners.ts"
-import type { Session } from "./internal/Session.ts"
+import { channelError, notify as notifyOf } from "./listen/Listeners.ts"
+import type { Session } from "./session/Session.ts"
 import type { Sessions } from "./Sessions.ts"
 
 /**

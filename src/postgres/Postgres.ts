@@ -11,17 +11,17 @@ import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { Adapter } from "../Adapter.ts"
 import * as Database from "../Database.ts"
-import { InvalidOptions } from "../InvalidOptions.ts"
-import type * as Pool from "../Pool.ts"
-import type * as Transaction from "../Transaction.ts"
-import { type PostgresOptions, resolve } from "./Config.ts"
-import * as Internal from "./internal/adapter.ts"
-import { type Features, layer as clientLayer } from "./internal/client.ts"
-import { makeConnect } from "./internal/connect.ts"
-import { resolveCommit } from "./internal/resolve.ts"
-import { Knowledge } from "./internal/Witness.ts"
+import { InvalidOptions } from "../options/InvalidOptions.ts"
+import type * as Pool from "../pool/Pool.ts"
+import type * as Transaction from "../transaction/Transaction.ts"
+import * as Internal from "./adapter/adapter.ts"
+import { type Features, layer as clientLayer } from "./adapter/client.ts"
+import { type PostgresOptions, resolve } from "./adapter/Config.ts"
+import { makeConnect } from "./adapter/connect.ts"
+import { ServerIdentity } from "./session/CommitEvidence.ts"
+import { resolveCommit } from "./session/resolveCommit.ts"
 
-export type { PostgresOptions, SslMode } from "./Config.ts"
+export type { PostgresOptions, SslMode } from "./adapter/Config.ts"
 
 /**
  * Makes the adapter of a PostgreSQL database. It connects to nothing yet.
@@ -41,7 +41,7 @@ export const makeAdapter = (options: PostgresOptions): Effect.Effect<Adapter, In
         ["server.port", config.endpoint.port]
       ],
       maxConnections: undefined,
-      connect: makeConnect(config, { witness: new Knowledge(!config.prepare) }),
+      connect: makeConnect(config, { witness: new ServerIdentity(!config.prepare) }),
       resolveCommit
     }))
 

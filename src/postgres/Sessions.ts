@@ -16,11 +16,11 @@ import type * as Scope from "effect/Scope"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Adapter, Connection } from "../Adapter.ts"
-import type { TransactionConnection } from "../internal/TransactionConnection.ts"
-import * as Outcome from "../Outcome.ts"
-import type { Pool } from "../Pool.ts"
-import { unknownError } from "./internal/errors.ts"
-import { Session } from "./internal/Session.ts"
+import * as Outcome from "../failure/Outcome.ts"
+import type { Pool } from "../pool/Pool.ts"
+import type { TransactionConnection } from "../transaction/TransactionConnection.ts"
+import { unknownError } from "./errors/errors.ts"
+import { Session } from "./session/Session.ts"
 
 /**
  * Where sessions come from.

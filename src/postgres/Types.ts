@@ -41,9 +41,9 @@
  * @since 0.1.0
  */
 import type * as PgTypes from "@effect/sql-pg/PgTypes"
-import * as codecs from "./internal/codecs.ts"
-import type { RangeValue } from "./internal/containers.ts"
-import { TypedValue } from "./internal/TypedValue.ts"
+import * as codecs from "./types/codecs.ts"
+import type { RangeValue } from "./types/compositeCodecs.ts"
+import { TypedValue } from "./types/TypedValue.ts"
 
 /**
  * How the values of a type are read and written, in both of PostgreSQL's forms. All four throw what they cannot read

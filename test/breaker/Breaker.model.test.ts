@@ -16,7 +16,7 @@ import * as CircuitBreaker from "effect/persistence/CircuitBreaker"
 import * as Schedule from "effect/Schedule"
 import type { SqlError } from "effect/sql/SqlError"
 import * as TestClock from "effect/testing/TestClock"
-import * as Breaker from "../../src/Breaker.ts"
+import * as Breaker from "../../src/breaker/Breaker.ts"
 import { type Seed, seed } from "../support/seed.ts"
 import { healthy, sick } from "./failures.ts"
 

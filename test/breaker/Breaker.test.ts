@@ -16,9 +16,9 @@ import { isSqlError, SqlError, StatementTimeoutError } from "effect/sql/SqlError
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import { Adapter } from "../../src/Adapter.ts"
-import * as Breaker from "../../src/Breaker.ts"
-import type { InvalidOptions } from "../../src/InvalidOptions.ts"
-import * as Outcome from "../../src/Outcome.ts"
+import * as Breaker from "../../src/breaker/Breaker.ts"
+import * as Outcome from "../../src/failure/Outcome.ts"
+import type { InvalidOptions } from "../../src/options/InvalidOptions.ts"
 import { healthy, sick } from "./failures.ts"
 
 const make = (options?: Breaker.Options) => Breaker.make({ name: "fake" }, options)

@@ -12,9 +12,9 @@ import {
   UniqueViolation,
   UnknownError
 } from "effect/sql/SqlError"
-import { ConnectionLost } from "../../src/core/ConnectionLost.ts"
-import * as Outcome from "../../src/Outcome.ts"
-import * as PoolError from "../../src/PoolError.ts"
+import { ConnectionLost } from "../../src/failure/ConnectionLost.ts"
+import * as Outcome from "../../src/failure/Outcome.ts"
+import * as PoolError from "../../src/pool/PoolError.ts"
 
 /** What a server says, as the drivers report it. */
 const answer = (code: string): unknown => ({ severity: "ERROR", code, message: `the server said ${code}` })

@@ -10,7 +10,7 @@ import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as CircuitBreaker from "effect/persistence/CircuitBreaker"
 import * as readline from "node:readline"
-import * as Breaker from "../../src/Breaker.ts"
+import * as Breaker from "../../src/breaker/Breaker.ts"
 import { sick } from "./failures.ts"
 import * as Redis from "./redis.ts"
 

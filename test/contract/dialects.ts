@@ -16,7 +16,7 @@ import { Mariadb } from "watertight/mariadb"
 import { Mysql } from "watertight/mysql"
 import { Pglite } from "watertight/pglite"
 import { Postgres } from "watertight/postgres"
-import * as PgBouncer from "../postgres-features/pgbouncer.ts"
+import * as PgBouncer from "../postgres/pgbouncer.ts"
 import { freshDatabase, type ServerError } from "../support/index.ts"
 
 /** What each database layer provides. */

@@ -1,5 +1,5 @@
 import { describe } from "@effect/vitest"
-import { isPossible } from "../postgres-features/pgbouncer.ts"
+import { isPossible } from "../postgres/pgbouncer.ts"
 import { contract } from "./contract.ts"
 import { pgbouncer } from "./dialects.ts"
 

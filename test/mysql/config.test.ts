@@ -4,7 +4,7 @@ import * as Redacted from "effect/Redacted"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
-import { type MysqlOptions, resolve } from "../../src/mysql-common/Config.ts"
+import { type MysqlOptions, resolve } from "../../src/mysql-family/adapter/Config.ts"
 import { failure } from "./support.ts"
 
 const url = (text: string): MysqlOptions => ({ url: Redacted.make(text) })

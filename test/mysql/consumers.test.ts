@@ -6,7 +6,7 @@ import * as Redacted from "effect/Redacted"
 import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import { Outcome } from "watertight"
-import { ImplicitCommit } from "../../src/mysql-common/errors.ts"
+import { ImplicitCommit } from "../../src/mysql-family/errors/errors.ts"
 import { freshDatabase } from "../support/index.ts"
 import { sqlFailure, type Subject, subjects } from "./support.ts"
 

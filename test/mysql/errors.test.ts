@@ -9,7 +9,7 @@ import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
 import { Outcome } from "watertight"
-import type { Session } from "../../src/mysql-common/Session.ts"
+import type { Session } from "../../src/mysql-family/session/Session.ts"
 import { MariadbServer, mariadbUrl } from "../support/index.ts"
 import { connect, one, run, serverError, sqlFailure, type Subject, subjects, table } from "./support.ts"
 

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Redacted from "effect/Redacted"
-import type { Session } from "../../src/mysql-common/Session.ts"
+import type { Session } from "../../src/mysql-family/session/Session.ts"
 import { FaultProxy, mariadbUrl, seed } from "../support/index.ts"
 import { connect, connector, elapsed, eventually, one, run, sqlFailure, subjects, table } from "./support.ts"
 

@@ -11,7 +11,7 @@ import {
   toConstraints,
   toIndexes,
   toTables
-} from "../../src/mysql-common/introspectionRows.ts"
+} from "../../src/mysql-family/introspection/rows.ts"
 import { freshDatabase, mariadbUrl } from "../support/index.ts"
 import { sqlFailure, subjects } from "./support.ts"
 

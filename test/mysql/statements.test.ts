@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { inline } from "../../src/mysql-common/parameters.ts"
-import { type Profile, profileOf, split } from "../../src/mysql-common/statements.ts"
+import { inline } from "../../src/mysql-family/statement/parameters.ts"
+import { type Profile, profileOf, split } from "../../src/mysql-family/statement/statements.ts"
 
 const pieces = (sql: string, noBackslashEscapes = false) =>
   split(sql, noBackslashEscapes).map((piece) => piece.texts.map((text) => text.trim()))

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
-import type { Session } from "../../src/mysql-common/Session.ts"
+import type { Session } from "../../src/mysql-family/session/Session.ts"
 import { connect, elapsed, eventually, one, run, serverError, sqlFailure, subjects, table } from "./support.ts"
 
 const rows = (session: Session, count: number) =>

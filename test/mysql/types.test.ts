@@ -2,7 +2,7 @@ import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
-import type { Session } from "../../src/mysql-common/Session.ts"
+import type { Session } from "../../src/mysql-family/session/Session.ts"
 import { MariadbServer } from "../support/index.ts"
 import { connect, one, run, subjects, table } from "./support.ts"
 

@@ -9,7 +9,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type { Adapter } from "../../src/Adapter.ts"
 import { makeAdapter } from "../../src/pglite/Pglite.ts"
-import type { Session } from "../../src/postgres/internal/Session.ts"
+import type { Session } from "../../src/postgres/session/Session.ts"
 import { lost, one, run, sqlFailure } from "../postgres/support.ts"
 
 const open = (adapter: Adapter) =>

@@ -12,8 +12,8 @@ import { AuthenticationError, ConnectionError, SqlError, SqlSyntaxError } from "
 import * as Statement from "effect/sql/Statement"
 import * as Stream from "effect/Stream"
 import * as Adapter from "../../src/Adapter.ts"
-import { ConnectionLost } from "../../src/core/ConnectionLost.ts"
-import type { Begin } from "../../src/core/TransactionSpec.ts"
+import { ConnectionLost } from "../../src/failure/ConnectionLost.ts"
+import type { Begin } from "../../src/transaction/TransactionSpec.ts"
 
 /** What a step takes and what comes of it. */
 export type Step = Effect.Effect<void, SqlError>

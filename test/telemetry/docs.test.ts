@@ -45,7 +45,7 @@ describe("docs/pool.md", () => {
   for (const [title, type] of [["option", "Options"], ["scaling option", "ScalingOptions"]] as const) {
     it(`lists every ${title} with the default that the sources name`, () => {
       const source = new RegExp(`\\nexport interface ${type} \\{\\n([\\s\\S]*?)\\n\\}\\n`).exec(
-        read("src/Pool.ts")
+        read("src/pool/Pool.ts")
       )![1]!
       const options = new Map<string, string>()
       for (const [, comment, name] of source.matchAll(/\/\*\*([\s\S]*?)\*\/\s+readonly (\w+)\?/g)) {
@@ -63,7 +63,7 @@ describe("docs/pool.md", () => {
   }
 
   it("lists every preset with what it sets", () => {
-    const source = read("src/Pool.ts")
+    const source = read("src/pool/Pool.ts")
     const presets = Array.from(
       source.matchAll(/\nexport const (\w+): Options = \{ (.+?) \}\n/g),
       ([, name, sets]) => [`Pool.${name}`, sets]
@@ -75,18 +75,18 @@ describe("docs/pool.md", () => {
   it("lists every event, every reason to close a connection, and every reason of health", () => {
     assert.sameMembers(
       table("event").flatMap(([name]) => codes(name!)),
-      Array.from(members("src/core/PoolEvent.ts", "PoolEvent"))
+      Array.from(members("src/pool/state/PoolEvent.ts", "PoolEvent"))
     )
     const closed = /closed for one of these reasons: (.+)\n/.exec(page)![1]!
-    assert.sameMembers(Array.from(codes(closed)), Array.from(members("src/core/PoolEvent.ts", "CloseReason")))
-    const health = Array.from(read("src/Health.ts").matchAll(/^ {4}\| "(\w+)"/gm), (match) => match[1]!)
+    assert.sameMembers(Array.from(codes(closed)), Array.from(members("src/pool/state/PoolEvent.ts", "CloseReason")))
+    const health = Array.from(read("src/pool/Health.ts").matchAll(/^ {4}\| "(\w+)"/gm), (match) => match[1]!)
     assert.sameMembers(table("reason").map(([name]) => codes(name!)[0]!), health)
   })
 
   it("says what to do about every error of the pool and every alert", () => {
     const symptoms = table("symptom").map(([symptom]) => symptom!).join("\n")
     const errors = Array.from(
-      read("src/PoolError.ts").matchAll(/export class (\w+) extends Data\.TaggedClass/g),
+      read("src/pool/PoolError.ts").matchAll(/export class (\w+) extends Data\.TaggedClass/g),
       (match) => match[1]!
     )
     assert.isAbove(errors.length, 4)
@@ -95,7 +95,7 @@ describe("docs/pool.md", () => {
   })
 
   it("lists every metric with its instrument and unit", () => {
-    const source = read("src/internal/PoolTelemetry.ts")
+    const source = read("src/pool/telemetry/PoolTelemetry.ts")
     const names = Array.from(
       new Set(
         Array.from(source.matchAll(/"((?:db\.client|watertight\.pool)\.[\w.]+)"/g), (match) => match[1]!)

@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { Outcome, Retry, Transaction } from "watertight"
-import * as PgBouncer from "../postgres-features/pgbouncer.ts"
+import * as PgBouncer from "../postgres/pgbouncer.ts"
 import { FaultProxy, freshDatabase } from "../support/index.ts"
 import { layerAt, sqlFailure } from "./support.ts"
 

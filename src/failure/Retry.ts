@@ -1,0 +1,349 @@
+/**
+ * Repeating what failed, where that can help and cannot do the work twice.
+ *
+ * **Details**
+ *
+ * How long to wait depends on why it failed, so a policy has three ladders, each an Effect `Schedule`:
+ *
+ * | ladder     | for                                                    | default                                    |
+ * | ---------- | ------------------------------------------------------ | ------------------------------------------ |
+ * | `instant`  | a connection that was lost before anything was sent, a statement that the server has forgotten | at once, 3 times |
+ * | `conflict` | serialization failures and deadlocks                   | full jitter below 5 ms × 2ⁿ, at most 500 ms, 10 times |
+ * | `overload` | a server that shuts down, starts up or has no room     | full jitter below 100 ms × 2ⁿ, at most 4 s, 3 times |
+ *
+ * Full jitter means a random time between nothing and the ceiling: callers that failed together do not come back
+ * together. All of a database share one budget, a bucket of tokens: a success earns a tenth of a token, a repetition
+ * costs one, and without a token the failure is final. So an outage cannot be multiplied by repetition. A conflict is
+ * no outage: somebody else got on. To repeat after one costs as little as a success earns.
+ *
+ * What failed with `Outcome` `Unknown` is repeated only inside `idempotent`. A caller that waited in vain for a
+ * connection, or was turned away by an open circuit, is not sent to wait again.
+ *
+ * **Gotchas**
+ *
+ * A transaction is repeated as a whole, with the logic that chose its statements. Whatever else its body does, such as
+ * sending a mail, is repeated too: put that into `sql.afterCommit`.
+ *
+ * @since 0.1.0
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
+import * as Random from "effect/Random"
+import * as Schedule from "effect/Schedule"
+import type { SqlError } from "effect/sql/SqlError"
+import { InvalidOptions } from "../options/InvalidOptions.ts"
+import * as Outcome from "./Outcome.ts"
+
+/**
+ * When to repeat, by why it failed. A ladder that ends makes the failure final.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Policy {
+  readonly instant: Schedule.Schedule<unknown, Outcome.Verdict>
+  readonly conflict: Schedule.Schedule<unknown, Outcome.Verdict>
+  readonly overload: Schedule.Schedule<unknown, Outcome.Verdict>
+  /** The time for all attempts together. A pause that would pass it is not begun. Default: no limit. */
+  readonly deadline?: Duration.Input | undefined
+}
+
+/**
+ * A ladder with full jitter: before the n-th repetition, a random time below `base` × 2ⁿ⁻¹ and below `cap`.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fullJitter = (options: {
+  readonly base: Duration.Input
+  readonly cap: Duration.Input
+  readonly times: number
+}): Schedule.Schedule<unknown> => {
+  const cap = Duration.toMillis(Duration.fromInputUnsafe(options.cap))
+  return Schedule.exponential(options.base).pipe(
+    Schedule.modifyDelay(({ duration }) =>
+      Effect.map(Random.next, (random) => Duration.millis(Math.min(cap, Duration.toMillis(duration)) * random))
+    ),
+    Schedule.upTo({ times: options.times })
+  )
+}
+
+/**
+ * The policy of statements and transactions that name no other.
+ *
+ * @category presets
+ * @since 0.1.0
+ */
+export const defaults: Policy = {
+  instant: Schedule.recurs(3),
+  conflict: fullJitter({ base: "5 millis", cap: "500 millis", times: 10 }),
+  overload: fullJitter({ base: "100 millis", cap: "4 seconds", times: 3 })
+}
+
+/**
+ * Repeats nothing.
+ *
+ * @category presets
+ * @since 0.1.0
+ */
+export const never: Policy = { instant: Schedule.recurs(0), conflict: Schedule.recurs(0), overload: Schedule.recurs(0) }
+
+/**
+ * Whether the work may be repeated although nobody knows if it was done.
+ *
+ * @category references
+ * @since 0.1.0
+ */
+export const Idempotent = Context.Reference<boolean>("watertight/Retry/Idempotent", { defaultValue: () => false })
+
+/**
+ * Says that doing this work twice is as good as doing it once, so that it may be repeated when its outcome is unknown.
+ *
+ * **Example** (A statement that may be repeated)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { SqlClient } from "effect/sql"
+ * import { Retry } from "watertight"
+ *
+ * const seen = (id: string) =>
+ *   Effect.gen(function*() {
+ *     const sql = yield* SqlClient.SqlClient
+ *     yield* sql`insert into seen (id) values (${id}) on conflict do nothing`
+ *   }).pipe(Retry.idempotent)
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const idempotent = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.provideService(self, Idempotent, true)
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Budget
+// ---------------------------------------------------------------------------------------------------------------------
+
+/**
+ * How much repetition a database may be asked to bear.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface BudgetOptions {
+  /** How many repetitions may come in a row without a success. Default: 100. */
+  readonly capacity?: number | undefined
+  /** What part of a repetition a success earns. Default: 0.1, so in the long run one call in ten may be repeated. */
+  readonly earn?: number | undefined
+  /**
+   * What a repetition after a conflict costs, in repetitions after something worse. Default: 0.1, so in the long run
+   * there may be as many of them as there are successes.
+   */
+  readonly conflictCost?: number | undefined
+}
+
+/**
+ * The bucket of tokens that all statements and transactions of a database share.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Budget {
+  /** How many repetitions it has left. */
+  readonly tokens: () => number
+  /** Whether there is enough for one more repetition, which is then spent. */
+  readonly spend: (ladder?: Outcome.Ladder) => boolean
+  /** One of the calls that were made has failed, and earns nothing. */
+  readonly failed: () => void
+}
+
+/**
+ * Makes a budget. `calls` tells how many calls were made so far. It is asked only when something failed, so that a
+ * success costs nothing: it is a call that did not fail.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const makeBudget = Effect.fnUntraced(function*(
+  options: BudgetOptions,
+  calls: () => number
+): Effect.fn.Return<Budget, InvalidOptions> {
+  const { capacity = 100, conflictCost = 0.1, earn = 0.1 } = options
+  for (const [option, value] of Object.entries({ capacity, conflictCost, earn })) {
+    if (!(value >= 0)) return yield* new InvalidOptions({ module: "Retry", option, problem: "must not be negative" })
+  }
+  let tokens = capacity
+  let failures = 0
+  // Calls under way look like successes. One that fails later is made up for, because this never goes back.
+  let rewarded = calls()
+  const refill = (): number => {
+    const successes = calls() - failures
+    if (successes > rewarded) {
+      tokens = Math.min(capacity, tokens + (successes - rewarded) * earn)
+      rewarded = successes
+    }
+    return tokens
+  }
+  return {
+    tokens: refill,
+    spend(ladder) {
+      const cost = ladder === "Conflict" ? conflictCost : 1
+      if (refill() < cost) return false
+      tokens -= cost
+      return true
+    },
+    failed() {
+      failures++
+    }
+  }
+})
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Attempts
+// ---------------------------------------------------------------------------------------------------------------------
+
+/**
+ * One attempt that failed.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Attempt {
+  readonly error: SqlError
+  readonly verdict: Outcome.Verdict
+  /** How long was waited before the next attempt, in milliseconds; `undefined` for the last one. */
+  readonly pauseMillis: number | undefined
+}
+
+const histories = new WeakMap<SqlError, ReadonlyArray<Attempt>>()
+
+/** Failures that were given up. Whatever is around them does not begin anew: repetitions would multiply. */
+const final = new WeakSet<SqlError>()
+
+/**
+ * All attempts that were made before this failure became final, the last one included. Empty if nothing was repeated.
+ *
+ * @category getters
+ * @since 0.1.0
+ */
+export const attempts = (error: unknown): ReadonlyArray<Attempt> => {
+  const found = Outcome.find(error)
+  return (found !== undefined && histories.get(found)) || []
+}
+
+/**
+ * How often something was repeated, by database and ladder.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const repetitions = Metric.counter("watertight.retries", {
+  description: "How often a statement or a transaction was repeated",
+  incremental: true
+})
+
+/**
+ * What repeating needs to know.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options {
+  /** The database. */
+  readonly name: string
+  readonly policy: Policy
+  readonly budget: Budget
+  /** When the first attempt began, in milliseconds of the clock. Default: when it failed. */
+  readonly startedAt?: number | undefined
+  /** Told of each repetition before its pause. */
+  readonly onRepeat?: ((attempt: Attempt) => void) | undefined
+}
+
+/**
+ * Takes up a failed attempt: repeats it as the policy and the budget allow, and fails with the last failure.
+ *
+ * **Details**
+ *
+ * Nothing of this is on the way of a success.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const recover = Effect.fnUntraced(function*<A, E, R>(
+  failed: Cause.Cause<E>,
+  again: Effect.Effect<A, E, R>,
+  options: Options
+): Effect.fn.Return<A, E, R> {
+  const mayRepeatUnknown = yield* Idempotent
+  const { budget, policy } = options
+  const clock = yield* Clock.Clock
+  const deadline = policy.deadline === undefined
+    ? Infinity
+    : (options.startedAt ?? clock.currentTimeMillisUnsafe()) +
+      Duration.toMillis(Duration.fromInputUnsafe(policy.deadline))
+  const ladders: { [ladder in Outcome.Ladder]?: Step } = {}
+  const history: Array<Attempt> = []
+  let cause = failed
+  while (true) {
+    const failure = Cause.hasInterrupts(cause) || Cause.hasDies(cause)
+      ? undefined
+      : Outcome.find(Option.getOrUndefined(Cause.findErrorOption(cause)))
+    // A transaction that is still open is for whoever runs it to repeat.
+    if (failure === undefined || final.has(failure)) return yield* Effect.failCause(cause)
+    const verdict = Outcome.of(failure)!
+    if (verdict.phase === "InTransaction") return yield* Effect.failCause(cause)
+    // Whoever got no connection has not been counted as a call.
+    if (verdict.phase !== "Acquire" && verdict.phase !== "Connect") budget.failed()
+    const pause = isWorthIt(verdict, mayRepeatUnknown)
+      ? yield* step(ladders, verdict, policy, clock.currentTimeMillisUnsafe())
+      : undefined
+    if (pause === undefined || clock.currentTimeMillisUnsafe() + pause >= deadline || !budget.spend(verdict.ladder)) {
+      final.add(failure)
+      if (history.length > 0) histories.set(failure, [...history, { error: failure, verdict, pauseMillis: undefined }])
+      return yield* Effect.failCause(cause)
+    }
+    const attempt: Attempt = { error: failure, verdict, pauseMillis: pause }
+    history.push(attempt)
+    options.onRepeat?.(attempt)
+    yield* Metric.update(
+      Metric.withAttributes(repetitions, {
+        "watertight.database": options.name,
+        "watertight.retry.ladder": verdict.ladder.toLowerCase()
+      }),
+      1
+    )
+    yield* Effect.sleep(pause)
+    const exit = yield* Effect.exit(again)
+    if (Exit.isSuccess(exit)) return exit.value
+    cause = exit.cause
+  }
+})
+
+const isWorthIt = (verdict: Outcome.Verdict, mayRepeatUnknown: boolean): boolean =>
+  verdict.phase === "Acquire" ?
+    false
+    : verdict.outcome === "Unknown" ?
+    mayRepeatUnknown
+    : Outcome.isSafe(verdict)
+
+type Step = (now: number, verdict: Outcome.Verdict) => Effect.Effect<[unknown, Duration.Duration], unknown>
+
+/** How long the ladder of this failure says to wait, in milliseconds; `undefined` at its end. */
+const step = Effect.fnUntraced(function*(
+  ladders: { [ladder in Outcome.Ladder]?: Step },
+  verdict: Outcome.Verdict,
+  policy: Policy,
+  now: number
+) {
+  const { ladder } = verdict
+  const next: Step = ladders[ladder] ??= yield* Schedule.toStep(
+    ladder === "Instant" ? policy.instant : ladder === "Conflict" ? policy.conflict : policy.overload
+  ) as Effect.Effect<Step>
+  const exit = yield* Effect.exit(next(now, verdict))
+  return Exit.isSuccess(exit) ? Duration.toMillis(exit.value[1]) : undefined
+})

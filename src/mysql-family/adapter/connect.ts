@@ -1,0 +1,255 @@
+/** Opens sessions: the socket, the driver's handshake, and the settings that make the session ours. */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import type { SqlError } from "effect/sql/SqlError"
+import { connect as openSocket, type Socket } from "node:net"
+import { type Address, Canceller, identityOf, type SideConnection } from "../driver/Canceller.ts"
+import type { Driver, DriverConnection, Receiver } from "../driver/Driver.ts"
+import { ruleOfError } from "../errors/errno.ts"
+import { connectError, describe, MysqlError, refusedError, serverErrorOf } from "../errors/errors.ts"
+import { type ServerInfo, Session, type Shared } from "../session/Session.ts"
+import { Profiles } from "../statement/statements.ts"
+import type { Resolved } from "./Config.ts"
+import { readOnlyOf, workCheck } from "./serverRole.ts"
+
+/** How long the server's own limit has to be heard of before the session is given up, in milliseconds. */
+const statementGrace = 1_000
+
+/** How many texts are remembered. */
+const maxProfiles = 1_000
+
+/** Makes what opens sessions. `onServer` hears of every server that was met. */
+export const makeConnect = (
+  driver: Driver,
+  config: Resolved,
+  onServer: (server: ServerInfo) => void
+): Effect.Effect<Session, SqlError> => {
+  const home: Address = config.socketPath === undefined
+    ? { host: config.host, port: config.port }
+    : { path: config.socketPath }
+  const open = (address: Address) => withLimit(config, openRaw(driver, config, address))
+  const shared: Shared = {
+    database: config.name,
+    canPipeline: driver.canPipeline,
+    profiles: new Profiles(maxProfiles),
+    prepares: config.options.disablePreparedStatements !== true,
+    controlLimit: config.controlTimeout,
+    statementLimit: config.statementTimeout + statementGrace,
+    dateStrings: config.options.dateStrings === true,
+    canceller: new Canceller(open, Math.min(config.connectTimeout, 5_000))
+  }
+  return withLimit(
+    config,
+    Effect.flatMap(openRaw(driver, config, home), ({ driver: connection, socket }) =>
+      Effect.map(
+        Effect.onError(setUp(config, connection), () => Effect.sync(() => socket.destroy())),
+        (server) => {
+          onServer(server)
+          return new Session(shared, server, connection, socket, addressOf(socket, home))
+        }
+      ))
+  )
+}
+
+const withLimit = <A>(config: Resolved, effect: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> =>
+  config.connectTimeout === Infinity ? effect : Effect.timeoutOrElse(effect, {
+    duration: Duration.millis(config.connectTimeout),
+    orElse: () => Effect.fail(connectError(config.name, `no connection within ${config.connectTimeout} ms`, undefined))
+  })
+
+/** The very address that a name or a balancer has led to. */
+const addressOf = (socket: Socket, home: Address): Address =>
+  socket.remoteAddress === undefined || socket.remotePort === undefined
+    ? home
+    : { host: socket.remoteAddress, port: socket.remotePort }
+
+/** Connects and authenticates. Whatever is not finished when it is interrupted is destroyed. */
+const openRaw = (driver: Driver, config: Resolved, address: Address): Effect.Effect<SideConnection, SqlError> =>
+  Effect.flatMap(passwordOf(config), (password) =>
+    Effect.callback((resume) => {
+      let socket: Socket | undefined
+      let isOver = false
+      const give = (effect: Effect.Effect<SideConnection, SqlError>) => {
+        if (isOver) return
+        isOver = true
+        resume(effect)
+      }
+      // Where a driver does not accept an option it throws.
+      try {
+        driver.connect({
+          openSocket: () => {
+            socket = openSocket(address)
+            socket.setNoDelay(true)
+            socket.setKeepAlive(true, config.keepAlive)
+            // Whoever else listens, an error must not end the process.
+            socket.on("error", () => {})
+            return socket
+          },
+          host: config.host,
+          port: config.port,
+          socketPath: "path" in address ? address.path : undefined,
+          user: config.username,
+          password,
+          database: config.database,
+          tls: config.tls,
+          compress: config.options.compress === true,
+          allowPublicKeyRetrieval: config.options.allowPublicKeyRetrieval === true,
+          connectAttributes: { program_name: config.options.applicationName ?? "watertight" },
+          preparedStatements: config.preparedStatementCacheSize
+        }, (error, connection) => {
+          if (connection === undefined) {
+            socket?.destroy()
+            return give(Effect.fail(refused(config, error)))
+          }
+          if (isOver) return void socket?.destroy()
+          give(Effect.succeed({ driver: connection, socket: socket! }))
+        })
+      } catch (error) {
+        socket?.destroy()
+        give(Effect.fail(connectError(config.name, `the driver refused: ${describe(error)}`, error, false)))
+      }
+      return Effect.sync(() => {
+        isOver = true
+        socket?.destroy()
+      })
+    }))
+
+/** Asked for at every connection, for what it says may be short-lived. */
+const passwordOf = (config: Resolved): Effect.Effect<string | undefined> =>
+  config.password === undefined
+    ? Effect.succeed(undefined)
+    : Effect.isEffect(config.password)
+    ? Effect.map(config.password, Redacted.value)
+    : Effect.succeed(Redacted.value(config.password))
+
+const refused = (config: Resolved, error: unknown): SqlError => {
+  const serverError = serverErrorOf(error)
+  if (serverError !== undefined) {
+    const scope = ruleOfError(serverError, false)?.scope
+    // A password that is asked for every time may be another one the next time.
+    const mayChange = Effect.isEffect(config.password) && (serverError.errno === 1045 || serverError.errno === 1698)
+    return refusedError(
+      config.name,
+      serverError,
+      mayChange || scope === "Connect" || scope === "TransactionOnNewConnection"
+    )
+  }
+  return connectError(config.name, `cannot connect: ${describe(error)}`, error, !isMisconfigured(error))
+}
+
+/** Failures that only a person can do something about: certificates, and ways to authenticate. */
+const isMisconfigured = (error: unknown): boolean => {
+  const { code, message } = error as { readonly code?: unknown; readonly message?: unknown }
+  return typeof code === "string" && /SSL|TLS|CERT|SELF_SIGNED|LEAF_SIGNATURE|AUTH_|_AUTH|PLUGIN|RSA_KEY/.test(code) ||
+    typeof message === "string" && /self.signed|certificate|public key/i.test(message)
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Settings
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** Sets a session up and asks the server what has to be known of it. */
+const setUp = (config: Resolved, driver: DriverConnection): Effect.Effect<ServerInfo, SqlError> => {
+  const isMariadb = /mariadb/i.test(driver.serverVersion)
+  const setup = settings(config, isMariadb)
+  const columns = [
+    identityOf,
+    "@@max_allowed_packet",
+    "@@version",
+    // Of MySQL nobody needs it: see where a session is reset.
+    isMariadb ? "CURRENT_ROLE()" : "NULL",
+    isMariadb ? "@@wsrep_on" : "NULL",
+    readOnlyOf(isMariadb),
+    "@@innodb_rollback_on_timeout"
+  ]
+  // Not every server and version knows all of them.
+  const ask = (columns: ReadonlyArray<string>): Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, SqlError> =>
+    Effect.catch(run(config, driver, `SELECT ${columns.join(", ")}`), (error) => {
+      const { cause } = error.reason
+      const unknown = cause instanceof MysqlError && cause.errno === 1193
+        ? /'(\w+)'/.exec(cause.message)?.[1]
+        : undefined
+      const known = columns.map((column) => column.includes(`@@${unknown}`) ? "NULL" : column)
+      return known.join() === columns.join() ? Effect.fail(error) : ask(known)
+    })
+  return Effect.gen(function*() {
+    yield* run(config, driver, setup)
+    const [row] = yield* ask(columns)
+    const [identity, maxAllowedPacket, version, role, wsrep, readOnly, rollbackOnTimeout] = row!
+    const inCluster = Number(wsrep) === 1
+    if (inCluster) yield* run(config, driver, workCheck)
+    return {
+      version: String(version),
+      isMariadb,
+      rollbackOnTimeout: Number(rollbackOnTimeout) === 1,
+      maxAllowedPacket: Number(maxAllowedPacket),
+      identity: String(identity),
+      inCluster,
+      readOnly: readOnly === null ? undefined : String(readOnly),
+      setup: isMariadb ? [setup, `SET ROLE ${role === null ? "NONE" : quote(String(role))}`] : [setup],
+      home: config.database === undefined ? undefined : `USE ${quote(config.database)}`
+    }
+  })
+}
+
+const quote = (name: string): string => `\`${name.replaceAll("`", "``")}\``
+
+/** Everything that we rely on is said, whatever the server's own defaults are. */
+const settings = (config: Resolved, isMariadb: boolean): string => {
+  const { options } = config
+  const list = ["NAMES utf8mb4", "SESSION autocommit = 1", "SESSION time_zone = '+00:00'"]
+  // The drivers ask for IGNORE_SPACE, which makes keywords of function names: the mode of the server is said again.
+  list.push(
+    options.sqlMode === undefined
+      ? "SESSION sql_mode = CONCAT(@@GLOBAL.sql_mode, ',STRICT_TRANS_TABLES')"
+      : options.sqlMode === "server"
+      ? "SESSION sql_mode = @@GLOBAL.sql_mode"
+      : `SESSION sql_mode = '${options.sqlMode}'`
+  )
+  if (config.statementTimeout !== Infinity) {
+    list.push(
+      isMariadb
+        ? `SESSION max_statement_time = ${config.statementTimeout / 1_000}`
+        : `SESSION max_execution_time = ${Math.ceil(config.statementTimeout)}`
+    )
+  }
+  if (config.lockTimeout !== undefined) {
+    list.push(`SESSION innodb_lock_wait_timeout = ${Math.max(1, Math.ceil(config.lockTimeout / 1_000))}`)
+  }
+  for (const [name, value] of Object.entries(config.sessionVariables)) {
+    list.push(
+      `SESSION ${name} = ${typeof value === "string" ? `'${value.replace(/['\\]/g, "$&$&")}'` : String(Number(value))}`
+    )
+  }
+  return `SET ${list.join(", ")}`
+}
+
+/** Runs one of our own statements while nobody else uses the connection. */
+const run = (
+  config: Resolved,
+  driver: DriverConnection,
+  sql: string
+): Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, SqlError> =>
+  Effect.callback((resume) => {
+    const receiver: Receiver = {
+      isWanted: true,
+      onRows: (rows) => resume(Effect.succeed(rows)),
+      onOk: () => resume(Effect.succeed([])),
+      onMany: () => resume(Effect.succeed([])),
+      onError: (error) => {
+        const serverError = serverErrorOf(error)
+        resume(Effect.fail(
+          serverError === undefined
+            ? connectError(config.name, `the session could not be set up: ${describe(error)}`, error)
+            : connectError(
+              config.name,
+              `the session could not be set up: ${serverError.message} (${serverError.errno})`,
+              serverError,
+              ruleOfError(serverError, false)?.scope === "TransactionOnNewConnection"
+            )
+        ))
+      }
+    }
+    driver.query(sql, true, receiver)
+  })

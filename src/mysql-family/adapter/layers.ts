@@ -1,0 +1,205 @@
+/** What the front doors of both drivers are made of. */
+import * as Config from "effect/Config"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { SqlClient } from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
+import * as Statement from "effect/sql/Statement"
+import { Adapter, type Idempotency, TypeId } from "../../Adapter.ts"
+import * as Bulk from "../../bulk/Bulk.ts"
+import * as Database from "../../Database.ts"
+import { ConnectionLost } from "../../failure/ConnectionLost.ts"
+import type { Rule } from "../../failure/Outcome.ts"
+import * as Introspection from "../../introspection/Introspection.ts"
+import { InvalidOptions } from "../../options/InvalidOptions.ts"
+import * as Pool from "../../pool/Pool.ts"
+import type * as Transaction from "../../transaction/Transaction.ts"
+import { makeBulk } from "../bulk/bulk.ts"
+import type { Driver } from "../driver/Driver.ts"
+import { afterTheEnd, inTheMiddle, ruleOfError } from "../errors/errno.ts"
+import { MysqlError, TransactionEnded } from "../errors/errors.ts"
+import { makeIntrospection } from "../introspection/introspection.ts"
+import { AllowImplicitCommit } from "../session/Session.ts"
+import { makeCompiler } from "../statement/Compiler.ts"
+import { make as makeDialect } from "../statement/dialect.ts"
+import type { Ok } from "../statement/results.ts"
+import { type MysqlOptions, resolve, type Resolved } from "./Config.ts"
+import { makeConnect } from "./connect.ts"
+import { MysqlClient, type Server, TypeId as ClientTypeId } from "./MysqlClient.ts"
+
+/**
+ * The options of a MySQL or MariaDB database with its pool.
+ *
+ * **Details**
+ *
+ * The size and the times of the pool can be given as `pool`, or under the names that `@effect/sql-mysql2` has for some
+ * of them: `maxConnections` and `connectionTTL`, and as `minConnections` and `idleTimeout`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface LayerOptions extends MysqlOptions, Database.LayerOptions {}
+
+/**
+ * What a database layer provides.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Services =
+  | SqlClient
+  | MysqlClient
+  | Bulk.Bulk
+  | Pool.Pool
+  | Database.Database
+  | Transaction.Manager
+  | Adapter
+  | Introspection.Introspection
+
+/** What an adapter has learned of the server. */
+interface Known {
+  server: Server | undefined
+}
+
+const knownOf = new WeakMap<Adapter, Known>()
+
+const fromConfig = (driver: Driver, config: Resolved): Adapter => {
+  const { options } = config
+  const known: Known = { server: undefined }
+  const adapter: Adapter = {
+    [TypeId]: TypeId,
+    driver: driver.name,
+    name: config.name,
+    compiler: makeCompiler(options.transformQueryNames),
+    transformRows: options.transformResultNames === undefined
+      ? undefined
+      : Statement.defaultTransforms(options.transformResultNames).array,
+    spanAttributes: [
+      ...Object.entries(options.spanAttributes ?? {}),
+      ["db.system.name", driver.module.toLowerCase()],
+      ...(config.database === undefined ? [] : [["db.namespace", config.database] as const]),
+      ["server.address", config.socketPath ?? config.host],
+      ...(config.socketPath === undefined ? [["server.port", config.port] as const] : [])
+    ],
+    maxConnections: undefined,
+    connect: makeConnect(driver, config, (server) => {
+      known.server = server
+    }),
+    isPermanent: (error) => !error.reason.isRetryable,
+    ruleOf: (error) => ruleOf(error, known.server?.rollbackOnTimeout === true),
+    idempotency,
+    resolveCommit: undefined
+  }
+  knownOf.set(adapter, known)
+  return adapter
+}
+
+const ruleOf = (error: SqlError, rollbackOnTimeout: boolean): Rule | undefined => {
+  const { cause } = error.reason
+  if (cause instanceof TransactionEnded) return afterTheEnd
+  const answer = cause instanceof ConnectionLost ? cause.serverError : cause
+  if (!(answer instanceof MysqlError)) return undefined
+  return answer.isPartial === true ? inTheMiddle : ruleOfError(answer, rollbackOnTimeout)
+}
+
+// Keys of any length, and equal only if every byte is. `IGNORE` tells by the count of rows, which is the only thing that
+// means the same with and without `CLIENT_FOUND_ROWS`.
+const idempotency: Idempotency = {
+  createTable: (table) =>
+    `CREATE TABLE IF NOT EXISTS ${table} (id BINARY(32) NOT NULL PRIMARY KEY, ` +
+    "name VARCHAR(255) CHARACTER SET utf8mb4 NOT NULL, " +
+    "created_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, KEY (created_at)) ENGINE = InnoDB",
+  insert: (table) =>
+    `INSERT IGNORE INTO ${table} (id, name) ` +
+    "SELECT UNHEX(SHA2(name, 256)), LEFT(name, 255) FROM (SELECT ? AS name) AS given",
+  inserted: (result) => (result as Ok).affectedRows === 1,
+  prune: (table) => `DELETE FROM ${table} WHERE created_at < NOW() - INTERVAL ? SECOND`
+}
+
+/** Makes the adapter of a database. */
+export const makeAdapter = (driver: Driver) => (options: MysqlOptions): Effect.Effect<Adapter, InvalidOptions> =>
+  Effect.map(resolve(driver.module, options), (config) => fromConfig(driver, config))
+
+/** Joins adapter, pool and client. */
+export const layer = (driver: Driver) => (options: LayerOptions): Layer.Layer<Services, InvalidOptions | SqlError> =>
+  Layer.unwrap(Effect.map(poolOptions(driver.module, options), (pool) => {
+    const { adapter: mysql, database } = Database.separate(options)
+    return clientLayer(mysql).pipe(
+      Layer.provideMerge(Database.layerOf(
+        Layer.effect(Adapter, makeAdapter(driver)(mysql)),
+        { ...database, pool }
+      ))
+    )
+  }))
+
+/** The same from a `Config`. */
+export const layerConfig = (driver: Driver) =>
+(
+  options: Config.Wrap<LayerOptions>
+): Layer.Layer<Services, Config.ConfigError | InvalidOptions | SqlError> =>
+  Layer.unwrap(Effect.map(Config.unwrap(options), layer(driver)))
+
+/** Makes the client that is there into a `MysqlClient`, and what else works on it. */
+const clientLayer = (
+  config: MysqlOptions
+): Layer.Layer<MysqlClient | Bulk.Bulk | Introspection.Introspection, never, SqlClient | Pool.Pool | Adapter> =>
+  Layer.effectContext(
+    Effect.gen(function*() {
+      const client = yield* SqlClient
+      const pool = yield* Pool.Pool
+      const adapter = yield* Adapter
+      const known = knownOf.get(adapter)!
+      const server = Effect.suspend(() =>
+        known.server === undefined
+          ? Effect.flatMap(pool.use(() => Effect.void), () => Effect.sync(() => known.server!))
+          : Effect.succeed(known.server)
+      )
+      return Context.make(
+        MysqlClient,
+        Object.assign(client, { [ClientTypeId]: ClientTypeId, config, server }, makeDialect(client, server))
+      ).pipe(
+        Context.add(Bulk.Bulk, makeBulk(adapter, client)),
+        Context.add(Introspection.Introspection, makeIntrospection(client, adapter.name, server))
+      )
+    })
+  )
+
+/** The pool's options, from under both their names. */
+const poolOptions = (
+  module: Driver["module"],
+  options: LayerOptions
+): Effect.Effect<Pool.Options, InvalidOptions> => {
+  const pool: Record<string, unknown> = { ...options.pool }
+  for (const [alias, name] of aliases) {
+    const value = options[alias]
+    if (value === undefined) continue
+    if (pool[name] !== undefined) {
+      return Effect.fail(
+        new InvalidOptions({ module, option: alias, problem: `is given, and so is \`pool.${name}\`` })
+      )
+    }
+    pool[name] = value
+  }
+  return Effect.succeed(pool)
+}
+
+const aliases = [
+  ["maxConnections", "max"],
+  ["minConnections", "min"],
+  ["connectionTTL", "lifetime"],
+  ["idleTimeout", "idleTimeout"]
+] as const
+
+/**
+ * Lets statements commit the transaction that they stand in: DDL in migrations that Effect's `Migrator` runs.
+ *
+ * **Gotchas**
+ *
+ * What was done before such a statement cannot be rolled back any more, and what comes after it is in no transaction.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const allowImplicitCommit = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.provideService(effect, AllowImplicitCommit, true)

@@ -1,0 +1,144 @@
+/**
+ * What the two drivers have in common, as far as we use them: one connection that runs one text or prepared statement
+ * after another and says so by callback.
+ */
+import type { Socket } from "node:net"
+import type * as Tls from "node:tls"
+import type { Parameter } from "../statement/parameters.ts"
+import type { Column, Ok } from "../statement/results.ts"
+
+/** Flags that the server sends with every answer that is not an error. */
+export const Status = {
+  InTransaction: 1,
+  Autocommit: 2,
+  NoBackslashEscapes: 512,
+  SessionChanged: 0x4000
+} as const
+
+/** Takes the answer of one statement. */
+export interface Receiver {
+  /** Whether a statement that had to be prepared first is still to be run. */
+  readonly isWanted: boolean
+  /** `columns` is empty where no column needs a conversion. `status` is `undefined` where the driver does not tell. */
+  readonly onRows: (rows: ReadonlyArray<any>, columns: ReadonlyArray<Column>, status: number | undefined) => void
+  readonly onOk: (ok: Ok, status: number | undefined) => void
+  /** Several results, such as those of a stored procedure. */
+  readonly onMany: (results: ReadonlyArray<Result>, status: number | undefined) => void
+  /** An error of the server or of the driver, untouched. `sent` is false if the statement was never executed. */
+  readonly onError: (error: unknown, sent: boolean) => void
+}
+
+/** One of several results. */
+export type Result =
+  | { readonly rows: ReadonlyArray<any>; readonly columns: ReadonlyArray<Column> }
+  | { readonly ok: Ok }
+
+/** Takes the answer of one statement row by row. */
+export interface StreamReceiver {
+  readonly onColumns: (columns: ReadonlyArray<Column>) => void
+  readonly onRow: (row: any) => void
+  readonly onEnd: () => void
+  readonly onError: (error: unknown) => void
+}
+
+/** Takes the answer of a `LOAD DATA LOCAL INFILE`, and before it the request for the file. */
+export interface LoadReceiver extends Receiver {
+  readonly onRequest: (file: FileWriter) => void
+  /** More can be written. */
+  readonly onDrain: () => void
+  /** The server asks for another file than the one that the statement names. It gets nothing. */
+  readonly onForeignRequest: () => void
+}
+
+/** A file that exists only on the wire. */
+export interface FileWriter {
+  /** Whether more can be written at once. */
+  readonly write: (bytes: Buffer) => boolean
+  readonly end: () => void
+}
+
+/** Rows that can be held back. */
+export interface RowSource {
+  readonly pause: () => void
+  readonly resume: () => void
+}
+
+/** One connection of a driver. Nothing here queues: a statement is written when it is given. */
+export interface DriverConnection {
+  /** What the server calls the session. */
+  readonly threadId: number
+  /** Such as `10.11.19-MariaDB`. */
+  readonly serverVersion: string
+  /** Runs a text without parameters. */
+  readonly query: (sql: string, asArrays: boolean, receiver: Receiver) => void
+  /** Runs a prepared statement. */
+  readonly execute: (sql: string, params: ReadonlyArray<Parameter>, asArrays: boolean, receiver: Receiver) => void
+  /** Streams the rows of a text, or of a prepared statement if there are parameters. */
+  readonly stream: (
+    sql: string,
+    params: ReadonlyArray<Parameter> | undefined,
+    asArrays: boolean,
+    receiver: StreamReceiver
+  ) => RowSource
+  /** Runs a statement for many rows of texts in one packet. `undefined` where driver and server cannot. */
+  readonly batch:
+    | ((sql: string, rows: ReadonlyArray<ReadonlyArray<string | null>>, receiver: Receiver) => void)
+    | undefined
+  /** Runs a `LOAD DATA LOCAL INFILE` of this file. `undefined` where the driver cannot, or holds nobody back. */
+  readonly load: ((sql: string, file: string, receiver: LoadReceiver) => void) | undefined
+  /** Forgets a prepared statement that the server no longer knows. */
+  readonly forget: (sql: string) => void
+  readonly ping: (done: (error: unknown) => void) => void
+  /** `COM_RESET_CONNECTION`: the session is as it was after the handshake, without any prepared statement. */
+  readonly resetSession: (done: (error: unknown) => void) => void
+  /** Says goodbye. */
+  readonly quit: () => void
+  /** Called with whatever the driver reports outside of any statement. */
+  readonly onTrouble: (listener: (error: unknown) => void) => void
+}
+
+/** What a driver needs to connect. */
+export interface ConnectOptions {
+  /** Opens the socket. Called once, synchronously. */
+  readonly openSocket: () => Socket
+  /** Whom the certificate must be made out to. */
+  readonly host: string
+  /** Whether nobody can be in between. */
+  readonly socketPath: string | undefined
+  readonly port: number
+  readonly user: string
+  readonly password: string | undefined
+  readonly database: string | undefined
+  readonly tls: TlsOptions | undefined
+  readonly compress: boolean
+  readonly allowPublicKeyRetrieval: boolean
+  readonly connectAttributes: Readonly<Record<string, string>>
+  readonly preparedStatements: number
+}
+
+/** How a connection is encrypted. */
+export interface TlsOptions {
+  /** Whether the certificate must be good. */
+  readonly verify: boolean
+  /** Whether it must be made out to the host too. */
+  readonly verifyName: boolean
+  readonly material: Tls.SecureContextOptions & { readonly servername?: string | undefined }
+}
+
+/** Why a statement that was prepared has not been run. */
+export const unwanted: Error = new Error("nobody waits for the statement any more")
+
+/** A driver. */
+export interface Driver {
+  /** As `SqlClient.driver` reports it. */
+  readonly name: "mysql2" | "mariadb"
+  /** The module whose options they are. */
+  readonly module: "Mysql" | "Mariadb"
+  /** Whether statements may be written before the ones ahead of them were answered. */
+  readonly canPipeline: boolean
+  /** Connects. Calls back once, never synchronously. */
+  readonly connect: (
+    options: ConnectOptions,
+    done: (error: unknown, connection: DriverConnection | undefined) => void
+  ) => void
+}

@@ -1,0 +1,180 @@
+/**
+ * What may be repeated after an error of a MySQL or MariaDB server: the table of `docs/mysql.md`.
+ *
+ * The number alone does not say what a failure means: `Outcome` joins it with the phase and with what was seen.
+ */
+import type { Rule } from "../../failure/Outcome.ts"
+
+const never = (about: string): Rule => ({ about, scope: "Never" })
+const statement = (about: string): Rule => ({ about, scope: "Statement" })
+const transaction = (about: string): Rule => ({ about, scope: "Transaction" })
+const connect = (about: string): Rule => ({ about, scope: "Connect", ladder: "Overload" })
+const otherNode = (about: string): Rule => ({ about, scope: "OtherNode", ladder: "Overload" })
+
+/** The connection goes with it. In answer to COMMIT or to a write of its own nobody knows what became of it. */
+const dying = (about: string): Rule => ({
+  about,
+  scope: "TransactionOnNewConnection",
+  ladder: "Overload",
+  unknown: true
+})
+
+/** The rules that both servers share, by number. */
+const shared: ReadonlyMap<number, Rule> = new Map([
+  // Conflicts.
+  [1213, transaction("deadlock")],
+  [1206, never("too many locks")],
+  [1205, statement("lock wait timeout")],
+  [3572, statement("lock not available")],
+  [3101, transaction("rolled back by group replication")],
+  [1020, transaction("row changed since it was read")],
+  [1412, transaction("table definition changed")],
+  [1402, transaction("XA branch rolled back")],
+  [1613, transaction("XA branch timed out")],
+  [1614, transaction("XA branch deadlocked")],
+
+  // Prepared statements that the server has forgotten.
+  [1615, { about: "statement has to be prepared again", scope: "Statement", ladder: "Instant" }],
+  [1243, { about: "prepared statement unknown", scope: "Statement", ladder: "Instant" }],
+
+  // Limits of time, and people.
+  [1317, never("killed")],
+  [3024, never("statement timeout")],
+  [1969, never("statement timeout")],
+
+  // Servers that cannot take connections just now.
+  [1040, connect("too many connections")],
+  [1203, connect("too many connections of this user")],
+  [1226, connect("a limit of this user is reached")],
+  [2002, connect("cannot connect")],
+  [2003, connect("cannot connect")],
+  [2005, connect("unknown host")],
+
+  // Servers that do not write.
+  [1290, otherNode("server is read only")],
+  [1836, otherNode("server is read only")],
+  [1792, otherNode("transaction is read only")],
+
+  // A node of a cluster that is not part of it any more: it answers before it does anything.
+  [1047, { about: "node not ready", scope: "TransactionOnNewConnection", ladder: "Overload" }],
+
+  // What only a person can change.
+  [1044, never("access denied to the database")],
+  [1045, never("access denied")],
+  [1049, never("unknown database")],
+  [1129, never("host is blocked")],
+  [1130, never("host is not allowed")],
+  [1142, never("command denied")],
+  [1143, never("column denied")],
+  [1227, never("privilege missing")],
+  [1698, never("access denied")],
+
+  // The connection dies.
+  [1053, dying("server shutting down")],
+  [1077, dying("server shut down")],
+  [1079, dying("server shut down")],
+  ...[1152, 1153, 1154, 1155, 1156, 1157, 1158, 1159, 1160, 1161, 1184].map((errno): [number, Rule] => [
+    errno,
+    { ...dying("network error at the server"), ladder: "Instant" }
+  ]),
+  [1927, { ...dying("connection was killed"), ladder: "Instant" }],
+  [4031, { ...dying("idle too long"), ladder: "Instant" }],
+  [2006, { ...dying("server has gone away"), ladder: "Instant" }],
+  [2013, { ...dying("connection lost"), ladder: "Instant" }],
+  [2055, { ...dying("connection lost"), ladder: "Instant" }],
+
+  // An error while committing: the engine does not say how far it came.
+  [1180, { about: "error during COMMIT", scope: "Never", unknown: true }],
+
+  // Rows that may not be.
+  [1062, never("duplicate key")],
+  [1586, never("duplicate key")],
+  [1022, never("duplicate key")],
+  [1169, never("duplicate key")],
+  [1048, never("null not allowed")],
+  [1364, never("no value and no default")],
+  [1216, never("foreign key")],
+  [1217, never("foreign key")],
+  [1451, never("foreign key")],
+  [1452, never("foreign key")],
+  [1557, never("foreign key")],
+  [3819, never("check constraint")],
+  [4025, never("check constraint")],
+
+  // States of a transaction that only a program can be wrong about.
+  [1305, never("no such savepoint or routine")],
+  [1568, never("isolation level inside a transaction")]
+])
+
+const lockTimeoutOfAll = transaction("lock wait timeout, which rolls back the transaction on this server")
+
+/** A statement after the end of its transaction: what it means is what the end meant. */
+export const afterTheEnd: Rule = { about: "transaction has ended", scope: "Never", poisoned: true }
+
+/** A failure in the middle of a text whose beginning has been committed: to repeat it would do that twice. */
+export const inTheMiddle: Rule = { about: "statements of one text done in part", scope: "Never", unknown: true }
+
+/** What is known of an answer of the server. */
+interface Answer {
+  readonly errno: number
+  readonly message: string
+}
+
+/** The rule of an error. */
+export const ruleOfError = (error: Answer, rollbackOnTimeout: boolean): Rule | undefined => {
+  switch (error.errno) {
+    case 1205:
+      return rollbackOnTimeout ? lockTimeoutOfAll : shared.get(1205)
+    // Other options, and commands that a proxy does not know, have the same numbers.
+    case 1290:
+      return refusalOf(error) === undefined ? never("forbidden by an option of the server") : shared.get(1290)
+    case 1047:
+      return refusalOf(error) === undefined ? never("unknown command") : shared.get(1047)
+    default:
+      return shared.get(error.errno)
+  }
+}
+
+/** Who refuses to work: a node that has left its cluster, a server that is read-only, or a transaction that is. */
+export const refusalOf = (error: Answer): "Node" | "Server" | "Transaction" | undefined => {
+  switch (error.errno) {
+    case 1047:
+      return /wsrep/i.test(error.message) ? "Node" : undefined
+    case 1290:
+      return /read.only/i.test(error.message) ? "Server" : undefined
+    case 1836:
+      return "Server"
+    case 1792:
+      return "Transaction"
+    default:
+      return undefined
+  }
+}
+
+/**
+ * Whether an error ends the whole transaction, so that whatever comes next would run by itself. What is not listed is
+ * looked up at the server before anything else is sent.
+ */
+export const endsTransaction = (errno: number, server: {
+  readonly isMariadb: boolean
+  readonly rollbackOnTimeout: boolean
+}): boolean => {
+  switch (errno) {
+    case 1213:
+    case 1206:
+    case 3101:
+      return true
+    case 1020:
+      return server.isMariadb
+    case 1205:
+      return server.rollbackOnTimeout
+    default:
+      return false
+  }
+}
+
+/** Whether an error of the server is the last thing that it says on the connection. */
+export const endsConnection = (errno: number): boolean => {
+  const rule = shared.get(errno)
+  return rule !== undefined && rule.scope === "TransactionOnNewConnection" && rule.unknown === true
+}

@@ -1,0 +1,395 @@
+/**
+ * The typed errors of a MySQL or MariaDB session.
+ *
+ * Effect's reason classes decide `isRetryable` by their class, so wherever repeating the call would not be safe the
+ * answer is overridden on the instance: an effect that retries `while: (error) => error.isRetryable` must never run a
+ * statement twice.
+ */
+import * as Data from "effect/Data"
+import type { SqlErrorReason } from "effect/sql/SqlError"
+import {
+  AuthenticationError,
+  AuthorizationError,
+  ConnectionError,
+  ConstraintError,
+  DeadlockError,
+  LockTimeoutError,
+  SerializationError,
+  SqlError,
+  SqlSyntaxError,
+  StatementTimeoutError,
+  UniqueViolation,
+  UnknownError
+} from "effect/sql/SqlError"
+import { withRetryable } from "../../failure/lostError.ts"
+
+/**
+ * What the server said. The `cause` of a `SqlError`.
+ *
+ * **Details**
+ *
+ * The text is the server's own, except where that would show a value that was sent or stored.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class MysqlError extends Data.TaggedError("MysqlError")<{
+  /** The server's number, such as 1062. */
+  readonly errno: number
+  /** The name of the number, such as `ER_DUP_ENTRY`. */
+  readonly code: string | undefined
+  readonly sqlState: string | undefined
+  readonly message: string
+  /** Whether statements that stood before it in the same text have been committed. */
+  readonly isPartial?: boolean | undefined
+}> {}
+
+/**
+ * A transaction ended before its COMMIT: the server rolled it back because of an error, or a statement committed it.
+ * The `cause` of the `SqlError` that every further statement fails with; none of them reaches the server.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class TransactionEnded extends Data.TaggedError("TransactionEnded")<{
+  /** The server's number, where an error ended it. */
+  readonly errno?: number | undefined
+  readonly sqlState?: string | undefined
+  readonly message: string
+  /** The error that ended it. */
+  readonly cause?: unknown
+}> {}
+
+/**
+ * A statement was refused because it would have committed the transaction that it stands in. It was not sent.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class ImplicitCommit extends Data.TaggedError("ImplicitCommit")<{
+  /** The first words of the statement. */
+  readonly statement: string
+  /** Whether it is about transactions: BEGIN, COMMIT or ROLLBACK. */
+  readonly isControl: boolean
+}> {
+  override get message(): string {
+    return this.isControl
+      ? `${this.statement} would end the transaction that it stands in, which ends with the effect that it was begun for`
+      : `${this.statement} would commit the transaction that it stands in. Run it outside of the transaction, or ` +
+        "inside `allowImplicitCommit` if that is what you want"
+  }
+}
+
+interface Props {
+  readonly cause: unknown
+  readonly message: string
+  readonly operation: string
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// What a driver threw
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** The fields of a driver's error that mean something. */
+interface DriverError {
+  readonly errno: number | undefined
+  readonly code: string | undefined
+  readonly sqlState: string | undefined
+  readonly message: string
+  readonly isFatal: boolean
+}
+
+const readField = (error: unknown, name: string): unknown =>
+  typeof error === "object" && error !== null ? (error as Record<string, unknown>)[name] : undefined
+
+const readText = (error: unknown, name: string): string | undefined => {
+  const value = readField(error, name)
+  return typeof value === "string" && value !== "" ? value : undefined
+}
+
+const read = (error: unknown): DriverError => {
+  const errno = readField(error, "errno")
+  return {
+    errno: typeof errno === "number" ? errno : undefined,
+    code: readText(error, "code"),
+    sqlState: readText(error, "sqlState"),
+    message: readText(error, "sqlMessage") ?? readText(error, "message") ?? String(error),
+    isFatal: readField(error, "fatal") === true
+  }
+}
+
+/** Numbers of the servers. The system's own are negative, and those of the connector begin at 45000. */
+const isServerErrno = (errno: number | undefined): errno is number =>
+  errno !== undefined && errno >= 1000 && errno < 45_000 && (errno < 2000 || errno >= 3000)
+
+/**
+ * What the server said, if it was the server that said it. `inlined` tells that the text of the statement had values in
+ * it that were parameters.
+ */
+export const serverErrorOf = (error: unknown, inlined = false): MysqlError | undefined => {
+  const { code, errno, message, sqlState } = read(error)
+  if (!isServerErrno(errno)) return undefined
+  return new MysqlError({ errno, code, sqlState, message: redact(errno, message, inlined) })
+}
+
+/** The same error, of a text of which something has been committed. */
+export const partial = (error: MysqlError): MysqlError =>
+  new MysqlError({
+    errno: error.errno,
+    code: error.code,
+    sqlState: error.sqlState,
+    message: `${error.message}; the statements before it in the same text have been committed`,
+    isPartial: true
+  })
+
+/** Whether a driver's error means that the connection is gone: it carries no number of the server then. */
+export const isConnectionError = (error: unknown): boolean => {
+  const { code, errno, isFatal, message } = read(error)
+  if (isServerErrno(errno)) return false
+  return isFatal || errno !== undefined && errno < 0 || code !== undefined && connectionCodes.has(code) ||
+    // mysql2 reports these without any code: the second when a server asks for a file.
+    message.includes("closed state") || message.startsWith("As a result of LOCAL INFILE")
+}
+
+const connectionCodes: ReadonlySet<string> = new Set([
+  "PROTOCOL_CONNECTION_LOST",
+  "PROTOCOL_PACKETS_OUT_OF_ORDER",
+  "PROTOCOL_UNEXPECTED_PACKET",
+  "PROTOCOL_ERROR",
+  "ECONNRESET",
+  "EPIPE",
+  "ETIMEDOUT",
+  "ER_SOCKET_UNEXPECTED_CLOSE",
+  "ER_CMD_CONNECTION_CLOSED",
+  "ER_CONNECTION_ALREADY_CLOSED",
+  "ER_LOCAL_INFILE_DISABLED",
+  "ER_UNEXPECTED_PACKET"
+])
+
+/** What a driver's error says, for messages. Never a part of a statement. */
+export const describe = (error: unknown): string => {
+  const { code, errno, message } = read(error)
+  if (isServerErrno(errno)) return `${redact(errno, message, true)} (${errno})`
+  const line = message.split("\n", 1)[0]!.replace(/^\(conn:[^)]*\) /, "")
+  return code === undefined || line.includes(code) ? line : `${line} (${code})`
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// What must not be shown
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** Texts of the server that quote values, and what is said instead. `$` is the column, where the text names it. */
+const quoting: ReadonlyMap<number, string> = new Map([
+  [1231, "a variable cannot be set to this value"],
+  [1264, "a value is out of range$"],
+  [1265, "a value would be truncated$"],
+  [1292, "an incorrect value$"],
+  [1298, "unknown or incorrect time zone"],
+  [1300, "a string is not in its character set"],
+  [1366, "an incorrect value$"],
+  [1367, "an illegal value"],
+  [1411, "an incorrect value for a function"],
+  [1525, "an incorrect value"],
+  [1526, "the table has no partition for the value"],
+  [1690, "a value is out of range in an expression"],
+  [1977, "a value cannot be converted$"],
+  [3140, "invalid JSON text$"],
+  [3141, "invalid JSON text"]
+])
+
+const duplicate = /for key\s+(?:'([^']*)'|`([^`]*)`|([^\s'`]+))\s*$/i
+
+const keyOf = (message: string): string => {
+  const match = duplicate.exec(message)
+  const name = (match?.[1] ?? match?.[2] ?? match?.[3])?.trim()
+  return name === undefined || name === "" ? "unknown" : name
+}
+
+/** The server's text, unless it would show a value. */
+const redact = (errno: number, message: string, inlined: boolean): string => {
+  switch (errno) {
+    case 1062:
+    case 1586:
+    case 1022:
+    case 1169:
+      return `duplicate entry for key '${keyOf(message)}'`
+    case 1064:
+    case 1149: {
+      // The text quotes the statement: placeholders stand where the values were, unless they were written into it.
+      if (!inlined) return message
+      const line = /at line (\d+)\s*$/.exec(message)
+      return line === null ? "syntax error" : `syntax error at line ${line[1]}`
+    }
+    default: {
+      const text = quoting.get(errno)
+      if (text === undefined) return message
+      const column = /for column (.+?)(?: at row \d+)?$/i.exec(message)
+      return text.replace("$", column === null ? "" : ` for column ${column[1]}`)
+    }
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Reasons
+// ---------------------------------------------------------------------------------------------------------------------
+
+/** The class of an error of the server. */
+const reasonOf = (error: MysqlError, props: Props): SqlErrorReason => {
+  switch (error.errno) {
+    case 1062:
+    case 1586:
+    case 1022:
+    case 1169:
+      return new UniqueViolation({ ...props, constraint: constraintOf(error) })
+    case 1213:
+    case 1614:
+      return new DeadlockError(props)
+    case 1020:
+    case 3101:
+      return new SerializationError(props)
+    case 1205:
+    case 3572:
+      return new LockTimeoutError(props)
+    case 3024:
+    case 1969:
+      return new StatementTimeoutError(props)
+    case 1048:
+    case 1216:
+    case 1217:
+    case 1364:
+    case 1451:
+    case 1452:
+    case 1557:
+    case 1761:
+    case 1762:
+    case 3819:
+    case 4025:
+      return new ConstraintError(props)
+    case 1045:
+    case 1251:
+    case 1275:
+    case 1524:
+    case 1698:
+    case 1820:
+    case 1862:
+    case 3118:
+    case 4151:
+      return new AuthenticationError(props)
+    case 1044:
+    case 1095:
+    case 1130:
+    case 1142:
+    case 1143:
+    case 1227:
+    case 1370:
+    case 1419:
+    case 1873:
+      return new AuthorizationError(props)
+    case 1040:
+    case 1042:
+    case 1043:
+    case 1047:
+    case 1053:
+    case 1077:
+    case 1079:
+    case 1129:
+    case 1152:
+    case 1153:
+    case 1154:
+    case 1155:
+    case 1156:
+    case 1157:
+    case 1158:
+    case 1159:
+    case 1160:
+    case 1161:
+    case 1184:
+    case 1203:
+    case 1226:
+    case 1927:
+    case 4031:
+      return new ConnectionError(props)
+    case 1046:
+    case 1049:
+    case 1317:
+    case 1118:
+    case 1461:
+    case 1690:
+    case 3140:
+      return new UnknownError(props)
+    case 1193:
+    case 1305:
+      return new SqlSyntaxError(props)
+  }
+  switch (error.sqlState?.slice(0, 2)) {
+    case "08":
+      return new ConnectionError(props)
+    case "23":
+      return new ConstraintError(props)
+    case "28":
+      return new AuthenticationError(props)
+    case "42":
+      return new SqlSyntaxError(props)
+    default:
+      return new UnknownError(props)
+  }
+}
+
+const constraintOf = (error: MysqlError): string => keyOf(error.message)
+
+/** An error that the server answered about a statement. It has not been applied, unless the connection died of it. */
+export const statementError = (options: {
+  readonly database: string
+  readonly error: MysqlError
+  readonly operation: string
+}): SqlError => {
+  const { database, error, operation } = options
+  const reason = reasonOf(error, {
+    cause: error,
+    message: `${database}: ${error.message} (${error.errno})`,
+    operation
+  })
+  // A statement that was cut off would run into the same limit, one whose connection died may have been applied, and of
+  // a text that was applied in part the first part would be done twice.
+  if (reason._tag === "ConnectionError" || reason._tag === "StatementTimeoutError" || error.isPartial === true) {
+    withRetryable(reason, false)
+  }
+  return new SqlError({ reason })
+}
+
+/** The server refused a connection. */
+export const refusedError = (database: string, error: MysqlError, isRetryable: boolean): SqlError => {
+  const props = {
+    cause: error,
+    message: `${database}: the server refused the connection: ${error.message} (${error.errno})`,
+    operation: "connect"
+  }
+  const reason = reasonOf(error, props)
+  switch (reason._tag) {
+    case "AuthenticationError":
+    case "AuthorizationError":
+      return new SqlError({ reason: isRetryable ? withRetryable(reason, true) : reason })
+    default:
+      return new SqlError({ reason: withRetryable(new ConnectionError(props), isRetryable) })
+  }
+}
+
+/** A connection could not be opened. */
+export const connectError = (
+  database: string,
+  what: string,
+  cause: unknown,
+  isRetryable = true
+): SqlError =>
+  new SqlError({
+    reason: withRetryable(
+      new ConnectionError({ cause: cause ?? new Error(what), message: `${database}: ${what}`, operation: "connect" }),
+      isRetryable
+    )
+  })
+
+/** A failure on our side of the wire: a parameter that cannot be sent, a result that cannot be read. */
+export const unknownError = (database: string, what: string, cause: unknown, operation: string): SqlError =>
+  new SqlError({
+    reason: new UnknownError({ cause: cause ?? new Error(what), message: `${database}: ${what}`, operation })
+  })

@@ -1,0 +1,286 @@
+/** What `information_schema` answers, in the shape for all databases. MySQL and MariaDB write some of it differently. */
+import type * as Introspection from "../../introspection/Introspection.ts"
+
+/** A table or view, as the server has it. */
+export interface TableRow {
+  readonly schema: string
+  readonly name: string
+  readonly type: string
+  readonly options: string | null
+  readonly comment: string
+  readonly rows: number | bigint | null
+  readonly data: number | bigint | null
+  readonly indexes: number | bigint | null
+}
+
+/** The query of a view. Empty for those who may not see it. */
+export interface ViewRow {
+  readonly schema: string
+  readonly name: string
+  readonly definition: string | null
+}
+
+export const toTables = (
+  rows: ReadonlyArray<TableRow>,
+  views: ReadonlyArray<ViewRow>
+): ReadonlyArray<Introspection.Table> => {
+  const definitions = new Map(views.map((view) => [keyOf([view.schema, view.name]), view.definition]))
+  return rows.map((row) => toTable(row, definitions.get(keyOf([row.schema, row.name]))))
+}
+
+const toTable = (row: TableRow, definition: string | null | undefined): Introspection.Table => {
+  const isView = row.type.endsWith("VIEW")
+  return {
+    schema: row.schema,
+    name: row.name,
+    kind: isView ? "view" : row.options?.includes("partitioned") === true ? "partitioned table" : "table",
+    // The comment of a view says that it is one.
+    comment: isView ? undefined : notEmpty(row.comment),
+    rowEstimate: isView ? undefined : number(row.rows),
+    dataBytes: isView ? undefined : number(row.data),
+    indexBytes: isView ? undefined : number(row.indexes),
+    definition: notEmpty(definition)
+  }
+}
+
+const number = (value: number | bigint | null): number | undefined => value === null ? undefined : Number(value)
+
+const notEmpty = (text: string | null | undefined): string | undefined =>
+  text === null || text === "" ? undefined : text
+
+const keyOf = (names: ReadonlyArray<string>): string => JSON.stringify(names)
+
+/** A column, as the server has it. */
+export interface ColumnRow {
+  readonly schema: string
+  readonly table: string
+  readonly name: string
+  readonly position: number | bigint
+  readonly type: string
+  readonly nullable: string
+  readonly default: string | null
+  readonly extra: string
+  readonly expression: string | null
+  readonly collation: string | null
+  readonly comment: string
+}
+
+export const toColumn = (isMariadb: boolean) => (row: ColumnRow): Introspection.Column => {
+  const kind = /(STORED|VIRTUAL) GENERATED/.exec(row.extra)?.[1]
+  const expression = kind === undefined ? undefined : notEmpty(row.expression)
+  return {
+    schema: row.schema,
+    table: row.table,
+    name: row.name,
+    position: Number(row.position),
+    type: row.type,
+    nullable: row.nullable === "YES",
+    default: kind === undefined && row.default !== null
+      ? isMariadb ? defaultOfMariadb(row.default) : defaultOfMysql(row.default, row.type, row.extra)
+      : undefined,
+    generated: kind === "STORED"
+      ? "stored"
+      : kind === "VIRTUAL"
+      ? "virtual"
+      : row.extra.includes("auto_increment")
+      ? "identity"
+      : undefined,
+    expression: expression === undefined || isMariadb ? expression : unescape(expression),
+    collation: row.collation ?? undefined,
+    comment: notEmpty(row.comment)
+  }
+}
+
+/** MariaDB writes an expression, and the text `NULL` where there is none. */
+const defaultOfMariadb = (text: string): string | undefined => text === "NULL" ? undefined : text
+
+/** MySQL writes the value of a literal as it is, and marks what is an expression. */
+const defaultOfMysql = (text: string, type: string, extra: string): string => {
+  if (extra.includes("DEFAULT_GENERATED")) return unescape(text)
+  if (bareDefault.test(type) || text.startsWith("0x") && binaryType.test(type)) return text
+  return `'${text.replaceAll("\\", "\\\\").replaceAll("'", "''")}'`
+}
+
+/** The types whose literals need no quotes. */
+const bareDefault = /^(tinyint|smallint|mediumint|int|bigint|decimal|float|double|bit|year)\b/
+const binaryType = /^(binary|varbinary)\b/
+
+/** MySQL writes its expressions as if they stood in a string. */
+const unescape = (text: string): string => text.replace(/\\(.)/gs, (_, letter: string) => escapes[letter] ?? letter)
+
+const escapes: Readonly<Record<string, string>> = { n: "\n", r: "\r", t: "\t", b: "\b", 0: "\0", Z: "\x1a" }
+
+/** A part of an index. What only some servers have is missing on the others. */
+export interface IndexRow {
+  readonly table_schema: string
+  readonly table_name: string
+  readonly index_name: string
+  readonly non_unique: number | bigint
+  readonly column_name: string | null
+  readonly sub_part: number | bigint | null
+  readonly index_type: string
+  /** MySQL: of a part that is no column. */
+  readonly expression?: string | null
+  /** MySQL. */
+  readonly is_visible?: string
+  /** MariaDB. */
+  readonly ignored?: string
+}
+
+/** Takes the parts in their order. */
+export const toIndexes = (rows: ReadonlyArray<IndexRow>): ReadonlyArray<Introspection.Index> =>
+  group(rows, (row) => [row.table_schema, row.table_name, row.index_name]).map((parts) => {
+    const first = parts[0]!
+    return {
+      schema: first.table_schema,
+      table: first.table_name,
+      name: first.index_name,
+      columns: parts.map(toPart),
+      unique: Number(first.non_unique) === 0,
+      primary: first.index_name === "PRIMARY",
+      method: first.index_type.toLowerCase(),
+      condition: undefined,
+      valid: first.is_visible !== "NO" && first.ignored !== "YES",
+      bytes: undefined
+    }
+  })
+
+const toPart = (row: IndexRow): string => {
+  if (row.column_name === null) return unescape(row.expression ?? "")
+  // A spatial index has one too, which means nothing.
+  return row.sub_part === null || row.index_type === "SPATIAL" ? row.column_name : `${row.column_name}(${row.sub_part})`
+}
+
+/** Rows that belong together, in the order in which the first of each comes. */
+const group = <A>(rows: ReadonlyArray<A>, key: (row: A) => ReadonlyArray<string>): ReadonlyArray<ReadonlyArray<A>> => {
+  const groups = new Map<string, Array<A>>()
+  for (const row of rows) {
+    const name = keyOf(key(row))
+    const members = groups.get(name)
+    if (members === undefined) groups.set(name, [row])
+    else members.push(row)
+  }
+  return [...groups.values()]
+}
+
+/** A constraint, as the server has it. */
+export interface ConstraintRow {
+  readonly schema: string
+  readonly table: string
+  readonly name: string
+  readonly type: "PRIMARY KEY" | "UNIQUE" | "FOREIGN KEY" | "CHECK"
+}
+
+/** A column of a key. */
+export interface KeyRow {
+  readonly schema: string
+  readonly table: string
+  readonly name: string
+  readonly column: string
+  readonly otherSchema: string | null
+  readonly otherTable: string | null
+  readonly otherColumn: string | null
+}
+
+/** The actions of a foreign key. */
+export interface ActionRow {
+  readonly schema: string
+  readonly table: string
+  readonly name: string
+  readonly onDelete: string
+  readonly onUpdate: string
+}
+
+/** The condition of a check. On MySQL its name is enough. */
+export interface CheckRow {
+  readonly constraint_schema: string
+  readonly table_name?: string
+  readonly constraint_name: string
+  readonly check_clause: string
+}
+
+export const toConstraints = (
+  isMariadb: boolean,
+  rows: ReadonlyArray<ConstraintRow>,
+  keys: ReadonlyArray<KeyRow>,
+  actions: ReadonlyArray<ActionRow>,
+  checks: ReadonlyArray<CheckRow>
+): ReadonlyArray<Introspection.Constraint> => {
+  const keyRows = new Map(
+    group(keys, (row) => [row.schema, row.table, row.name]).map((rows) => [nameOf(rows[0]!), rows])
+  )
+  const actionRows = new Map(actions.map((row) => [nameOf(row), row]))
+  const clauses = new Map(checks.map((row) => [
+    keyOf([row.constraint_schema, ...row.table_name === undefined ? [] : [row.table_name], row.constraint_name]),
+    row.check_clause
+  ]))
+  return rows.map(({ name, schema, table, type }) => {
+    const key = keyOf([schema, table, name])
+    if (type === "CHECK") {
+      const written = clauses.get(key) ?? clauses.get(keyOf([schema, name])) ?? ""
+      const clause = isMariadb ? written : unescape(written)
+      return {
+        schema,
+        table,
+        name,
+        kind: "check",
+        columns: columnsOf(clause),
+        references: undefined,
+        definition: clause
+      }
+    }
+    const parts = keyRows.get(key) ?? []
+    const columns = parts.map((part) => part.column)
+    const references = referenceOf(parts, actionRows.get(key))
+    const definition = `${type} (${quoted(columns)})`
+    return {
+      schema,
+      table,
+      name,
+      kind: kinds[type],
+      columns,
+      references,
+      definition: references === undefined
+        ? definition
+        : `${definition} REFERENCES ${quote(references.schema)}.${quote(references.table)} (${
+          quoted(references.columns)
+        }) ON DELETE ${references.onDelete.toUpperCase()} ON UPDATE ${references.onUpdate.toUpperCase()}`
+    }
+  })
+}
+
+const kinds = { "PRIMARY KEY": "primary key", "UNIQUE": "unique", "FOREIGN KEY": "foreign key" } as const
+
+const nameOf = (row: { readonly schema: string; readonly table: string; readonly name: string }): string =>
+  keyOf([row.schema, row.table, row.name])
+
+const referenceOf = (
+  parts: ReadonlyArray<KeyRow>,
+  action: ActionRow | undefined
+): Introspection.Reference | undefined => {
+  const first = parts[0]
+  return first === undefined || first.otherSchema === null || first.otherTable === null ? undefined : {
+    schema: first.otherSchema,
+    table: first.otherTable,
+    columns: parts.map((part) => part.otherColumn!),
+    onDelete: actionOf(action?.onDelete),
+    onUpdate: actionOf(action?.onUpdate)
+  }
+}
+
+const actionOf = (rule: string | undefined): Introspection.ReferenceAction =>
+  (rule ?? "NO ACTION").toLowerCase() as Introspection.ReferenceAction
+
+const quote = (name: string): string => `\`${name.replaceAll("`", "``")}\``
+
+const quoted = (names: ReadonlyArray<string>): string => names.map(quote).join(", ")
+
+/** The columns that a condition names. The server quotes every name, and with ANSI_QUOTES in the other way. */
+export const columnsOf = (clause: string): ReadonlyArray<string> => {
+  const names = new Set<string>()
+  for (const [, tick, double] of clause.matchAll(/'(?:[^'\\]|\\.|'')*'|`((?:[^`]|``)*)`|"((?:[^"]|"")*)"/gs)) {
+    if (tick !== undefined) names.add(tick.replaceAll("``", "`"))
+    else if (double !== undefined) names.add(double.replaceAll("\"\"", "\""))
+  }
+  return [...names]
+}

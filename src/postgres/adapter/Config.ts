@@ -1,0 +1,537 @@
+/**
+ * The options of a PostgreSQL database and how they are checked.
+ *
+ * @since 0.1.0
+ */
+import type { PgPoolConfig } from "@effect/sql-pg/PgClient"
+import type * as PgProtocol from "@effect/sql-pg/PgProtocol"
+import type * as PgTypes from "@effect/sql-pg/PgTypes"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import { X509Certificate } from "node:crypto"
+import { readFileSync } from "node:fs"
+import { userInfo } from "node:os"
+import * as Tls from "node:tls"
+import type { InvalidOptions } from "../../options/InvalidOptions.ts"
+import { nearest } from "../../options/nearest.ts"
+import type { Options as NotificationOptions } from "../Notifications.ts"
+import type { Codecs } from "../types/TypeStore.ts"
+import type { Endpoint, TlsOptions } from "../wire/Socket.ts"
+import { invalid, type InvalidOption, invalidOption } from "./invalid.ts"
+import * as Url from "./url.ts"
+
+/**
+ * How a connection is encrypted, as `sslmode` of `libpq`.
+ *
+ * | mode          | encrypted                       | protects from eavesdropping | from a server that pretends |
+ * | ------------- | ------------------------------- | --------------------------- | --------------------------- |
+ * | `disable`     | never                           | no                          | no                          |
+ * | `allow`       | if the server insists           | perhaps                     | no                          |
+ * | `prefer`      | if the server can               | perhaps                     | no                          |
+ * | `require`     | always, by any certificate      | yes                         | no, unless `sslrootcert`    |
+ * | `verify-ca`   | always, certificate checked     | yes                         | from another CA             |
+ * | `verify-full` | always, and the host's name too | yes                         | yes                         |
+ *
+ * As in `libpq`, `require` together with an `sslrootcert` means `verify-ca`. Without an `sslrootcert`, the two
+ * verifying modes trust the certificate authorities that Node trusts.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export type SslMode = "disable" | "allow" | "prefer" | "require" | "verify-ca" | "verify-full"
+
+/**
+ * The options of a PostgreSQL database: those of `PgClient.layer` from `@effect/sql-pg` under the same names, and
+ * ours.
+ *
+ * **Details**
+ *
+ * A `url` is a connection URI as `libpq` reads it. An explicit option wins over what the URL says.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface PostgresOptions extends PgPoolConfig {
+  /**
+   * How connections are encrypted. Default: `"prefer"` over TCP, as in `libpq`, and `"disable"` for a Unix socket or a
+   * custom `stream`. Not together with `ssl`, of which `true` means `"verify-full"`.
+   */
+  readonly sslmode?: SslMode | undefined
+  /** The file with the certificates of the authorities to trust, or `"system"` for those that Node trusts. */
+  readonly sslrootcert?: string | undefined
+  /** The file with the client's certificate. Needs `sslkey`. */
+  readonly sslcert?: string | undefined
+  /** The file with the key of the client's certificate. */
+  readonly sslkey?: string | undefined
+  /**
+   * How long a statement may run. The server enforces it; if its answer does not arrive shortly after, the session is
+   * given up. Default: no limit.
+   */
+  readonly statementTimeout?: Duration.Input | undefined
+  /** How long a statement may wait for a lock. The server enforces it. Default: no limit. */
+  readonly lockTimeout?: Duration.Input | undefined
+  /** How long a transaction may do nothing before the server ends the session. Default: no limit. */
+  readonly idleInTransactionTimeout?: Duration.Input | undefined
+  /**
+   * How long BEGIN, COMMIT, ROLLBACK, savepoints, pings and resets may take before the session is given up. A server
+   * that answers at all answers these at once. Default: 5 seconds.
+   */
+  readonly controlTimeout?: Duration.Input | undefined
+  /**
+   * What stands between the program and the server. `"transaction"` is a pooler that hands out server connections for
+   * a transaction at a time, as PgBouncer, pgcat, Supavisor or RDS Proxy do: there are no named statements then unless
+   * `prepare` says so, no time limits of the session, no `LISTEN` and no advisory locks of sessions.
+   */
+  readonly pooler?: "transaction" | undefined
+  /** How the connection of `Notifications` is kept alive and renewed. */
+  readonly notifications?: NotificationOptions | undefined
+  /**
+   * How the values of some types are read and written, by the names of the types: `{ int8: Types.int8AsNumber }`. What
+   * is made of such a type, as an array of it, follows.
+   */
+  readonly codecs?: Codecs | undefined
+  /** How many rows of a stream are fetched at a time, at most: fewer when rows are large or slow. Default: 4000. */
+  readonly fetchSize?: number | undefined
+}
+
+/**
+ * Options that have been checked, with every default filled in.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Resolved {
+  readonly options: PostgresOptions
+  /** The database as errors and metrics name it. */
+  readonly name: string
+  readonly endpoint: Endpoint
+  readonly startup: PgProtocol.StartupParameters
+  readonly password: Redacted.Redacted | Effect.Effect<Redacted.Redacted> | undefined
+  /** In milliseconds, like every time here. */
+  readonly connectTimeout: number
+  readonly statementTimeout: number
+  readonly controlTimeout: number
+  readonly fetchSize: number
+  readonly prepare: boolean
+  readonly preparedStatementCacheSize: number
+  readonly maxMessageSize: number
+  readonly types: PgTypes.Registry | undefined
+  readonly codecs: Codecs | undefined
+}
+
+const optionNames: ReadonlyArray<string> = [
+  "url",
+  "host",
+  "port",
+  "path",
+  "ssl",
+  "sslmode",
+  "sslrootcert",
+  "sslcert",
+  "sslkey",
+  "database",
+  "username",
+  "password",
+  "connectTimeout",
+  "keepAlive",
+  "stream",
+  "applicationName",
+  "startupParameters",
+  "startupOptions",
+  "spanAttributes",
+  "transformResultNames",
+  "transformQueryNames",
+  "transformJson",
+  "types",
+  "codecs",
+  "pooler",
+  "notifications",
+  "multiplex",
+  "multiplexConcurrency",
+  "prepare",
+  "preparedStatementCacheSize",
+  "maxMessageSize",
+  "idleTimeout",
+  "maxConnections",
+  "minConnections",
+  "connectionTTL",
+  "statementTimeout",
+  "lockTimeout",
+  "idleInTransactionTimeout",
+  "controlTimeout",
+  "fetchSize"
+]
+
+const sslModes: ReadonlyArray<string> = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
+
+/** What PostgreSQL itself can send at most. */
+const maxMessageSizeLimit = 0x3fffffff
+
+/**
+ * Checks options and fills in the defaults.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const resolve = (options: PostgresOptions): Effect.Effect<Resolved, InvalidOptions> =>
+  Effect.suspend(() => Effect.fromResult(check(options)))
+
+const check = (options: PostgresOptions): Result.Result<Resolved, InvalidOption> =>
+  Result.gen(function*() {
+    for (const name of Object.keys(options)) {
+      if (optionNames.includes(name)) continue
+      const guess = nearest(name, optionNames)
+      yield* invalid(name, guess === undefined ? "does not exist" : `does not exist: did you mean \`${guess}\`?`)
+    }
+    if (options.url !== undefined && !Redacted.isRedacted(options.url)) {
+      yield* invalid("url", "must be a `Redacted`, for it may contain a password")
+    }
+    const url: Url.UrlOptions = options.url === undefined ? {} : yield* Url.parse(Redacted.value(options.url))
+
+    // Where the server is.
+    const hostOption = yield* text("host", options.host)
+    const host: string = hostOption ?? url.host ?? "localhost"
+    if (host.includes(",")) yield* Url.severalHosts("host")
+    const port: number = options.port !== undefined
+      ? yield* checkPort("port", options.port)
+      : url.port !== undefined
+      ? yield* checkPort("url", Number(url.port))
+      : 5432
+    const path: string | undefined = (yield* text("path", options.path)) ??
+      (host.startsWith("/") ? `${host}/.s.PGSQL.${port}` : undefined)
+    if (options.stream !== undefined && typeof options.stream !== "function") {
+      yield* invalid("stream", "must be a function that opens a stream")
+    }
+
+    // Who asks.
+    const username: string = (yield* text("username", options.username)) ?? url.username ?? (yield* systemUser())
+    const database: string | undefined = (yield* text("database", options.database)) ?? url.database
+    const name = databaseName({
+      host,
+      port,
+      path,
+      stream: options.stream !== undefined,
+      database: database ?? username
+    })
+    const password = options.password ?? (url.password === undefined ? undefined : Redacted.make(url.password))
+    if (password !== undefined && !Redacted.isRedacted(password) && !Effect.isEffect(password)) {
+      yield* invalid("password", "must be a `Redacted`, or an Effect that provides one")
+    }
+    if (Redacted.isRedacted(password) && String(Redacted.value(password)).includes("\u0000")) {
+      yield* invalid("password", "must not contain a NUL")
+    }
+
+    // Times.
+    const connectTimeout: number = options.connectTimeout !== undefined
+      ? yield* millis("connectTimeout", options.connectTimeout, "positive")
+      : url.connectTimeout !== undefined
+      ? yield* checkConnectTimeout(url.connectTimeout)
+      : 5_000
+    const keepAlive: number = options.keepAlive !== undefined
+      ? yield* millis("keepAlive", options.keepAlive, "seconds")
+      : url.keepAlive !== undefined
+      ? yield* millis("url", Number(url.keepAlive) * 1_000, "seconds")
+      : 30_000
+    const statementTimeout: number | undefined = yield* optionalMillis("statementTimeout", options.statementTimeout)
+    const lockTimeout: number | undefined = yield* optionalMillis("lockTimeout", options.lockTimeout)
+    const idleInTransaction: number | undefined = yield* optionalMillis(
+      "idleInTransactionTimeout",
+      options.idleInTransactionTimeout
+    )
+    const controlTimeout: number = options.controlTimeout === undefined
+      ? 5_000
+      : yield* millis("controlTimeout", options.controlTimeout, "finite")
+    yield* optionalMillis("idleTimeout", options.idleTimeout)
+    yield* optionalMillis("connectionTTL", options.connectionTTL)
+
+    if (options.pooler !== undefined && options.pooler !== "transaction") {
+      yield* invalid("pooler", "must be `\"transaction\"`: a pooler that works by sessions needs no option")
+    }
+
+    // Sizes.
+    const min: number | undefined = yield* count("minConnections", options.minConnections, 0)
+    const max: number | undefined = yield* count("maxConnections", options.maxConnections, 0)
+    if (min !== undefined && min > (max ?? 10)) {
+      yield* invalid(
+        "minConnections",
+        `must not be greater than \`maxConnections\`, which is ${max ?? "10 by default"}`
+      )
+    }
+    yield* count("multiplexConcurrency", options.multiplexConcurrency, 1)
+    const cacheSize: number | undefined = yield* count(
+      "preparedStatementCacheSize",
+      options.preparedStatementCacheSize,
+      0
+    )
+    const fetchSize: number | undefined = yield* count("fetchSize", options.fetchSize, 1)
+    const maxMessageSize: number | undefined = yield* count("maxMessageSize", options.maxMessageSize, 1_024)
+
+    return {
+      options,
+      name,
+      endpoint: {
+        database: name,
+        host,
+        port,
+        path,
+        stream: options.stream,
+        keepAlive,
+        tls: yield* tlsOptions(options, url, host, path !== undefined || options.stream !== undefined)
+      },
+      startup: yield* startupParameters(options, url, {
+        username,
+        database,
+        statement_timeout: statementTimeout,
+        lock_timeout: lockTimeout,
+        idle_in_transaction_session_timeout: idleInTransaction
+      }),
+      password,
+      connectTimeout,
+      statementTimeout: statementTimeout ?? Infinity,
+      controlTimeout,
+      fetchSize: fetchSize ?? 4_000,
+      prepare: options.prepare ?? options.pooler !== "transaction",
+      preparedStatementCacheSize: cacheSize ?? 100,
+      maxMessageSize: Math.min(maxMessageSize ?? maxMessageSizeLimit, maxMessageSizeLimit),
+      types: options.types,
+      codecs: options.codecs
+    }
+  })
+
+const text = (option: string, value: string | undefined): Result.Result<string | undefined, InvalidOption> =>
+  Result.gen(function*() {
+    if (value === undefined) return undefined
+    if (typeof value !== "string") return yield* invalid(option, "must be a string")
+    if (value === "") return yield* invalid(option, "must not be empty")
+    if (value.includes("\u0000")) return yield* invalid(option, "must not contain a NUL")
+    return value
+  })
+
+const checkPort = (option: string, port: number): Result.Result<number, InvalidOption> =>
+  Number.isInteger(port) && port >= 1 && port <= 65_535
+    ? Result.succeed(port)
+    : invalid(option, option === "url" ? "has a port that is not between 1 and 65535" : "must be between 1 and 65535")
+
+const checkConnectTimeout = (seconds: string): Result.Result<number, InvalidOption> =>
+  /^\d+$/.test(seconds)
+    ? Result.succeed(seconds === "0" ? Infinity : Number(seconds) * 1_000)
+    : invalid("url", "has a connect_timeout that is not a number of seconds")
+
+/** As in `libpq`, whoever runs the program. */
+const systemUser = (): Result.Result<string, InvalidOption> =>
+  Result.try({
+    try: () => userInfo().username,
+    catch: () => invalidOption("username", "is missing, and the system does not say who runs this program")
+  })
+
+type Allowed = "positive" | "finite" | "seconds"
+
+const millis = (option: string, input: Duration.Input, allowed: Allowed): Result.Result<number, InvalidOption> => {
+  const duration = Duration.fromInput(input)
+  if (Option.isNone(duration)) return invalid(option, `must be a duration, such as "5 seconds"`)
+  const value = Duration.toMillis(duration.value)
+  if (!(value > 0)) return invalid(option, "must be longer than zero")
+  if (allowed === "finite" && value === Infinity) return invalid(option, "must be finite")
+  if (allowed === "seconds" && (value < 1_000 || value > 0x7fffffff)) {
+    return invalid(option, "must be at least a second and at most 24 days")
+  }
+  return Result.succeed(value)
+}
+
+const optionalMillis = (
+  option: string,
+  input: Duration.Input | undefined
+): Result.Result<number | undefined, InvalidOption> =>
+  input === undefined
+    ? Result.succeed(undefined)
+    : Result.map(millis(option, input, "positive"), (value) => value === Infinity ? undefined : value)
+
+const count = (
+  option: string,
+  value: number | undefined,
+  least: number
+): Result.Result<number | undefined, InvalidOption> =>
+  value === undefined || Number.isInteger(value) && value >= least
+    ? Result.succeed(value)
+    : invalid(option, `must be a whole number, ${least} or more`)
+
+const reserved: ReadonlyArray<string> = ["user", "database", "replication", "options"]
+
+/** What a pooler keeps track of for each of its clients. */
+const poolerParameters: ReadonlyArray<string> = [
+  "application_name",
+  "client_encoding",
+  "datestyle",
+  "timezone",
+  "standard_conforming_strings"
+]
+
+const optionOf: Record<string, string> = {
+  statement_timeout: "statementTimeout",
+  lock_timeout: "lockTimeout",
+  idle_in_transaction_session_timeout: "idleInTransactionTimeout",
+  options: "startupOptions"
+}
+
+const startupParameters = (
+  options: PostgresOptions,
+  url: Url.UrlOptions,
+  own: {
+    readonly username: string
+    readonly database: string | undefined
+    readonly statement_timeout: number | undefined
+    readonly lock_timeout: number | undefined
+    readonly idle_in_transaction_session_timeout: number | undefined
+  }
+): Result.Result<PgProtocol.StartupParameters, InvalidOption> =>
+  Result.gen(function*() {
+    const parameters: Record<string, string | undefined> = Object.create(null)
+    for (const [given, value] of Object.entries(options.startupParameters ?? {})) {
+      const name = given.toLowerCase()
+      if (name === "" || name.includes("\u0000") || typeof value !== "string" || value.includes("\u0000")) {
+        yield* invalid(
+          "startupParameters",
+          "must have names that are not empty, and neither names nor values with a NUL"
+        )
+      }
+      if (reserved.includes(name)) {
+        yield* invalid("startupParameters", `must not set \`${name}\`: there is an option for it`)
+      }
+      if (name === "client_encoding" && !/^utf-?8$/i.test(value)) {
+        yield* invalid("startupParameters", "must not set `client_encoding` to anything but UTF8")
+      }
+      parameters[name] = name === "client_encoding" ? "UTF8" : value
+    }
+    for (const name of ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"] as const) {
+      const value = own[name]
+      // The server counts in whole milliseconds, and 0 would switch it off.
+      if (value !== undefined) {
+        parameters[name] = String(Math.min(Math.ceil(value), 0x7fffffff))
+      }
+    }
+    parameters["application_name"] = (yield* text("applicationName", options.applicationName)) ??
+      parameters["application_name"] ?? url.applicationName ?? "watertight"
+    parameters["options"] = (yield* text("startupOptions", options.startupOptions)) ?? url.startupOptions
+    if (options.pooler !== undefined) {
+      // It would refuse the connection, or set them for whoever gets the server's connection next.
+      for (const [name, value] of Object.entries(parameters)) {
+        if (value !== undefined && !poolerParameters.includes(name)) {
+          yield* invalid(
+            optionOf[name] ?? "startupParameters",
+            `sets \`${name}\` for a session, which a transaction pooler does not keep: set it for the role instead`
+          )
+        }
+      }
+    }
+    return { ...parameters, user: own.username, database: own.database }
+  })
+
+const tlsOptions = (
+  options: PostgresOptions,
+  url: Url.UrlOptions,
+  host: string,
+  isLocal: boolean
+): Result.Result<TlsOptions, InvalidOption> =>
+  Result.gen(function*() {
+    const files = {
+      sslrootcert: (yield* text("sslrootcert", options.sslrootcert)) ?? url.sslrootcert,
+      sslcert: (yield* text("sslcert", options.sslcert)) ?? url.sslcert,
+      sslkey: (yield* text("sslkey", options.sslkey)) ?? url.sslkey
+    }
+    if (options.ssl !== undefined) {
+      if (options.sslmode !== undefined) yield* invalid("ssl", "cannot be given together with `sslmode`")
+      if (typeof options.ssl !== "boolean" && (typeof options.ssl !== "object" || options.ssl === null)) {
+        yield* invalid("ssl", "must be true, false or options of `tls.connect`")
+      }
+      if (options.ssl === false) return { mode: "disable", options: {} }
+      const given = typeof options.ssl === "object" ? options.ssl : {}
+      return { mode: "require", options: { ...(yield* certificates(files)), ...given } }
+    }
+    const option = options.sslmode === undefined && url.sslmode !== undefined ? "url" : "sslmode"
+    const mode = options.sslmode ?? url.sslmode ?? (isLocal ? "disable" : "prefer")
+    if (!sslModes.includes(mode)) {
+      yield* invalid(
+        option,
+        `${option === "url" ? "has an sslmode that is not" : "must be"} one of ${sslModes.join(", ")}`
+      )
+    }
+    // As in libpq, there is nobody in between to be protected from.
+    if (isLocal && options.stream === undefined || mode === "disable") return { mode: "disable", options: {} }
+    const loaded: Tls.ConnectionOptions = yield* certificates(files)
+    switch (mode) {
+      case "allow":
+      case "prefer":
+        return { mode, options: { ...loaded, rejectUnauthorized: false } }
+      case "require":
+        return {
+          mode,
+          options: files.sslrootcert === undefined
+            ? { ...loaded, rejectUnauthorized: false }
+            : { ...loaded, checkServerIdentity: anyName }
+        }
+      case "verify-ca":
+        return { mode: "require", options: { ...loaded, checkServerIdentity: anyName } }
+      default:
+        return { mode: "require", options: { ...loaded, host } }
+    }
+  })
+
+const anyName = (): undefined => undefined
+
+/** Loads the files and lets TLS have a look at them, so that a bad one is found before anybody connects. */
+const certificates = (files: {
+  readonly sslrootcert: string | undefined
+  readonly sslcert: string | undefined
+  readonly sslkey: string | undefined
+}): Result.Result<Tls.ConnectionOptions, InvalidOption> =>
+  Result.gen(function*() {
+    if (files.sslcert !== undefined && files.sslkey === undefined) {
+      yield* invalid("sslkey", "is missing: `sslcert` needs it")
+    }
+    if (files.sslkey !== undefined && files.sslcert === undefined) {
+      yield* invalid("sslcert", "is missing: `sslkey` needs it")
+    }
+    const loaded: Tls.ConnectionOptions = {}
+    if (files.sslrootcert !== undefined && files.sslrootcert !== "system") {
+      loaded.ca = yield* readFile("sslrootcert", files.sslrootcert)
+      yield* usable("sslrootcert", () => new X509Certificate(loaded.ca as Buffer))
+    }
+    if (files.sslcert !== undefined && files.sslkey !== undefined) {
+      loaded.cert = yield* readFile("sslcert", files.sslcert)
+      yield* usable("sslcert", () => new X509Certificate(loaded.cert as Buffer))
+      loaded.key = yield* readFile("sslkey", files.sslkey)
+      yield* usable("sslkey", () => Tls.createSecureContext({ cert: loaded.cert, key: loaded.key }))
+    }
+    return loaded
+  })
+
+const readFile = (option: string, path: string): Result.Result<Buffer, InvalidOption> =>
+  Result.try({
+    try: () => readFileSync(path),
+    catch: (cause) => invalidOption(option, `names a file that cannot be read: ${describeError(cause)}`)
+  })
+
+/** Of an authority's file that is none, TLS itself would not say a word. */
+const usable = (option: string, evaluate: () => unknown): Result.Result<unknown, InvalidOption> =>
+  Result.try({
+    try: evaluate,
+    catch: (cause) => invalidOption(option, `names a file that TLS cannot use: ${describeError(cause)}`)
+  })
+
+const describeError = (cause: unknown): string => cause instanceof Error ? cause.message : String(cause)
+
+const databaseName = (options: {
+  readonly host: string
+  readonly port: number
+  readonly path: string | undefined
+  readonly stream: boolean
+  readonly database: string
+}): string => {
+  if (options.stream) return `postgresql://stream/${options.database}`
+  if (options.path !== undefined) return `postgresql://${encodeURIComponent(options.path)}/${options.database}`
+  const host = options.host.includes(":") ? `[${options.host}]` : options.host
+  return `postgresql://${host}:${options.port}/${options.database}`
+}

@@ -1,0 +1,60 @@
+/**
+ * The `PgClient` of `@effect/sql-pg` on our database, so that what was written for it goes on working.
+ */
+import * as PgClient from "@effect/sql-pg/PgClient"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as SqlClient from "effect/sql/SqlClient"
+import * as Statement from "effect/sql/Statement"
+import { Adapter, type Connection } from "../../Adapter.ts"
+import { unwrap } from "../../pool/LeasedConnection.ts"
+import { Pool } from "../../pool/Pool.ts"
+import { notify } from "../listen/Listeners.ts"
+import type { Session } from "../session/Session.ts"
+import { type FeatureOptions, type Features, makeFeatures } from "./services.ts"
+
+export type { Features, PgClient, SqlClient }
+
+// The compiler of `PgClient` knows this kind of fragment, but its constructor is not public.
+const PgJson = Statement.custom<PgClient.PgCustom>("PgJson")
+
+/** Makes the client that is there into a `PgClient`. */
+const extend = (
+  client: SqlClient.SqlClient,
+  pool: Pool,
+  database: string,
+  config: PgClient.PgClientConfig
+): PgClient.PgClient =>
+  Object.assign(client, {
+    [PgClient.TypeId]: PgClient.TypeId,
+    config,
+    json: (value: unknown) => Statement.fragment([PgJson(value)]),
+    listen: (channel: string) => Effect.flatMap(pool.reserve, (connection) => sessionOf(connection).listen(channel)),
+    notify: (channel: string, payload: string) => notify(client, database, channel, payload)
+  })
+
+/** Has the `PgClient` that a client was made into listen in another way than on a connection of its own. */
+export const listenWith = (client: SqlClient.SqlClient, listen: PgClient.PgClient["listen"]): void => {
+  Object.assign(client, { listen })
+}
+
+/** The session behind a connection of an adapter whose sessions are ours. */
+const sessionOf = (connection: Connection): Session => unwrap(connection) as Session
+
+/**
+ * Provides `PgClient`, and what the other modules need, beside the database that is provided already.
+ */
+export const layer = (
+  config: PgClient.PgClientConfig & FeatureOptions
+): Layer.Layer<PgClient.PgClient | Features, never, SqlClient.SqlClient | Pool | Adapter> =>
+  Layer.effectContext(Effect.gen(function*() {
+    const client = yield* SqlClient.SqlClient
+    const pool = yield* Pool
+    const adapter = yield* Adapter
+    return Context.add(
+      yield* makeFeatures(adapter, pool, client, config),
+      PgClient.PgClient,
+      extend(client, pool, adapter.name, config)
+    )
+  }))

@@ -1,0 +1,147 @@
+/**
+ * Opens sessions: the transport, TLS with the fallbacks that `allow` and `prefer` permit, and the startup, all within
+ * one time limit.
+ */
+import * as PgProtocol from "@effect/sql-pg/PgProtocol"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import type { SqlError } from "effect/sql/SqlError"
+import { connectError } from "../errors/errors.ts"
+import { Session, type SessionKey, type SessionOptions } from "../session/Session.ts"
+import { makeBindEncoder } from "../statement/parameters.ts"
+import { RowDecoderCache } from "../statement/PreparedCache.ts"
+import { TypeStore } from "../types/TypeStore.ts"
+import * as Socket from "../wire/Socket.ts"
+import * as Startup from "../wire/Startup.ts"
+import type { Resolved } from "./Config.ts"
+
+/** How long the server's own timeout has to be heard of before the session is given up, in milliseconds. */
+const statementGrace = 1_000
+
+/** Makes what opens sessions. They share what they learn of statements. */
+export const makeConnect = (
+  config: Resolved,
+  overrides?: Partial<SessionOptions>
+): Effect.Effect<Session, SqlError> => {
+  const { endpoint } = config
+  const options: SessionOptions = {
+    database: config.name,
+    types: new TypeStore(config.types, config.codecs),
+    encodeBind: makeBindEncoder(config.types),
+    catalogue: new RowDecoderCache(),
+    prepare: config.prepare,
+    preparedStatementCacheSize: config.preparedStatementCacheSize,
+    statementLimit: config.statementTimeout + statementGrace,
+    controlLimit: config.controlTimeout,
+    fetchSize: config.fetchSize,
+    cancel: (session, done) => sendCancel(endpoint, session, Math.min(config.connectTimeout, 5_000), done),
+    ...overrides
+  }
+  const startup: Startup.StartupOptions = {
+    database: config.name,
+    parameters: config.startup,
+    maxMessageSize: config.maxMessageSize
+  }
+
+  const attempt = Effect.fnUntraced(function*(
+    encryption: Socket.Encryption,
+    password: string | undefined
+  ): Effect.fn.Return<Session, Attempted> {
+    const transport = yield* Effect.mapError(
+      Socket.open(endpoint, encryption),
+      (failure): Attempted => ({ error: failure.error, refused: false, encrypted: failure.tls })
+    )
+    const started = yield* Effect.mapError(
+      Startup.start(transport, startup, password),
+      (failure): Attempted => ({
+        error: failure.error,
+        refused: failure.beforeAuthentication,
+        encrypted: transport.encrypted
+      })
+    )
+    return new Session(options, yield* Clock.Clock, transport, started)
+  })
+
+  /** Only where the user does not insist may what failed one way be tried the other way, as `libpq` does. */
+  const negotiate = (password: string | undefined): Effect.Effect<Session, Attempted> => {
+    switch (endpoint.tls.mode) {
+      case "disable":
+        return attempt("none", password)
+      case "require":
+        return attempt("demand", password)
+      case "prefer":
+        return Effect.catchIf(
+          attempt("offer", password),
+          (failure) => failure.encrypted && (failure.refused || failure.error.reason._tag === "ConnectionError"),
+          () => attempt("none", password)
+        )
+      case "allow":
+        return Effect.catchIf(
+          attempt("none", password),
+          (failure) => failure.refused,
+          () => attempt("demand", password)
+        )
+    }
+  }
+
+  const connect = Effect.mapError(
+    Effect.flatMap(resolvePassword(config.password), negotiate),
+    (failure) => failure.error
+  )
+  if (config.connectTimeout === Infinity) return connect
+  return Effect.timeoutOrElse(connect, {
+    duration: Duration.millis(config.connectTimeout),
+    orElse: () => Effect.fail(connectError(config.name, `no connection within ${config.connectTimeout} ms`, undefined))
+  })
+}
+
+interface Attempted {
+  readonly error: SqlError
+  /** The server refused before it knew who asks. */
+  readonly refused: boolean
+  readonly encrypted: boolean
+}
+
+/** Asked for at every connection, for what it says may be short-lived. */
+const resolvePassword = (password: Resolved["password"]): Effect.Effect<string | undefined> =>
+  password === undefined
+    ? Effect.succeed(undefined)
+    : Effect.isEffect(password)
+    ? Effect.map(password, Redacted.value)
+    : Effect.succeed(Redacted.value(password))
+
+/**
+ * Asks the server to cancel what a session runs. The server closes the connection after it has passed the request on,
+ * so nothing that is written to the session afterwards can be hit by it.
+ */
+const sendCancel = (
+  endpoint: Socket.Endpoint,
+  session: SessionKey,
+  limit: number,
+  done: () => void
+): void => {
+  let finished = false
+  const finish = (): void => {
+    if (finished) return
+    finished = true
+    clearTimeout(timer)
+    done()
+  }
+  const timer = setTimeout(() => {
+    abort()
+    finish()
+  }, limit)
+  // The secret is as confidential on this connection as it was on the session's own.
+  let abort = Socket.openUnsafe(endpoint, session.encrypted ? "demand" : "none", (result) => {
+    if (Result.isFailure(result)) return finish()
+    const { socket } = result.success
+    abort = () => void socket.destroy()
+    socket.on("close", finish)
+    socket.on("end", finish)
+    socket.resume()
+    socket.write(PgProtocol.encodeCancelRequest({ pid: session.processId, secret: session.secretKey }))
+  })
+}

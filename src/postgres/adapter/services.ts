@@ -1,0 +1,46 @@
+/**
+ * What every PostgreSQL layer provides beside the client.
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type * as SqlClient from "effect/sql/SqlClient"
+import type { Adapter } from "../../Adapter.ts"
+import * as Bulk from "../../bulk/Bulk.ts"
+import * as Introspection from "../../introspection/Introspection.ts"
+import type { Pool } from "../../pool/Pool.ts"
+import { makeBulk } from "../bulk/bulk.ts"
+import { hubOf } from "../errors/notices.ts"
+import { makeIntrospection } from "../introspection/introspection.ts"
+import * as Notifications from "../Notifications.ts"
+import * as Server from "../Server.ts"
+import * as Sessions from "../Sessions.ts"
+
+/** The services of the modules of PostgreSQL. */
+export type Features =
+  | Sessions.Sessions
+  | Bulk.Bulk
+  | Introspection.Introspection
+  | Notifications.Notifications
+  | Server.Server
+
+/** What is chosen about them. */
+export interface FeatureOptions {
+  readonly notifications?: Notifications.Options | undefined
+  readonly pooler?: "transaction" | undefined
+}
+
+export const makeFeatures = Effect.fnUntraced(function*(
+  adapter: Adapter,
+  pool: Pool,
+  client: SqlClient.SqlClient,
+  options: FeatureOptions
+): Effect.fn.Return<Context.Context<Features>, never, Scope.Scope> {
+  const sessions = Sessions.make(adapter, pool, client, options.pooler)
+  return Context.make(Sessions.Sessions, sessions).pipe(
+    Context.add(Bulk.Bulk, makeBulk(sessions, client)),
+    Context.add(Introspection.Introspection, makeIntrospection(sessions)),
+    Context.add(Server.Server, Server.make(sessions, client, hubOf(adapter).stream)),
+    Context.add(Notifications.Notifications, yield* Notifications.make(sessions, client, options.notifications))
+  )
+})

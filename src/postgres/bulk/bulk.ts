@@ -1,0 +1,245 @@
+/**
+ * `Bulk` on PostgreSQL: COPY, and for rows that may exist already, COPY to a temporary table and one statement.
+ */
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import type { SqlClient } from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
+import * as Bulk from "../../bulk/Bulk.ts"
+import * as BulkLoad from "../../bulk/load.ts"
+import { withExtent } from "../copy/copyErrors.ts"
+import type { Session } from "../session/Session.ts"
+import type { Sessions } from "../Sessions.ts"
+import { quoteName, quotePath } from "../statement/identifiers.ts"
+import { type Column, makeEncoder } from "./rows.ts"
+
+/** What the catalogue says of a table's column. */
+interface TableColumn {
+  readonly name: string
+  readonly oid: number
+  readonly modifier: number
+  readonly notNull: boolean
+  readonly generated: boolean
+  readonly type: string
+  /** Its place in the primary key, or 0. */
+  readonly key: number
+}
+
+interface Table {
+  readonly columns: ReadonlyArray<TableColumn>
+  /** Whether a trigger may change a row before the table sees it. */
+  readonly hasTrigger: boolean
+  readonly isPartitioned: boolean
+}
+
+const describeTable = `select a.attname, a.atttypid::int8::float8, a.atttypmod, a.attnotnull, a.attgenerated <> '',
+  pg_catalog.format_type(a.atttypid, a.atttypmod), coalesce(array_position(i.indkey::int2[], a.attnum), -1) + 1,
+  exists (
+    select from pg_catalog.pg_trigger t where t.tgrelid = a.attrelid and not t.tgisinternal and (t.tgtype & 7) = 7
+  ), c.relkind = 'p'
+from pg_catalog.pg_attribute a
+join pg_catalog.pg_class c on c.oid = a.attrelid
+left join pg_catalog.pg_index i on i.indrelid = a.attrelid and i.indisprimary
+where a.attrelid = pg_catalog.to_regclass($1) and a.attnum > 0 and not a.attisdropped
+order by a.attnum`
+
+const tableOf = (session: Session, table: string): Effect.Effect<Table, SqlError> =>
+  Effect.map(session.executeValues(describeTable, [quotePath(table)]), (rows) => ({
+    hasTrigger: rows[0]?.[7] === true,
+    isPartitioned: rows[0]?.[8] === true,
+    columns: rows.map((row): TableColumn => ({
+      name: row[0] as string,
+      oid: row[1] as number,
+      modifier: row[2] as number,
+      notNull: row[3] as boolean,
+      generated: row[4] as boolean,
+      type: row[5] as string,
+      key: row[6] as number
+    }))
+  }))
+
+const varchar = 1043
+const bpchar = 1042
+
+const makeColumns = (
+  session: Session,
+  table: Table,
+  names: ReadonlyArray<string>
+): Result.Result<ReadonlyArray<Column>, Bulk.Reason> => {
+  const found = new Map(table.columns.map((column) => [column.name, column]))
+  const missing = names.filter((name) => !found.has(name))
+  if (missing.length > 0) {
+    return Result.fail(new Bulk.ColumnsWrong({ columns: missing, problem: "the table does not have these columns" }))
+  }
+  const generated = names.filter((name) => found.get(name)!.generated)
+  if (generated.length > 0) {
+    return Result.fail(new Bulk.ColumnsWrong({ columns: generated, problem: "the server computes these columns" }))
+  }
+  if (names.length === 0 || new Set(names).size < names.length) {
+    return Result.fail(new Bulk.ColumnsWrong({ columns: names, problem: "each column has to be given once" }))
+  }
+  return Result.succeed(names.map((name): Column => {
+    const { modifier, notNull, oid, type } = found.get(name)!
+    return {
+      name,
+      type,
+      codec: session.types.codec(oid)!,
+      takesNull: !notNull || table.hasTrigger,
+      maxLength: (oid === varchar || oid === bpchar) && modifier >= 4 ? modifier - 4 : undefined
+    }
+  }))
+}
+
+export const makeBulk = (sessions: Sessions, client: SqlClient): Bulk.Bulk => {
+  const load = Effect.fnUntraced(function*<Row, E, R>(
+    session: Session,
+    /** What errors call the table, and whose columns type the rows. */
+    name: string,
+    table: Table,
+    /** Where the rows go to. */
+    target: string,
+    rows: Bulk.Rows<Row, E, R>,
+    options: Bulk.InsertOptions<Row>,
+    onColumns: (columns: ReadonlyArray<string>) => Effect.Effect<unknown, SqlError | Bulk.BulkError>
+  ) {
+    const judge = sessions.judge(session)
+    if (table.columns.length === 0) {
+      return yield* new Bulk.BulkError({
+        database: sessions.database,
+        table: name,
+        reason: new Bulk.TableMissing(),
+        progress: { rows: 0, bytes: 0, bad: 0 }
+      })
+    }
+    return yield* BulkLoad.load({
+      database: sessions.database,
+      table: name,
+      rows,
+      options,
+      start: Effect.fnUntraced(function*(names, fail) {
+        const wanted = table.columns.filter((column) => names.includes(column.name))
+        yield* Effect.mapError(session.knowTypes(wanted.map((column) => column.oid)), judge)
+        const columns = yield* Effect.mapError(Effect.fromResult(makeColumns(session, table, names)), fail)
+        yield* onColumns(names)
+        const encoder = makeEncoder(columns)
+        const copy = yield* session.copyIn(
+          `COPY ${target} (${names.map(quoteName).join(", ")}) FROM STDIN (FORMAT ${encoder.format})`
+        )
+        yield* Effect.mapError(
+          copy.open,
+          (error) => withExtent(judge(error), { bytes: 0, rows: 0, direction: "sent" })
+        )
+        const sink: BulkLoad.Sink = {
+          add: encoder.add,
+          get isFull() {
+            return encoder.isFull
+          },
+          take: () => {
+            const message = encoder.take()
+            return message === undefined
+              ? undefined
+              : { bytes: message.bytes, send: copy.send(message.frame, message.bytes) }
+          },
+          end: encoder.end,
+          finish: copy.finish
+        }
+        return sink
+      }),
+      failed: (error, { bytes, rows }, rowOf) => withExtent(judge(error), { bytes, rows, direction: "sent", rowOf })
+    })
+  }, Effect.scoped)
+
+  const insert: Bulk.Bulk["insert"] = (name, rows, options = {}) =>
+    Effect.scoped(Effect.gen(function*() {
+      const session = yield* sessions.borrow
+      const table = yield* Effect.mapError(tableOf(session, name), sessions.judge(session))
+      return yield* load(session, name, table, quotePath(name), rows, options, () => Effect.void)
+    })) as never
+
+  const upsert: Bulk.Bulk["upsert"] = (name, rows, options = {}) =>
+    client.withTransaction(Effect.scoped(Effect.gen(function*() {
+      const session = yield* sessions.borrow
+      const judge = sessions.judge(session)
+      const run = (sql: string) => Effect.mapError(session.executeValuesUnprepared(sql, []), judge)
+      const table = yield* Effect.mapError(tableOf(session, name), judge)
+      const fail = (problem: string, columns: ReadonlyArray<string> = []) =>
+        new Bulk.BulkError({
+          database: sessions.database,
+          table: name,
+          reason: new Bulk.ColumnsWrong({ columns, problem }),
+          progress: { rows: 0, bytes: 0, bad: 0 }
+        })
+      const key = options.key ??
+        table.columns.filter((column) => column.key > 0).sort((a, b) => a.key - b.key).map((column) => column.name)
+      const staging = `watertight_bulk_${++stagings}`
+      let given: ReadonlyArray<string> = []
+      const { bad } = yield* load(
+        session,
+        name,
+        table,
+        `pg_temp.${staging}`,
+        rows,
+        options,
+        (columns) =>
+          Effect.suspend((): Effect.Effect<unknown, SqlError | Bulk.BulkError> => {
+            given = columns
+            if (key.length === 0) return Effect.fail(fail("there is no primary key, so `key` has to name the columns"))
+            const without = key.filter((column) => !columns.includes(column))
+            if (without.length > 0) return Effect.fail(fail("the rows lack these columns of the key", without))
+            const foreign = (options.update ?? []).filter((column) => !columns.includes(column))
+            if (foreign.length > 0) {
+              return Effect.fail(fail("the rows lack these columns, which are to be updated", foreign))
+            }
+            return Effect.andThen(
+              run(
+                `create temporary table ${staging} on commit drop as select ${list(columns)} from ${
+                  quotePath(name)
+                } with no data`
+              ),
+              run(`alter table pg_temp.${staging} add column ${ordinal(columns)} bigint generated always as identity`)
+            )
+          })
+      )
+      if (given.length === 0) return { inserted: 0, updated: 0, bad }
+      const update = options.update ?? given.filter((column) => !key.includes(column))
+      const order = options.duplicates === "first" ? "asc" : "desc"
+      const source = `select distinct on (${list(key)}) ${list(given)} from pg_temp.${staging}
+  order by ${list(key)}, ${ordinal(given)} ${order}`
+      const insertInto = `insert into ${quotePath(name)} as target (${list(given)}) ${source}
+  on conflict (${list(key)}) do ${update.length === 0 ? "nothing" : `update set ${assignments(update, "excluded")}`}`
+      // A partitioned table does not say which rows were there. Its rows are updated first and counted then: what
+      // somebody else inserts in between is counted as inserted.
+      const updated = table.isPartitioned && update.length > 0
+        ? (yield* run(`with merged as (
+  update ${quotePath(name)} as target set ${assignments(update, "source")} from (${source}) as source
+  where ${key.map((column) => `target.${quoteName(column)} = source.${quoteName(column)}`).join(" and ")} returning 1
+) select count(*)::float8 from merged`))[0]![0] as number
+        : 0
+      const [counts] = yield* run(
+        `with merged as (${insertInto} returning ${table.isPartitioned ? "true" : "(target.xmax = 0)"} as inserted)
+select (count(*) filter (where inserted))::float8, (count(*) filter (where not inserted))::float8 from merged`
+      )
+      yield* run(`drop table pg_temp.${staging}`)
+      return {
+        inserted: (counts![0] as number) - updated,
+        updated: (counts![1] as number) + updated,
+        bad
+      }
+    }))) as never
+
+  return { insert, upsert }
+}
+
+let stagings = 0
+
+const list = (columns: ReadonlyArray<string>): string => columns.map(quoteName).join(", ")
+
+const assignments = (columns: ReadonlyArray<string>, from: string): string =>
+  columns.map((column) => `${quoteName(column)} = ${from}.${quoteName(column)}`).join(", ")
+
+/** The column that keeps the order of the rows, under a name that none of theirs has. */
+const ordinal = (columns: ReadonlyArray<string>): string => {
+  let name = "watertight_row"
+  while (columns.includes(name)) name += "_"
+  return quoteName(name)
+}

@@ -1,0 +1,33 @@
+import * as PgProtocol from "@effect/sql-pg/PgProtocol"
+import * as Result from "effect/Result"
+import type { Begin } from "../../transaction/TransactionSpec.ts"
+import * as frames from "../wire/frames.ts"
+
+/** The statement that begins a transaction: everything in one, so that nothing is left behind if it fails. */
+export const beginStatement = (how: Begin): string => {
+  if (how.statement !== undefined) return how.statement
+  const modes: Array<string> = []
+  if (how.isolation !== undefined) modes.push(`ISOLATION LEVEL ${how.isolation.toUpperCase()}`)
+  if (how.access !== undefined) modes.push(how.access.toUpperCase())
+  if (how.deferrable !== undefined) modes.push(how.deferrable ? "DEFERRABLE" : "NOT DEFERRABLE")
+  return modes.length === 0 ? "BEGIN" : `BEGIN ${modes.join(" ")}`
+}
+
+const openings = new Map<string, Uint8Array>()
+
+/**
+ * The same as the head of a cycle that goes on with a statement. The server skips everything up to the end of the cycle
+ * if BEGIN fails, so the statement cannot run outside of the transaction.
+ */
+export const openingOf = (statement: string): Uint8Array => {
+  let opening = openings.get(statement)
+  if (opening === undefined) {
+    opening = frames.join(
+      Result.getOrThrow(PgProtocol.encodeParse({ name: "", query: statement, parameterTypes: [] })),
+      Result.getOrThrow(PgProtocol.encodeBind({ portal: "", statement: "", parameters: [] })),
+      PgProtocol.encodeExecute({ portal: "", maxRows: 0 })
+    )
+    openings.set(statement, opening)
+  }
+  return opening
+}

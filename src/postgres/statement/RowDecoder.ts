@@ -1,0 +1,173 @@
+/**
+ * What is known of a statement's columns, and how its rows are read.
+ *
+ * PostgreSQL sends each column in the format that `Bind` asked for, so the columns must be known before `Bind`: a type
+ * whose binary form nobody could read has to be asked for as text. That is why a statement that is
+ * new to the process is described before it runs (see `Session.ts`), and why a description is shared by all sessions
+ * of an adapter.
+ */
+import type { Field, Row } from "@effect/sql-pg/PgConnection"
+import type * as PgProtocol from "@effect/sql-pg/PgProtocol"
+import { type Codec, onlyText, readText } from "../types/codecs.ts"
+import type { TypeStore } from "../types/TypeStore.ts"
+import * as frames from "../wire/frames.ts"
+
+type FieldReader = PgProtocol.FieldReader<unknown>
+type RowBuilder = (values: ReadonlyArray<unknown>) => Row
+
+/**
+ * The first value that could not be decoded since this was last cleared.
+ *
+ * A reader that throws would end the parser and with it the session, so readers leave their failure here instead and
+ * whoever receives the row picks it up. Rows are parsed and received synchronously, one at a time.
+ */
+export const decodeFailure: { column: number; cause: unknown } = { column: -1, cause: undefined }
+
+/** Reads nothing: for the rows of a statement that nobody waits for any more. */
+export const skipField: FieldReader = () => undefined
+
+export class RowDecoder {
+  readonly columns: ReadonlyArray<PgProtocol.FieldDescription>
+  readonly fields: ReadonlyArray<Field>
+  /** The result formats as they stand at the end of a `Bind`, or `undefined` for binary throughout. */
+  readonly formats: Uint8Array | undefined
+  readonly readField: FieldReader
+  /** Why rows in this format cannot be read. */
+  readonly problem: string | undefined
+
+  private readonly binary: ReadonlyArray<boolean>
+  private builder: RowBuilder
+  private built = 0
+
+  constructor(
+    columns: ReadonlyArray<PgProtocol.FieldDescription>,
+    binary: ReadonlyArray<boolean>,
+    types: TypeStore | undefined
+  ) {
+    const codecs = columns.map((column) => types?.codec(column.dataTypeOid))
+    this.columns = columns
+    this.binary = binary
+    this.fields = columns.map((column) => ({ name: column.name, dataTypeId: column.dataTypeOid }))
+    this.formats = binary.includes(false) ? frames.resultFormats(binary) : undefined
+    this.problem = findProblem(columns, binary, codecs)
+    this.readField = makeReader(binary, codecs)
+    this.builder = genericBuilder(columns)
+  }
+
+  /** Makes an object of a row. */
+  row(values: ReadonlyArray<unknown>): Row {
+    // Compiling a constructor pays after a few rows only, and many statements never return more than one.
+    if (this.built < compileAfter && ++this.built === compileAfter) this.builder = compiledBuilder(this.columns)
+    return this.builder(values)
+  }
+
+  /** Whether the columns that the server announces are these. */
+  matches(columns: ReadonlyArray<PgProtocol.FieldDescription>): boolean {
+    if (columns.length !== this.columns.length) return false
+    for (let index = 0; index < columns.length; index++) {
+      const left = columns[index]!
+      const right = this.columns[index]!
+      if (
+        left.dataTypeOid !== right.dataTypeOid || left.name !== right.name ||
+        left.format !== (this.binary[index] === true ? 1 : 0)
+      ) return false
+    }
+    return true
+  }
+}
+
+/** Chooses the formats for a statement that has been described but not yet bound. */
+export const describeStatement = (
+  columns: ReadonlyArray<PgProtocol.FieldDescription>,
+  types: TypeStore
+): RowDecoder =>
+  new RowDecoder(columns, columns.map((column) => types.codec(column.dataTypeOid)?.read !== undefined), types)
+
+/** Describes rows whose formats are already fixed. */
+export const describeRows = (
+  columns: ReadonlyArray<PgProtocol.FieldDescription>,
+  types: TypeStore
+): RowDecoder => new RowDecoder(columns, columns.map((column) => column.format === 1), types)
+
+const findProblem = (
+  columns: ReadonlyArray<PgProtocol.FieldDescription>,
+  binary: ReadonlyArray<boolean>,
+  codecs: ReadonlyArray<Codec<any> | undefined>
+): string | undefined => {
+  for (let index = 0; index < columns.length; index++) {
+    if (binary[index] === true && codecs[index]?.read === undefined) {
+      return `the type of column "${columns[index]!.name}" changed to one that was not asked for in a readable format`
+    }
+  }
+  return undefined
+}
+
+const unknownType = onlyText("unknown")
+
+const makeReader = (
+  binary: ReadonlyArray<boolean>,
+  codecs: ReadonlyArray<Codec<any> | undefined>
+): FieldReader => {
+  const readers = codecs.map((codec = unknownType, index) =>
+    binary[index] === true && codec.read !== undefined
+      ? codec.read
+      : (bytes: Uint8Array, offset: number, size: number) => codec.parse(readText(bytes, offset, size))
+  )
+  return (bytes, offset, size, column) => {
+    if (size < 0) return null
+    // The codec boundary: what a codec throws is a failure of this statement and must not reach the parser.
+    try {
+      return readers[column]!(bytes, offset, size)
+    } catch (cause) {
+      if (decodeFailure.cause === undefined) {
+        decodeFailure.cause = cause ?? new Error("A codec failed without an error")
+        decodeFailure.column = column
+      }
+      return undefined
+    }
+  }
+}
+
+const compileAfter = 16
+
+const genericBuilder = (columns: ReadonlyArray<PgProtocol.FieldDescription>): RowBuilder => {
+  const names = columns.map((column) => column.name)
+  // Assigning `__proto__` would set the prototype. An object without the accessor takes it as any other name, but
+  // would not look like the other rows, so such a result pays for `defineProperty`.
+  if (names.includes("__proto__")) {
+    return (values) => {
+      const row: Record<string, unknown> = {}
+      for (let index = 0; index < names.length; index++) {
+        Object.defineProperty(row, names[index]!, {
+          value: values[index],
+          enumerable: true,
+          configurable: true,
+          writable: true
+        })
+      }
+      return row
+    }
+  }
+  return (values) => {
+    const row: Record<string, unknown> = {}
+    for (let index = 0; index < names.length; index++) row[names[index]!] = values[index]
+    return row
+  }
+}
+
+/**
+ * A function whose body is one object literal: several times faster than assigning under computed names, and every
+ * row has the same hidden class from the start. Environments that forbid generated code keep the loop.
+ */
+const compiledBuilder = (columns: ReadonlyArray<PgProtocol.FieldDescription>): RowBuilder => {
+  if (columns.length > 128 || columns.some((column) => column.name === "__proto__")) return genericBuilder(columns)
+  const entries = columns.map((column, index) => `${JSON.stringify(column.name)}: v[${index}]`)
+  try {
+    return new Function("v", `return { ${entries.join(", ")} }`) as RowBuilder
+  } catch {
+    return genericBuilder(columns)
+  }
+}
+
+/** The description of a statement that returns no rows. */
+export const noColumns: RowDecoder = new RowDecoder([], [], undefined)

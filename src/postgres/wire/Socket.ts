@@ -1,0 +1,179 @@
+/**
+ * Opens the transport of a session: a TCP connection, a Unix socket or a stream of the user's own, with TLS as `libpq`
+ * negotiates it.
+ *
+ * Cancel requests use it too, so that the secret that they carry is as well protected as the session.
+ */
+import * as PgProtocol from "@effect/sql-pg/PgProtocol"
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import type { SqlError } from "effect/sql/SqlError"
+import * as Net from "node:net"
+import type { Duplex } from "node:stream"
+import * as Tls from "node:tls"
+import { connectError } from "../errors/errors.ts"
+
+/** Where the server is and how it is spoken to. */
+export interface Endpoint {
+  /** What errors call the database. */
+  readonly database: string
+  readonly host: string
+  readonly port: number
+  /** A Unix socket. */
+  readonly path: string | undefined
+  readonly stream: (() => Duplex) | undefined
+  /** How long a TCP connection may be silent before the system probes it, in milliseconds, or 0 for never. */
+  readonly keepAlive: number
+  readonly tls: TlsOptions
+}
+
+/** As `sslmode` of `libpq`, with what it means for the certificate already worked out. */
+export interface TlsOptions {
+  readonly mode: "disable" | "allow" | "prefer" | "require"
+  readonly options: Tls.ConnectionOptions
+}
+
+/** What a single attempt does about TLS. `offer` takes a server's no for an answer. */
+export type Encryption = "none" | "offer" | "demand"
+
+export interface Transport {
+  readonly socket: Duplex
+  readonly encrypted: boolean
+}
+
+/** Why a transport could not be opened, and whether TLS was to blame. */
+export interface OpenFailure {
+  readonly error: SqlError
+  readonly tls: boolean
+}
+
+/**
+ * Opens a transport and calls `done` once. Returns what gives up.
+ *
+ * The socket is handed over with a listener for errors only: the caller attaches its own before any byte can arrive.
+ */
+export const openUnsafe = (
+  endpoint: Endpoint,
+  encryption: Encryption,
+  done: (result: Result.Result<Transport, OpenFailure>) => void
+): () => void => {
+  let finished = false
+  let socket: Duplex
+
+  const fail = (what: string, cause: unknown, options?: { readonly tls?: boolean; readonly permanent?: boolean }) => {
+    if (finished) return
+    finished = true
+    socket?.destroy()
+    done(Result.fail({
+      error: connectError(endpoint.database, what, cause, options?.permanent),
+      tls: options?.tls ?? false
+    }))
+  }
+  const succeed = (encrypted: boolean) => {
+    if (finished) return
+    finished = true
+    socket.off("error", onError)
+    socket.off("close", onClose)
+    // An error may come at any time until the socket is closed, and without a listener it would end the process.
+    socket.on("error", ignore)
+    done(Result.succeed({ socket, encrypted }))
+  }
+  const onError = (cause: Error) => fail(`could not connect: ${describeCause(cause)}`, cause)
+  const onClose = () => fail("the connection was closed before it was ready", undefined)
+
+  const onAnswer = (chunk: Uint8Array): void => {
+    socket.off("data", onAnswer)
+    if (chunk[0] === 0x45) {
+      // Nobody has vouched for this text, so it is not shown.
+      return fail("the server answered the request for TLS with an error", undefined, { tls: true })
+    }
+    // Anything behind the answer was put there by somebody in the middle, to be taken for the server's encrypted words.
+    if (chunk.length !== 1 || socket.readableLength > 0) {
+      return fail("unexpected bytes behind the answer to the request for TLS", undefined, { permanent: true })
+    }
+    const answer = PgProtocol.decodeSslResponse(chunk[0]!)
+    if (Result.isFailure(answer)) return fail("this is not a PostgreSQL server", answer.failure)
+    if (answer.success === "N") {
+      if (encryption === "offer") return succeed(false)
+      return fail("the server does not support TLS", undefined, { permanent: true })
+    }
+    const plain = socket
+    plain.off("error", onError)
+    plain.off("close", onClose)
+    plain.on("error", ignore)
+    const onTlsError = (cause: Error & { code?: string }) =>
+      fail(`TLS failed: ${cause.message}`, cause, { tls: true, permanent: isCertificateError(cause) })
+    const secure = Tls.connect({
+      host: endpoint.host,
+      // A name to ask for, unless the host is an address: those have no place in SNI.
+      ...(Net.isIP(endpoint.host) === 0 ? { servername: endpoint.host } : undefined),
+      ...endpoint.tls.options,
+      socket: plain as Net.Socket
+    })
+    socket = secure
+    secure.on("error", onTlsError)
+    secure.on("close", onClose)
+    secure.once("secureConnect", () => {
+      secure.off("error", onTlsError)
+      succeed(true)
+    })
+  }
+  const begin = (): void => {
+    if (finished) return
+    if (encryption === "none") return succeed(false)
+    socket.on("data", onAnswer)
+    socket.write(PgProtocol.encodeSslRequest())
+  }
+
+  // A factory of the user's own may throw.
+  try {
+    socket = endpoint.stream !== undefined
+      ? endpoint.stream()
+      : endpoint.path !== undefined
+      ? Net.connect({ path: endpoint.path })
+      // A statement is one write and then a wait, so holding small writes back has nothing to gain.
+      : Net.connect({
+        host: endpoint.host,
+        port: endpoint.port,
+        noDelay: true,
+        keepAlive: endpoint.keepAlive > 0,
+        keepAliveInitialDelay: endpoint.keepAlive
+      })
+  } catch (cause) {
+    finished = true
+    done(Result.fail({ error: connectError(endpoint.database, "could not open the stream", cause), tls: false }))
+    return ignore
+  }
+  socket.on("error", onError)
+  socket.on("close", onClose)
+  if (endpoint.stream === undefined) socket.once("connect", begin)
+  else begin()
+  return () => {
+    if (finished) return
+    finished = true
+    socket.on("error", ignore)
+    socket.destroy()
+  }
+}
+
+/** Opens a transport. Interrupting it leaves nothing behind. */
+export const open = (endpoint: Endpoint, encryption: Encryption): Effect.Effect<Transport, OpenFailure> =>
+  Effect.callback((resume) => {
+    const abort = openUnsafe(endpoint, encryption, (result) => resume(Effect.fromResult(result)))
+    return Effect.sync(abort)
+  })
+
+const ignore = (): void => {}
+
+/** Node reports all the addresses that it tried in one error without a text of its own. */
+const describeCause = (cause: Error & { code?: string; errors?: ReadonlyArray<Error> }): string =>
+  cause.message !== ""
+    ? cause.message
+    : cause.errors?.map((error) => error.message).join(", ") ?? cause.code ?? "failed"
+
+/** Trying again does not make a certificate right. */
+const isCertificateError = (cause: { readonly code?: string }): boolean =>
+  cause.code !== undefined && (
+    cause.code.startsWith("ERR_TLS_CERT") ||
+    /CERT|SELF_SIGNED|UNABLE_TO_VERIFY|UNABLE_TO_GET_ISSUER|HOSTNAME_MISMATCH|INVALID_CA|CRL/.test(cause.code)
+  )
