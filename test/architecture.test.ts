@@ -1,4 +1,4 @@
-/** The rings of `docs/architecture.md` are held by the linter. Here the linter is shown to bite. */
+/** The rooms of `docs/architecture.md` are held by the linter. Here the linter is shown to bite. */
 import { assert, describe, it } from "@effect/vitest"
 import { execFileSync } from "node:child_process"
 import * as fs from "node:fs"
@@ -39,13 +39,13 @@ describe("the linter refuses", () => {
       ["src/pool/state/Probe.ts", "effect", "A pure room has no runtime"],
       ["src/pool/state/Probe.ts", "effect/Effect", "A pure room has no runtime"],
       ["src/pool/state/Probe.ts", "effect/Clock", "A pure room has no runtime"],
-      ["src/Probe.ts", "@effect/sql-pg/PgClient", "Ring 2 knows no driver"],
-      ["src/Probe.ts", "mysql2/promise", "Ring 2 knows no driver"],
-      ["src/Probe.ts", "@electric-sql/pglite", "Ring 2 knows no driver"],
-      ["src/Probe.ts", "node:tls", "Ring 2 knows no driver"],
-      ["src/Probe.ts", "./postgres/index.ts", "Ring 2 knows no database"],
-      ["src/Probe.ts", "./mysql-family/errors.ts", "Ring 2 knows no database"],
-      ["src/pool/Probe.ts", "../pglite/index.ts", "Ring 2 knows no database"],
+      ["src/Probe.ts", "@effect/sql-pg/PgClient", "This room knows no driver"],
+      ["src/Probe.ts", "mysql2/promise", "This room knows no driver"],
+      ["src/Probe.ts", "@electric-sql/pglite", "This room knows no driver"],
+      ["src/Probe.ts", "node:tls", "This room knows no driver"],
+      ["src/Probe.ts", "./postgres/index.ts", "This room knows no database"],
+      ["src/Probe.ts", "./mysql-family/errors.ts", "This room knows no database"],
+      ["src/pool/Probe.ts", "../pglite/index.ts", "This room knows no database"],
       ["src/postgres/Probe.ts", "../pglite/index.ts", "imports no other one"],
       ["src/postgres/session/Probe.ts", "../../mysql/index.ts", "imports no other one"],
       ["src/postgres/Probe.ts", "mysql2", "its own folder"],
