@@ -137,6 +137,13 @@ export interface Constraint {
   readonly references: Reference | undefined
   /** The condition of a check, and the whole in the dialect's words for the others. */
   readonly definition: string
+  /** Whether rows that are written are held to it. `false` for one that is `NOT ENFORCED`. */
+  readonly enforced: boolean
+  /**
+   * Whether the rows that were there before it have been checked too. `false` for one that is `NOT VALID` or
+   * `NOT ENFORCED`.
+   */
+  readonly validated: boolean
 }
 
 /**

@@ -4,6 +4,7 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as SqlClient from "effect/sql/SqlClient"
 import { Introspection, Transaction } from "watertight"
+import { makeIntrospection } from "../../src/mysql-family/introspection/introspection.ts"
 import {
   columnsOf,
   type ConstraintRow,
@@ -290,26 +291,26 @@ describe("what MySQL 8 answers", () => {
 
   it("indexes may have expressions, and be invisible", () => {
     const part = {
-      table_schema: "shop",
-      table_name: "t",
-      index_name: "i",
-      non_unique: 1n,
-      sub_part: null,
-      index_type: "BTREE",
-      is_visible: "NO",
+      schema: "shop",
+      table: "t",
+      name: "i",
+      nonUnique: 1n,
+      length: null,
+      method: "BTREE",
+      usable: "NO",
       expression: null
     }
     const [index] = toIndexes([
-      { ...part, column_name: null, expression: "lower(`name`)" },
-      { ...part, column_name: "email" }
+      { ...part, column: null, expression: "lower(`name`)" },
+      { ...part, column: "email" }
     ])
     assert.deepStrictEqual([index!.columns, index!.valid, index!.unique], [["lower(`name`)", "email"], false, false])
   })
 
   it("checks are found by their name alone", () => {
     const rows: ReadonlyArray<ConstraintRow> = [
-      { schema: "shop", table: "t", name: "t_chk_1", type: "CHECK" },
-      { schema: "shop", table: "u", name: "to_t", type: "FOREIGN KEY" }
+      { schema: "shop", table: "t", name: "t_chk_1", type: "CHECK", enforced: "NO" },
+      { schema: "shop", table: "u", name: "to_t", type: "FOREIGN KEY", enforced: "YES" }
     ]
     const [check, foreign] = toConstraints(
       false,
@@ -325,13 +326,16 @@ describe("what MySQL 8 answers", () => {
       }],
       [{ schema: "shop", table: "u", name: "to_t", onDelete: "SET NULL", onUpdate: "NO ACTION" }],
       [{
-        constraint_schema: "shop",
-        constraint_name: "t_chk_1",
-        check_clause: "((`a` > 0) and (`b``c` <> _utf8mb4\\'`d`\\'))"
+        schema: "shop",
+        table: null,
+        name: "t_chk_1",
+        clause: "((`a` > 0) and (`b``c` <> _utf8mb4\\'`d`\\'))"
       }]
     )
     assert.deepStrictEqual(check!.columns, ["a", "b`c"])
     assert.strictEqual(check!.definition, "((`a` > 0) and (`b``c` <> _utf8mb4'`d`'))")
+    assert.deepStrictEqual([check!.enforced, check!.validated], [false, false])
+    assert.deepStrictEqual([foreign!.enforced, foreign!.validated], [true, true])
     assert.strictEqual(foreign!.references!.onUpdate, "no action")
     assert.include(foreign!.definition, "`shop`.`t` (`i``d`) ON DELETE SET NULL")
   })
@@ -346,6 +350,33 @@ describe("what MySQL 8 answers", () => {
     assert.deepStrictEqual([view!.definition, view!.comment], [undefined, undefined])
   })
 })
+
+it.effect("a row that lacks a column: every method → a SqlError, and no defect", () =>
+  Effect.gen(function*() {
+    const answers = (rows: ReadonlyArray<object>) =>
+      ({ unsafe: () => ({ withoutTransform: Effect.succeed(rows) }) }) as unknown as SqlClient.SqlClient
+    const server = { isMariadb: false, version: "9.7.4", rollbackOnTimeout: false, maxAllowedPacket: 1 }
+    // As MySQL answers a column that has no alias.
+    const db = makeIntrospection(answers([{ EXTRA: "", SCHEMA: "shop" }]), "shop", Effect.succeed(server))
+    const all = {
+      currentDatabase: db.currentDatabase,
+      databases: db.databases,
+      schemas: db.schemas,
+      tables: db.tables(),
+      columns: db.columns(),
+      indexes: db.indexes(),
+      constraints: db.constraints(),
+      hasSchema: db.hasSchema("a"),
+      hasTable: db.hasTable("a"),
+      hasColumn: db.hasColumn("a", "b"),
+      hasIndex: db.hasIndex("a", "b"),
+      hasConstraint: db.hasConstraint("a", "b")
+    }
+    for (const [name, method] of Object.entries(all)) {
+      const error = yield* sqlFailure(method as Effect.Effect<unknown, unknown>)
+      assert.include(error.message, "without", name)
+    }
+  }))
 
 it("the columns of a condition are its quoted names, not what a text contains", () => {
   assert.deepStrictEqual(columnsOf("`a` <> '`b`' and \"c\" <> 'it''s `d`' and `a` < 'x\\'`e`'"), ["a", "c"])

@@ -4,6 +4,7 @@ import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type * as Introspection from "../../introspection/Introspection.ts"
 import type { Server } from "../adapter/MysqlClient.ts"
+import { isAtLeast } from "../adapter/serverVersion.ts"
 import { unknownError } from "../errors/errors.ts"
 import {
   type ActionRow,
@@ -64,27 +65,124 @@ const located = (table: string, schema: string | undefined): Condition =>
 // A sequence is a table too, and so is a temporary one.
 const isTable = plain("table_type in ('BASE TABLE', 'SYSTEM VERSIONED', 'VIEW', 'SYSTEM VIEW')")
 
-const tables = "select table_schema as `schema`, table_name as name, table_type as type, create_options as options, " +
-  "table_comment as comment, table_rows as `rows`, data_length as data, index_length as indexes " +
-  "from information_schema.tables"
+/**
+ * A table of `information_schema`, and the names under which its columns are read. MySQL names these columns in
+ * capitals and MariaDB as the statement does, so each of them has a name of ours.
+ */
+interface Source<A> {
+  readonly table: string
+  readonly columns: { readonly [K in keyof A]-?: string }
+}
 
-const views = "select table_schema as `schema`, table_name as name, view_definition as definition " +
-  "from information_schema.views"
+const tables: Source<TableRow> = {
+  table: "tables",
+  columns: {
+    schema: "table_schema",
+    name: "table_name",
+    type: "table_type",
+    options: "create_options",
+    comment: "table_comment",
+    rows: "table_rows",
+    data: "data_length",
+    indexes: "index_length"
+  }
+}
 
-const columns = "select table_schema as `schema`, table_name as `table`, column_name as name, " +
-  "ordinal_position as position, column_type as type, is_nullable as nullable, column_default as `default`, extra, " +
-  "generation_expression as expression, collation_name as collation, column_comment as comment " +
-  "from information_schema.columns"
+const views: Source<ViewRow> = {
+  table: "views",
+  columns: { schema: "table_schema", name: "table_name", definition: "view_definition" }
+}
 
-const constraints = "select table_schema as `schema`, table_name as `table`, constraint_name as name, " +
-  "constraint_type as type from information_schema.table_constraints"
+const columns: Source<ColumnRow> = {
+  table: "columns",
+  columns: {
+    schema: "table_schema",
+    table: "table_name",
+    name: "column_name",
+    position: "ordinal_position",
+    type: "column_type",
+    nullable: "is_nullable",
+    default: "column_default",
+    extra: "extra",
+    expression: "generation_expression",
+    collation: "collation_name",
+    comment: "column_comment"
+  }
+}
 
-const keys = "select table_schema as `schema`, table_name as `table`, constraint_name as name, " +
-  "column_name as `column`, referenced_table_schema as otherSchema, referenced_table_name as otherTable, " +
-  "referenced_column_name as otherColumn from information_schema.key_column_usage"
+/** How MariaDB says that the optimizer uses an index. Before 10.6 it always does. */
+const usable = (version: string): string =>
+  isAtLeast(version, [10, 6]) ? "case `ignored` when 'YES' then 'NO' else 'YES' end" : "'YES'"
 
-const actions = "select constraint_schema as `schema`, table_name as `table`, constraint_name as name, " +
-  "delete_rule as onDelete, update_rule as onUpdate from information_schema.referential_constraints"
+const indexes = ({ isMariadb, version }: Server): Source<IndexRow> => ({
+  table: "statistics",
+  columns: {
+    schema: "table_schema",
+    table: "table_name",
+    name: "index_name",
+    nonUnique: "non_unique",
+    column: "column_name",
+    length: "sub_part",
+    method: "index_type",
+    expression: isMariadb ? "null" : "expression",
+    usable: isMariadb ? usable(version) : "is_visible"
+  }
+})
+
+const constraints = (isMariadb: boolean): Source<ConstraintRow> => ({
+  table: "table_constraints",
+  columns: {
+    schema: "table_schema",
+    table: "table_name",
+    name: "constraint_name",
+    type: "constraint_type",
+    enforced: isMariadb ? "'YES'" : "enforced"
+  }
+})
+
+const keys: Source<KeyRow> = {
+  table: "key_column_usage",
+  columns: {
+    schema: "table_schema",
+    table: "table_name",
+    name: "constraint_name",
+    column: "column_name",
+    otherSchema: "referenced_table_schema",
+    otherTable: "referenced_table_name",
+    otherColumn: "referenced_column_name"
+  }
+}
+
+const actions: Source<ActionRow> = {
+  table: "referential_constraints",
+  columns: {
+    schema: "constraint_schema",
+    table: "table_name",
+    name: "constraint_name",
+    onDelete: "delete_rule",
+    onUpdate: "update_rule"
+  }
+}
+
+const checks = (isMariadb: boolean): Source<CheckRow> => ({
+  table: "check_constraints",
+  columns: {
+    schema: "constraint_schema",
+    // On MySQL the name of a check is unique in its schema, and the table is not said.
+    table: isMariadb ? "table_name" : "null",
+    name: "constraint_name",
+    clause: "check_clause"
+  }
+})
+
+/** A row without one of the columns that were asked for. */
+const incomplete = (database: string, query: string, column: string): SqlError =>
+  unknownError(
+    database,
+    `${query} was answered without the column \`${column}\``,
+    undefined,
+    "introspection"
+  )
 
 /** Makes the service. */
 export const makeIntrospection = (
@@ -92,39 +190,38 @@ export const makeIntrospection = (
   database: string,
   server: Effect.Effect<Server, SqlError>
 ): Introspection.Introspection => {
+  /** Reads a table of `information_schema`. A row that lacks a column is a failure, and never `undefined`. */
   const ask = <A extends object>(
-    select: string,
+    source: Source<A>,
     { params, text }: Condition,
     orderBy: string
-  ): Effect.Effect<ReadonlyArray<A>, SqlError> =>
-    sql.unsafe<A>(`${select} where ${text} order by ${orderBy}`, params).withoutTransform
-
-  /** The same, of which the servers have different columns and write their names in different case. */
-  const askAll = <A extends object>(
-    table: string,
-    condition: Condition,
-    orderBy: string
-  ): Effect.Effect<ReadonlyArray<A>, SqlError> =>
-    Effect.map(
-      ask<Record<string, unknown>>(`select * from information_schema.${table}`, condition, orderBy),
-      (rows) =>
-        rows.map((row) =>
-          Object.fromEntries(Object.entries(row).map(([name, value]) => [name.toLowerCase(), value])) as A
-        )
-    )
+  ): Effect.Effect<ReadonlyArray<A>, SqlError> => {
+    const names = Object.keys(source.columns) as Array<keyof A & string>
+    const list = names.map((name) => `${source.columns[name]} as \`${name}\``)
+    const select = `select ${list.join(", ")} from information_schema.${source.table} where ${text} order by ${orderBy}`
+    return Effect.flatMap(sql.unsafe<A>(select, params).withoutTransform, (rows) => {
+      const missing = rows.length === 0 ? undefined : names.find((name) => rows[0]![name] === undefined)
+      return missing === undefined
+        ? Effect.succeed(rows)
+        : Effect.fail(incomplete(database, `information_schema.${source.table}`, missing))
+    })
+  }
 
   const exists = (table: string, { params, text }: Condition): Effect.Effect<boolean, SqlError> =>
-    Effect.map(
+    Effect.flatMap(
       sql.unsafe<{ value: number | bigint }>(
         `select exists (select 1 from information_schema.${table} where ${text}) as value`,
         params
       ).withoutTransform,
-      (rows) => Number(rows[0]!.value) === 1
+      ([row]) =>
+        row?.value === undefined
+          ? Effect.fail(incomplete(database, `exists in information_schema.${table}`, "value"))
+          : Effect.succeed(Number(row.value) === 1)
     )
 
   const schemas = Effect.map(
     ask<{ readonly name: string }>(
-      "select schema_name as name from information_schema.schemata",
+      { table: "schemata", columns: { name: "schema_name" } },
       isOurs("schema_name"),
       "1"
     ),
@@ -135,44 +232,47 @@ export const makeIntrospection = (
     currentDatabase: Effect.flatMap(
       sql.unsafe<{ name: string | null }>("select database() as name").withoutTransform,
       ([row]) =>
-        row!.name === null
+        row?.name === undefined
+          ? Effect.fail(incomplete(database, "select database()", "name"))
+          : row.name === null
           ? Effect.fail(unknownError(
             database,
             "the connection is with no database: name one in the URL or as `database`",
             undefined,
             "currentDatabase"
           ))
-          : Effect.succeed(row!.name)
+          : Effect.succeed(row.name)
     ),
     databases: schemas,
     schemas,
     tables: Effect.fnUntraced(function*(filter): Effect.fn.Return<ReadonlyArray<Introspection.Table>, SqlError> {
       return toTables(
-        yield* ask<TableRow>(tables, all(isTable, filtered(filter)), "1, 2"),
-        yield* ask<ViewRow>(views, filtered(filter), "1, 2")
+        yield* ask(tables, all(isTable, filtered(filter)), "1, 2"),
+        yield* ask(views, filtered(filter), "1, 2")
       )
     }),
     columns: (filter) =>
       Effect.flatMap(server, ({ isMariadb }) =>
         Effect.map(
-          ask<ColumnRow>(columns, filtered(filter), "table_schema, table_name, ordinal_position"),
+          ask(columns, filtered(filter), "table_schema, table_name, ordinal_position"),
           (rows) => rows.map(toColumn(isMariadb))
         )),
     indexes: (filter) =>
-      Effect.map(
-        askAll<IndexRow>("statistics", filtered(filter), "table_schema, table_name, index_name, seq_in_index"),
-        toIndexes
-      ),
+      Effect.flatMap(server, (server) =>
+        Effect.map(
+          ask(indexes(server), filtered(filter), "table_schema, table_name, index_name, seq_in_index"),
+          toIndexes
+        )),
     constraints: Effect.fnUntraced(
       function*(filter): Effect.fn.Return<ReadonlyArray<Introspection.Constraint>, SqlError> {
         const { isMariadb } = yield* server
         return toConstraints(
           isMariadb,
-          yield* ask<ConstraintRow>(constraints, filtered(filter), "1, 2, 3"),
-          yield* ask<KeyRow>(keys, filtered(filter), "1, 2, 3, ordinal_position"),
-          yield* ask<ActionRow>(actions, filtered(filter, "constraint_schema"), "1, 2, 3"),
-          yield* askAll<CheckRow>(
-            "check_constraints",
+          yield* ask(constraints(isMariadb), filtered(filter), "1, 2, 3"),
+          yield* ask(keys, filtered(filter), "1, 2, 3, ordinal_position"),
+          yield* ask(actions, filtered(filter, "constraint_schema"), "1, 2, 3"),
+          yield* ask(
+            checks(isMariadb),
             filtered({ schema: filter?.schema }, "constraint_schema"),
             "constraint_schema, constraint_name"
           )

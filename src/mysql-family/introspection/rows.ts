@@ -110,45 +110,43 @@ const unescape = (text: string): string => text.replace(/\\(.)/gs, (_, letter: s
 
 const escapes: Readonly<Record<string, string>> = { n: "\n", r: "\r", t: "\t", b: "\b", 0: "\0", Z: "\x1a" }
 
-/** A part of an index. What only some servers have is missing on the others. */
+/** A part of an index. */
 export interface IndexRow {
-  readonly table_schema: string
-  readonly table_name: string
-  readonly index_name: string
-  readonly non_unique: number | bigint
-  readonly column_name: string | null
-  readonly sub_part: number | bigint | null
-  readonly index_type: string
-  /** MySQL: of a part that is no column. */
-  readonly expression?: string | null
-  /** MySQL. */
-  readonly is_visible?: string
-  /** MariaDB. */
-  readonly ignored?: string
+  readonly schema: string
+  readonly table: string
+  readonly name: string
+  readonly nonUnique: number | bigint
+  /** Null for a part that is an expression. */
+  readonly column: string | null
+  readonly length: number | bigint | null
+  readonly method: string
+  readonly expression: string | null
+  /** `NO` for an index that the optimizer ignores. */
+  readonly usable: string
 }
 
 /** Takes the parts in their order. */
 export const toIndexes = (rows: ReadonlyArray<IndexRow>): ReadonlyArray<Introspection.Index> =>
-  group(rows, (row) => [row.table_schema, row.table_name, row.index_name]).map((parts) => {
+  group(rows, (row) => [row.schema, row.table, row.name]).map((parts) => {
     const first = parts[0]!
     return {
-      schema: first.table_schema,
-      table: first.table_name,
-      name: first.index_name,
+      schema: first.schema,
+      table: first.table,
+      name: first.name,
       columns: parts.map(toPart),
-      unique: Number(first.non_unique) === 0,
-      primary: first.index_name === "PRIMARY",
-      method: first.index_type.toLowerCase(),
+      unique: Number(first.nonUnique) === 0,
+      primary: first.name === "PRIMARY",
+      method: first.method.toLowerCase(),
       condition: undefined,
-      valid: first.is_visible !== "NO" && first.ignored !== "YES",
+      valid: first.usable !== "NO",
       bytes: undefined
     }
   })
 
 const toPart = (row: IndexRow): string => {
-  if (row.column_name === null) return unescape(row.expression ?? "")
-  // A spatial index has one too, which means nothing.
-  return row.sub_part === null || row.index_type === "SPATIAL" ? row.column_name : `${row.column_name}(${row.sub_part})`
+  if (row.column === null) return unescape(row.expression ?? "")
+  // A spatial index has a length too, which means nothing.
+  return row.length === null || row.method === "SPATIAL" ? row.column : `${row.column}(${row.length})`
 }
 
 /** Rows that belong together, in the order in which the first of each comes. */
@@ -169,6 +167,7 @@ export interface ConstraintRow {
   readonly table: string
   readonly name: string
   readonly type: "PRIMARY KEY" | "UNIQUE" | "FOREIGN KEY" | "CHECK"
+  readonly enforced: string
 }
 
 /** A column of a key. */
@@ -191,12 +190,12 @@ export interface ActionRow {
   readonly onUpdate: string
 }
 
-/** The condition of a check. On MySQL its name is enough. */
+/** The condition of a check. MySQL does not say the table, because the name is unique in the schema. */
 export interface CheckRow {
-  readonly constraint_schema: string
-  readonly table_name?: string
-  readonly constraint_name: string
-  readonly check_clause: string
+  readonly schema: string
+  readonly table: string | null
+  readonly name: string
+  readonly clause: string
 }
 
 export const toConstraints = (
@@ -211,10 +210,12 @@ export const toConstraints = (
   )
   const actionRows = new Map(actions.map((row) => [nameOf(row), row]))
   const clauses = new Map(checks.map((row) => [
-    keyOf([row.constraint_schema, ...row.table_name === undefined ? [] : [row.table_name], row.constraint_name]),
-    row.check_clause
+    keyOf([row.schema, ...row.table === null ? [] : [row.table], row.name]),
+    row.clause
   ]))
-  return rows.map(({ name, schema, table, type }) => {
+  return rows.map(({ enforced, name, schema, table, type }) => {
+    // What is not enforced was never checked against the rows that were there before it.
+    const holds = { enforced: enforced !== "NO", validated: enforced !== "NO" }
     const key = keyOf([schema, table, name])
     if (type === "CHECK") {
       const written = clauses.get(key) ?? clauses.get(keyOf([schema, name])) ?? ""
@@ -226,7 +227,8 @@ export const toConstraints = (
         kind: "check",
         columns: columnsOf(clause),
         references: undefined,
-        definition: clause
+        definition: clause,
+        ...holds
       }
     }
     const parts = keyRows.get(key) ?? []
@@ -244,7 +246,8 @@ export const toConstraints = (
         ? definition
         : `${definition} REFERENCES ${quote(references.schema)}.${quote(references.table)} (${
           quoted(references.columns)
-        }) ON DELETE ${references.onDelete.toUpperCase()} ON UPDATE ${references.onUpdate.toUpperCase()}`
+        }) ON DELETE ${references.onDelete.toUpperCase()} ON UPDATE ${references.onUpdate.toUpperCase()}`,
+      ...holds
     }
   })
 }

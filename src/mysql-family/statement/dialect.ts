@@ -4,6 +4,7 @@ import type { SqlClient } from "effect/sql/SqlClient"
 import { SqlError, UnknownError } from "effect/sql/SqlError"
 import type { Fragment } from "effect/sql/Statement"
 import type { MysqlClient, Server, TableMessage } from "../adapter/MysqlClient.ts"
+import { isAtLeast } from "../adapter/serverVersion.ts"
 import type { Ok } from "./results.ts"
 
 type Dialect = Pick<MysqlClient, "upsert" | "upsertReturning" | "match" | "analyze" | "check" | "optimize">
@@ -95,12 +96,3 @@ const returned = (sql: SqlClient, columns: ReadonlyArray<string> | undefined): F
 /** What a person typed, as an expression that demands every word. Operators in it have no meaning. */
 export const everyWord = (words: string, asPrefix: boolean): string =>
   (words.match(/[\p{L}\p{M}\p{N}_]+/gu) ?? []).map((word) => asPrefix ? `+${word}*` : `+${word}`).join(" ")
-
-const isAtLeast = (version: string, least: ReadonlyArray<number>): boolean => {
-  const parts = version.split(/[.-]/, 3).map(Number)
-  for (let index = 0; index < least.length; index++) {
-    const difference = (parts[index] ?? 0) - least[index]!
-    if (difference !== 0) return difference > 0
-  }
-  return true
-}

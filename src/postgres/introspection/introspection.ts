@@ -49,7 +49,9 @@ order by 1, 2`
 
 const columns = `select n.nspname as schema, c.relname as "table", a.attname as name,
   (row_number() over (partition by a.attrelid order by a.attnum))::int4 as position,
-  pg_catalog.format_type(a.atttypid, a.atttypmod) as type, not a.attnotnull as nullable,
+  pg_catalog.format_type(a.atttypid, a.atttypmod) as type,
+  not a.attnotnull or exists (select from pg_catalog.pg_constraint v where v.conrelid = a.attrelid and v.contype = 'n'
+    and v.conkey = array[a.attnum] and not v.convalidated) as nullable,
   case when a.attgenerated = '' then pg_catalog.pg_get_expr(d.adbin, d.adrelid) end as default,
   case when a.attidentity <> '' then 'identity' when a.attgenerated = 's' then 'stored'
     when a.attgenerated = 'v' then 'virtual' end as generated,
@@ -87,6 +89,9 @@ const names = (relation: string, numbers: string): string =>
   `array(select a.attname from unnest(${numbers}) with ordinality p(n, o)
     join pg_catalog.pg_attribute a on a.attrelid = ${relation} and a.attnum = p.n order by p.o)`
 
+// The column exists since PostgreSQL 18.
+const enforced = "coalesce((pg_catalog.to_jsonb(k) ->> 'conenforced')::boolean, true)"
+
 const constraints = `select n.nspname as schema, c.relname as "table", k.conname as name,
   case k.contype when 'p' then 'primary key' when 'u' then 'unique' when 'f' then 'foreign key' when 'c' then 'check'
     else 'exclusion' end as kind,
@@ -94,7 +99,8 @@ const constraints = `select n.nspname as schema, c.relname as "table", k.conname
   fn.nspname as "fSchema", f.relname as "fTable", ${names("k.confrelid", "k.confkey")} as "fColumns",
   ${action("k.confdeltype")} as "onDelete", ${action("k.confupdtype")} as "onUpdate",
   case when k.contype = 'c' then pg_catalog.pg_get_expr(k.conbin, k.conrelid)
-    else pg_catalog.pg_get_constraintdef(k.oid) end as definition
+    else pg_catalog.pg_get_constraintdef(k.oid) end as definition,
+  ${enforced} as enforced, k.convalidated as validated
 from pg_catalog.pg_constraint k
 join pg_catalog.pg_class c on c.oid = k.conrelid
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace

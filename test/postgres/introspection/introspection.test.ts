@@ -117,6 +117,21 @@ it.layer(database({ maxConnections: 2 }))("introspection", (it) => {
       })
     }))
 
+  it.effect("constraints: NOT VALID → not validated, and validated once it has been checked", () =>
+    Effect.gen(function*() {
+      const db = yield* Introspection.Introspection
+      const sql = yield* SqlClient
+      const states = Effect.map(
+        db.constraints({ schema: "public", table: "later" }),
+        (found) => found.map(({ enforced, name, validated }) => ({ enforced, name, validated }))
+      )
+      yield* sql`create table public.later (a int)`
+      yield* sql`alter table public.later add constraint positive check (a > 0) not valid`
+      assert.deepStrictEqual(yield* states, [{ name: "positive", enforced: true, validated: false }])
+      yield* sql`alter table public.later validate constraint positive`
+      assert.deepStrictEqual(yield* states, [{ name: "positive", enforced: true, validated: true }])
+    }))
+
   it.effect("what exists, also in the transaction that makes it", () =>
     Effect.gen(function*() {
       const db = yield* Introspection.Introspection
