@@ -49,6 +49,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
 import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
@@ -61,6 +62,7 @@ import * as PoolError from "../pool/PoolError.ts"
 import {
   type Beginning,
   type Deadline,
+  type EndObserver,
   toSqlError,
   TransactionConnection,
   transactionError,
@@ -137,6 +139,8 @@ export class Transaction
  */
 export interface Manager {
   readonly run: <A, E, R>(self: Effect.Effect<A, E, R>, spec: Spec) => Effect.Effect<A, E | SqlError, R>
+  /** Tells `observer` how the transaction of the fiber ends. Returns whether the fiber is in one. */
+  readonly observe: (observer: EndObserver) => Effect.Effect<boolean>
   /** Forgets the idempotency keys that are older than `age`. */
   readonly prune: (age: Duration.Input) => Effect.Effect<void, SqlError>
 }
@@ -245,6 +249,33 @@ export const lostCommits = Metric.counter("watertight.commits.lost", {
 
 let nextId = 0
 
+export type { EndObserver } from "./TransactionConnection.ts"
+
+/**
+ * Tells `observer` about the end of the transaction that the fiber is in.
+ *
+ * **When to use**
+ *
+ * Use it for what must follow a COMMIT of which the answer was lost, such as the invalidation of a cache:
+ * `SqlClient.afterCommit` runs only after an acknowledged COMMIT.
+ *
+ * **Details**
+ *
+ * The observer belongs to the outermost transaction, also when it was added in a savepoint that was rolled back. Each
+ * attempt of a transaction that is repeated is a transaction of its own: an observer that the body adds is added again.
+ *
+ * Succeeds with `false`, and does nothing, outside of a transaction.
+ *
+ * **Gotchas**
+ *
+ * The callbacks run synchronously and must not throw.
+ *
+ * @category combinators
+ * @since 0.2.0
+ */
+export const observe = (observer: EndObserver): Effect.Effect<boolean, never, Manager> =>
+  Effect.flatMap(Manager, (manager) => manager.observe(observer))
+
 /**
  * Makes what runs the transactions of one database, and the `withTransaction` of its client.
  *
@@ -331,7 +362,10 @@ export const make = (options: Options): Manager & {
     connection.close()
     if (connection.gone !== undefined) return Effect.fail(aborted(connection, connection.gone, "Ended"))
     if (connection.isEndedInside) return refuse(new TransactionError.EndedInside({ database }))
-    return Effect.catch(connection.base.commit, (error) => notCommitted(connection, error))
+    const committed = Effect.catch(connection.base.commit, (error) => notCommitted(connection, error))
+    if (!connection.isObserved) return committed
+    connection.tellCommit()
+    return Effect.onExit(committed, (exit) => Effect.sync(() => connection.tellEnd(endOf(exit))))
   }
 
   /** COMMIT did not succeed: find out what that means. */
@@ -411,6 +445,8 @@ export const make = (options: Options): Manager & {
   /** Ends the transaction of a body that did not succeed. The pool does it for one that nobody waits for. */
   const rollBack = (connection: TransactionConnection, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> => {
     connection.close()
+    // COMMIT has told the observers itself. Where it was not sent, only a statement can have applied anything.
+    if (connection.isObserved) connection.tellEnd(connection.isEndedInside ? "Unknown" : "NotApplied")
     if (Exit.isSuccess(exit)) return Effect.void
     for (const reason of exit.cause.reasons) {
       const error = Cause.isFailReason(reason) ? Outcome.find(reason.error) : undefined
@@ -544,14 +580,29 @@ export const make = (options: Options): Manager & {
           refuse(new TransactionError.DeadlineExceeded({ database, deadlineMillis: deadline.millis, during: during() }))
       }))
 
+  const observe = (observer: EndObserver): Effect.Effect<boolean> =>
+    Effect.withFiber((fiber) => {
+      const connection = current(fiber.context)
+      connection?.observe(observer)
+      return Effect.succeed(connection !== undefined)
+    })
+
   return {
     run,
+    observe,
     prune: (age) => Effect.andThen(keys.prepare, keys.prune(Duration.fromInputUnsafe(age))),
     withTransaction
   }
 }
 
 type Answer = LostCommit["outcome"]
+
+/** What the end of COMMIT says about the transaction. A COMMIT that was broken off may still be applied. */
+const endOf = (exit: Exit.Exit<void, SqlError>): Answer => {
+  if (Exit.isSuccess(exit)) return "Applied"
+  const error = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
+  return error === undefined || Outcome.isUnknown(error) ? "Unknown" : "NotApplied"
+}
 
 const words: { readonly [answer in Answer]: string } = {
   Applied: "applied",

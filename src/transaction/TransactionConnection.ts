@@ -17,6 +17,19 @@ export interface Deadline {
   readonly millis: number
 }
 
+/**
+ * Is told about the end of a transaction, see `Transaction.observe`.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface EndObserver {
+  /** COMMIT is about to be sent. From here until `onEnd` the transaction may be applied at any moment. */
+  readonly onCommit?: (() => void) | undefined
+  /** The transaction has ended. Called exactly once. `"Unknown"`: COMMIT was sent, and its answer was lost. */
+  readonly onEnd: (outcome: "Applied" | "NotApplied" | "Unknown") => void
+}
+
 /** How a transaction begins, and what must be known when it ends. */
 export interface Beginning {
   readonly begin: Begin
@@ -42,9 +55,32 @@ export class TransactionConnection extends ClassifyingConnection {
   /** For each savepoint, the first failure before it, and whether nobody waits for its end. */
   private readonly levels = new Map<number, { readonly failure: SqlError | undefined; hurry: boolean }>()
 
+  private observers: Array<EndObserver> | undefined = undefined
+
   constructor(base: Connection, adapter: Adapter, beginning: Beginning) {
     super(base, adapter)
     this.beginning = beginning
+  }
+
+  observe(observer: EndObserver): void {
+    this.observers ??= []
+    this.observers.push(observer)
+  }
+
+  /** COMMIT is about to be sent. */
+  tellCommit(): void {
+    for (const observer of this.observers ?? []) observer.onCommit?.()
+  }
+
+  /** The transaction has ended. A second call does nothing, so each observer is told once. */
+  tellEnd(outcome: "Applied" | "NotApplied" | "Unknown"): void {
+    const { observers } = this
+    this.observers = undefined
+    for (const observer of observers ?? []) observer.onEnd(outcome)
+  }
+
+  get isObserved(): boolean {
+    return this.observers !== undefined
   }
 
   /** Whatever a forked fiber still sends from now on would be no part of the transaction. */
