@@ -1,0 +1,134 @@
+import { assert, describe, it } from "@effect/vitest"
+import { type Host, type Stall, StallGuard } from "../../src/timing/StallGuard.ts"
+
+/** A process whose event loop is stepped by hand. */
+class FakeHost implements Host {
+  time = 0
+  private timers: Array<{ readonly at: number; readonly f: () => void }> = []
+
+  readonly now = () => this.time
+  readonly after = (millis: number, f: () => void) => void this.timers.push({ at: this.time + millis, f })
+
+  get armed(): number {
+    return this.timers.length
+  }
+
+  /** The event loop runs, and each timer fires when it is due. */
+  run(millis: number): void {
+    const end = this.time + millis
+    for (;;) {
+      const next = this.timers.filter((timer) => timer.at <= end).sort((a, b) => a.at - b.at)[0]
+      if (next === undefined) break
+      this.timers.splice(this.timers.indexOf(next), 1)
+      this.time = Math.max(this.time, next.at)
+      next.f()
+    }
+    this.time = end
+  }
+
+  /** The process stands still. */
+  stall(millis: number): void {
+    this.time += millis
+  }
+}
+
+const make = () => {
+  const host = new FakeHost()
+  const guard = new StallGuard(host)
+  const heard: Array<Stall> = []
+  const stop = guard.onStall((stall) => heard.push(stall))
+  return { guard, heard, host, stop }
+}
+
+describe("StallGuard", () => {
+  it("a loop that runs: no stall, and the heart stops when nobody needs it", () => {
+    const { guard, heard, host } = make()
+    guard.watch(1_000)
+    assert.strictEqual(host.armed, 1)
+    host.run(2_000)
+    assert.strictEqual(host.armed, 0)
+    assert.deepStrictEqual(heard, [])
+    assert.strictEqual(guard.stalledBetween(0, 2_000), 0)
+  })
+
+  it("nothing watched: no timer at all", () => {
+    const { guard, host } = make()
+    guard.watch(-1)
+    guard.watch(-Infinity)
+    assert.strictEqual(host.armed, 0)
+    assert.strictEqual(guard.stalledBetween(0, 1), 0)
+  })
+
+  it("a stall while the heart beats: it counts from the last beat on", () => {
+    const { guard, heard, host } = make()
+    guard.watch(10_000)
+    host.run(120)
+    host.stall(5_000)
+    host.run(0)
+    assert.deepStrictEqual(heard, [{ from: 100, to: 5_120 }])
+    assert.strictEqual(guard.stalledBetween(0, 6_000), 5_020)
+    // Only the part that lies in the interval.
+    assert.strictEqual(guard.stalledBetween(1_000, 2_000), 1_000)
+    assert.strictEqual(guard.stalledBetween(5_120, 6_000), 0)
+    assert.strictEqual(guard.stalledBetween(0, 100), 0)
+  })
+
+  it("a late timer where no heart beats: the stall counts from when it was due", () => {
+    const { guard, heard, host } = make()
+    host.stall(900)
+    guard.late(400)
+    assert.deepStrictEqual(heard, [{ from: 400, to: 900 }])
+  })
+
+  it("several witnesses of one stall: it counts once", () => {
+    const { guard, heard, host } = make()
+    guard.watch(10_000)
+    host.run(100)
+    host.stall(1_000)
+    guard.late(600)
+    guard.late(200)
+    host.run(0)
+    assert.strictEqual(heard.reduce((sum, { from, to }) => sum + to - from, 0), 1_000)
+    assert.strictEqual(guard.stalledBetween(0, 2_000), 1_000)
+  })
+
+  it("a timer that is late by less than a beat's tolerance: no stall", () => {
+    const { guard, heard, host } = make()
+    guard.watch(10_000)
+    for (let i = 0; i < 50; i++) {
+      host.stall(90)
+      host.run(0)
+    }
+    guard.late(host.time - 100)
+    assert.deepStrictEqual(heard, [])
+  })
+
+  it("an overloaded loop: stalls that follow each other are one, however many", () => {
+    const { guard, host } = make()
+    guard.watch(60_000)
+    for (let i = 0; i < 400; i++) {
+      host.stall(150)
+      host.run(0)
+    }
+    assert.strictEqual(guard.stalledBetween(0, host.time), 60_000)
+  })
+
+  it("a limit of hours: the heart beats for a minute at most", () => {
+    const { guard, host } = make()
+    guard.watch(Infinity)
+    host.run(61_000)
+    assert.strictEqual(host.armed, 0)
+    guard.watch(Infinity)
+    assert.strictEqual(host.armed, 1)
+  })
+
+  it("listeners: none hears anything after it has left", () => {
+    const { guard, heard, host, stop } = make()
+    stop()
+    guard.watch(1_000)
+    host.stall(500)
+    host.run(0)
+    assert.deepStrictEqual(heard, [])
+    assert.strictEqual(guard.stalledBetween(0, 500), 500)
+  })
+})
