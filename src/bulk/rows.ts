@@ -1,6 +1,6 @@
 /** What is said about rows that do not fit, whatever they are encoded for. */
+import { unfit, UnfitValue } from "../values/UnfitValue.ts"
 import type { BadRow } from "./Bulk.ts"
-import { unfit, UnfitValue } from "./UnfitValue.ts"
 
 class ExtraKey extends Error {
   readonly key: string

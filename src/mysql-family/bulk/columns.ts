@@ -5,7 +5,7 @@
  * to convert that it could lose something of: `LOAD DATA` would do so without a word.
  */
 import { checkLength } from "../../bulk/rows.ts"
-import { unfit } from "../../bulk/UnfitValue.ts"
+import { unfit } from "../../values/UnfitValue.ts"
 
 /** What the server says of a column. */
 export interface TableColumn {

@@ -8,7 +8,7 @@ import type * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import * as PgTypes from "@effect/sql-pg/PgTypes"
 import * as Result from "effect/Result"
 import { Buffer } from "node:buffer"
-import { unfit, UnfitValue } from "../../bulk/UnfitValue.ts"
+import { unfit, UnfitValue } from "../../values/UnfitValue.ts"
 
 /**
  * How the values of a type are read and written. All four throw what they cannot read or write.
