@@ -22,6 +22,8 @@ class User extends Schema.Class<User>("User")({ name: Schema.String }) {}
 class Failed extends Data.TaggedError("Failed") {}
 
 const secret = "s3cret"
+const thenable: Record<string, unknown> = {}
+for (const key of ["then"]) thenable[key] = () => secret
 
 /** What is refused, and a word that the sentence has to have. */
 const refused: ReadonlyArray<readonly [name: string, value: unknown, word: string]> = [
@@ -34,7 +36,7 @@ const refused: ReadonlyArray<readonly [name: string, value: unknown, word: strin
   ["a WeakMap", new WeakMap(), "WeakMap"],
   ["a WeakSet", new WeakSet(), "WeakSet"],
   ["a Promise", Promise.resolve(secret), "await"],
-  ["a thenable", Object.fromEntries([["then", () => secret]]), "await"],
+  ["a thenable", thenable, "await"],
   ["a RegExp", /s3cret/, "source"],
   ["an Error", new Error(secret), "message"],
   ["a tagged error", new Failed(), "message"],
