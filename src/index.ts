@@ -40,6 +40,13 @@ export { ConnectionLost } from "./failure/ConnectionLost.ts"
 export * as Database from "./Database.ts"
 
 /**
+ * What is known about a failure: who ended the session or the statement, and what is proved by that.
+ *
+ * @since 0.2.0
+ */
+export * as Evidence from "./failure/Evidence.ts"
+
+/**
  * Whether a pool does its work, with reasons.
  *
  * @since 0.1.0

@@ -119,6 +119,7 @@ import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import type * as Take from "effect/Take"
 import { Adapter } from "../Adapter.ts"
+import * as Evidence from "../failure/Evidence.ts"
 import * as Outcome from "../failure/Outcome.ts"
 import { InvalidOptions } from "../options/InvalidOptions.ts"
 import { isPoolError } from "../pool/PoolError.ts"
@@ -247,6 +248,8 @@ const verdict: Outcome.Verdict = {
   about: "circuit open"
 }
 
+const nothingSent = Evidence.make({})
+
 const toSqlError = (reason: BreakerErrorReason): SqlError => {
   // Somebody is turned away thousands of times a second. The stack would show how the runtime runs fibers, and
   // capturing it, three times, takes ten times as long as all the rest.
@@ -255,7 +258,7 @@ const toSqlError = (reason: BreakerErrorReason): SqlError => {
   const cause = new BreakerError({ reason })
   const error = new SqlError({ reason: new ConnectionError({ cause, message: cause.message, operation: "acquire" }) })
   Reflect.set(Error, "stackTraceLimit", limit)
-  return Outcome.mark(error, verdict)
+  return Outcome.mark(Evidence.attach(error, nothingSent), verdict)
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -280,8 +283,9 @@ export const isFailure = (error: unknown, slow = false): boolean => {
   const { cause } = reason
   if (isPoolError(cause)) return cause.reason._tag === "AcquireTimeout" || cause.reason._tag === "QueueFull"
   if (isBreakerError(cause)) return false
-  const { ladder, phase } = Outcome.of(found)!
-  return phase === "Connect" || ladder === "Overload" || reason._tag === "ConnectionError" ||
+  if (Outcome.of(found)!.phase === "Connect") return true
+  const { endedBy } = Evidence.of(found)
+  return (endedBy !== undefined && Evidence.consequences[endedBy].counts) ||
     (slow && reason._tag === "StatementTimeoutError")
 }
 

@@ -35,8 +35,8 @@
 import type { SqlError } from "effect/sql/SqlError"
 import { isSqlError } from "effect/sql/SqlError"
 import { isFinal, isPoolError } from "../pool/PoolError.ts"
-import { ConnectionLost } from "./ConnectionLost.ts"
-import { ResultUnreadable } from "./ResultUnreadable.ts"
+import * as Evidence from "./Evidence.ts"
+import { field } from "./record.ts"
 
 /**
  * What became of the work.
@@ -67,13 +67,14 @@ export type Outcome = "NotSent" | "NotApplied" | "Applied" | "Unknown"
 export type Scope = "Statement" | "Transaction" | "TransactionOnNewConnection" | "Connect" | "OtherNode" | "Never"
 
 /**
- * How long to wait before a repetition: not at all, milliseconds because somebody else held a row, or longer because
- * the server has too much to do.
+ * How long to wait before a repetition: not at all, milliseconds because another transaction held a row, or longer
+ * because the server has too much to do. `Lock` is for waits for a lock that have had their time: by default there is
+ * no repetition, because it would wait as long again.
  *
  * @category models
  * @since 0.1.0
  */
-export type Ladder = "Instant" | "Conflict" | "Overload"
+export type Ladder = "Instant" | "Conflict" | "Lock" | "Overload"
 
 /**
  * Where the work was when it failed. `Statement` is one outside a transaction; `Ended` is a transaction that failed
@@ -91,16 +92,28 @@ export type Phase = "Acquire" | "Connect" | "Statement" | "InTransaction" | "Com
  * @since 0.1.0
  */
 export interface Rule {
-  /** What the code is about, in a word or two. */
+  /** What the code is about, in a word or two. For people: nothing is decided by it. */
   readonly about: string
   /** What may be repeated. */
   readonly scope: Scope
   /** How long to wait before. Default: `"Conflict"`. */
   readonly ladder?: Ladder | undefined
-  /** Whether the server may have applied a statement or a COMMIT that it answered with this code. */
+  /**
+   * Whether the server may have done a COMMIT that it answered with this code, or a statement with which the session
+   * ended. On a session that goes on, an answered error has undone a statement, whatever its code.
+   */
   readonly unknown?: boolean | undefined
+  /** Whether some of the work, or all of it, may have been applied although the session goes on. */
+  readonly partial?: boolean | undefined
   /** Whether the server only says that an earlier statement of the transaction had failed. */
   readonly poisoned?: boolean | undefined
+  /**
+   * Whether a middleman or a node says that it has not reached a server that works: a pooler, a proxy, a node that has
+   * left its cluster. Nothing was run then, and it counts like a failure to connect, although the session goes on.
+   */
+  readonly unreachable?: boolean | undefined
+  /** Who has ended the session if the server says this as its last word. Default: the server. */
+  readonly endedBy?: Evidence.EndedBy | undefined
 }
 
 /**
@@ -119,28 +132,18 @@ export interface Verdict {
 }
 
 /**
- * What was seen of a failure.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Evidence {
-  /** Set when the connection ended while the work was under way: whether it was sent before. */
-  readonly lost?: { readonly sent: boolean } | undefined
-  /** What the table says of the server's answer. */
-  readonly rule?: Rule | undefined
-  /** Whether the server answered at all. */
-  readonly answered: boolean
-}
-
-/**
  * Decides what a failure means.
+ *
+ * **Details**
+ *
+ * `rule` is what the database's table says about the code of the server's error, if there was one.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const judge = (phase: Phase, evidence: Evidence): Verdict => {
-  const { answered, lost, rule } = evidence
+export const judge = (phase: Phase, evidence: Evidence.Evidence, rule?: Rule): Verdict => {
+  const { answer, endedBy, ready, sent } = evidence
+  const inside = phase === "InTransaction" || phase === "Ended"
   const verdict = (outcome: Outcome, scope: Scope, ladder: Ladder = rule?.ladder ?? "Conflict"): Verdict => ({
     outcome,
     scope,
@@ -148,29 +151,57 @@ export const judge = (phase: Phase, evidence: Evidence): Verdict => {
     phase,
     about: rule?.about
   })
-  if (phase === "Acquire" || phase === "Connect") {
-    return verdict(
-      "NotSent",
-      rule?.scope === "Never" || rule?.scope === "OtherNode" ? rule.scope : "Connect",
-      "Overload"
-    )
+  if (phase === "Acquire" || phase === "Connect") return verdict("NotSent", connectScope(rule), "Overload")
+  if (rule?.unreachable === true) {
+    return inside || phase === "Commit"
+      ? verdict("NotApplied", "TransactionOnNewConnection", "Overload")
+      : { ...verdict("NotSent", "Connect", "Overload"), phase: "Connect" }
   }
-  const gone = lost !== undefined || rule?.scope === "TransactionOnNewConnection"
-  // The server may have ended the connection for a reason that will be there the next time as well.
-  const renewed = rule?.scope === "Never" ? "Never" : "TransactionOnNewConnection"
-  if (phase === "InTransaction" || phase === "Ended") {
-    if (gone) return verdict("NotApplied", renewed, rule?.ladder ?? "Instant")
-    return verdict(answered ? "NotApplied" : "NotSent", rule?.scope ?? "Never")
+  if (answer === "Done") return verdict(inside ? "NotApplied" : "Applied", "Never")
+  if (answer === "RolledBack") return verdict("NotApplied", "Never")
+  if (answer === "Error" && ready) {
+    if (!inside && isUnclear(phase, rule)) return verdict("Unknown", "Never", "Overload")
+    const scope = endedBy === undefined ? answeredScope(rule) : "Never"
+    // A statement outside a transaction is a transaction of its own.
+    return verdict("NotApplied", phase === "Statement" && scope === "Transaction" ? "Statement" : scope)
   }
-  if (lost !== undefined && !lost.sent) {
-    return phase === "Commit" ? verdict("NotApplied", renewed, "Instant") : verdict("NotSent", "Statement", "Instant")
+  if (endedBy === undefined) return verdict("NotSent", "Never")
+  // What ended the session may do so the next time as well.
+  const mayRepeat = Evidence.consequences[endedBy].mayRepeat
+  const renewed = mayRepeat && rule?.scope !== "Never" ? "TransactionOnNewConnection" : "Never"
+  if (inside) return verdict(ready && !sent ? "NotSent" : "NotApplied", renewed, rule?.ladder ?? "Instant")
+  if (!sent) {
+    return phase === "Commit"
+      ? verdict("NotApplied", renewed, "Instant")
+      : verdict("NotSent", mayRepeat ? "Statement" : "Never", "Instant")
   }
-  if (rule?.unknown === true || lost !== undefined) return verdict("Unknown", "Never", rule?.ladder ?? "Overload")
-  if (!answered) return verdict("NotSent", "Never")
-  if (rule === undefined) return verdict("NotApplied", "Never")
-  // A statement of its own is a transaction of its own.
-  const alone = phase === "Statement" && (rule.scope === "Transaction" || rule.scope === "TransactionOnNewConnection")
-  return verdict("NotApplied", alone ? "Statement" : rule.scope)
+  if (answer === "Error" && rule?.unknown !== true) return verdict("NotApplied", renewed)
+  return verdict("Unknown", "Never", rule?.ladder ?? "Overload")
+}
+
+/** Whether an answered error leaves open what became of the work, although the session goes on. */
+const isUnclear = (phase: Phase, rule: Rule | undefined): boolean =>
+  rule?.partial === true || (phase === "Commit" && rule?.unknown === true && rule.scope === "Never")
+
+const connectScope = (rule: Rule | undefined): Scope =>
+  rule?.scope === "Never" || rule?.scope === "OtherNode" ? rule.scope : "Connect"
+
+/**
+ * What an answered error allows on a session that goes on. Codes about connections, rooms and resources come from other
+ * servers then, or were raised by the statement: the way to this server is open, and waiting changes nothing.
+ */
+const answeredScope = (rule: Rule | undefined): Scope => {
+  switch (rule?.scope) {
+    case undefined:
+    case "Connect":
+    case "TransactionOnNewConnection":
+      return "Never"
+    case "Statement":
+    case "Transaction":
+      return rule!.ladder === "Overload" ? "Never" : rule!.scope
+    default:
+      return rule!.scope
+  }
 }
 
 /**
@@ -185,7 +216,7 @@ export const isSafe = (verdict: Verdict): boolean => {
   return verdict.phase !== "InTransaction" || verdict.scope === "Statement"
 }
 
-const verdicts = new WeakMap<SqlError, Verdict>()
+const verdictOf = field<Verdict>("verdict")
 
 /**
  * Writes down what a failure means, where `of` finds it, and makes Effect's `isRetryable` agree.
@@ -194,7 +225,7 @@ const verdicts = new WeakMap<SqlError, Verdict>()
  * @since 0.1.0
  */
 export const mark = (error: SqlError, verdict: Verdict): SqlError => {
-  verdicts.set(error, verdict)
+  verdictOf.set(error, verdict)
   Object.defineProperty(error.reason, "isRetryable", { value: isSafe(verdict), configurable: true })
   return error
 }
@@ -211,38 +242,17 @@ export const attach = (
   ruleOf: (error: SqlError) => Rule | undefined
 ): SqlError => {
   // The first judgement was made closest to what happened; only the end of a transaction may revise it.
-  if (verdicts.has(error)) return error
-  const cause = error.reason.cause
+  if (verdictOf.get(error) !== undefined) return error
+  const { cause } = error.reason
+  let evidence = Evidence.of(error)
   if (isPoolError(cause)) {
-    const verdict = judge("Acquire", { answered: false })
+    const verdict = judge("Acquire", evidence)
     return mark(error, isFinal(cause) ? { ...verdict, scope: "Never" } : verdict)
   }
-  if (error.reason.operation === "connect") {
-    return mark(error, judge("Connect", { answered: false, rule: ruleOf(error) }))
-  }
-  if (cause instanceof ResultUnreadable) {
-    const outcome = phase === "InTransaction" ? "NotApplied" : "Applied"
-    return mark(error, { ...judge(phase, { answered: false }), outcome, scope: "Never" })
-  }
-  const answered = isAnswer(cause)
-  return mark(
-    error,
-    judge(phase, {
-      lost: cause instanceof ConnectionLost
-        ? cause
-        // A connection that failed without saying how: assume the worst.
-        : error.reason._tag === "ConnectionError" && !answered
-        ? { sent: true }
-        : undefined,
-      rule: ruleOf(error),
-      answered
-    })
-  )
+  const rule = ruleOf(error)
+  if (evidence.endedBy === "Server" && rule?.endedBy !== undefined) evidence = Evidence.refine(error, rule.endedBy)
+  return mark(error, judge(evidence.connecting ? "Connect" : phase, evidence, rule))
 }
-
-/** An error of the server carries more than a code, which those of sockets do as well. */
-const isAnswer = (cause: unknown): boolean =>
-  typeof cause === "object" && cause !== null && ("severity" in cause || "sqlState" in cause)
 
 /**
  * A transaction has ended without COMMIT because of this failure: what could not be repeated inside it may be
@@ -252,7 +262,7 @@ const isAnswer = (cause: unknown): boolean =>
  * @since 0.1.0
  */
 export const ended = (error: SqlError): void => {
-  const verdict = verdicts.get(error)
+  const verdict = verdictOf.get(error)
   if (verdict?.phase === "InTransaction") mark(error, { ...verdict, outcome: "NotApplied", phase: "Ended" })
 }
 
@@ -268,7 +278,7 @@ export const ended = (error: SqlError): void => {
  */
 export const of = (error: unknown): Verdict | undefined => {
   const found = find(error)
-  return found === undefined ? undefined : verdicts.get(found)
+  return found === undefined ? undefined : verdictOf.get(found)
 }
 
 /**
@@ -280,7 +290,7 @@ export const of = (error: unknown): Verdict | undefined => {
 export const find = (error: unknown): SqlError | undefined => {
   let current = error
   for (let depth = 0; depth < 16 && typeof current === "object" && current !== null; depth++) {
-    if (isSqlError(current) && verdicts.has(current)) return current
+    if (isSqlError(current) && verdictOf.get(current) !== undefined) return current
     current = (current as { readonly cause?: unknown }).cause
   }
   return undefined

@@ -38,7 +38,9 @@ import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
 import type { SqlError } from "effect/sql/SqlError"
 import { InvalidOptions } from "../options/InvalidOptions.ts"
+import * as Evidence from "./Evidence.ts"
 import * as Outcome from "./Outcome.ts"
+import { field } from "./record.ts"
 
 /**
  * When to repeat, by why it failed. A ladder that ends makes the failure final.
@@ -49,6 +51,8 @@ import * as Outcome from "./Outcome.ts"
 export interface Policy {
   readonly instant: Schedule.Schedule<unknown, Outcome.Verdict>
   readonly conflict: Schedule.Schedule<unknown, Outcome.Verdict>
+  /** For a wait for a lock that has had its time, and for NOWAIT. Default: no repetition. */
+  readonly lock?: Schedule.Schedule<unknown, Outcome.Verdict> | undefined
   readonly overload: Schedule.Schedule<unknown, Outcome.Verdict>
   /** The time for all attempts together. A pause that would pass it is not begun. Default: no limit. */
   readonly deadline?: Duration.Input | undefined
@@ -220,10 +224,10 @@ export interface Attempt {
   readonly pauseMillis: number | undefined
 }
 
-const histories = new WeakMap<SqlError, ReadonlyArray<Attempt>>()
+const history = field<ReadonlyArray<Attempt>>("attempts")
 
-/** Failures that were given up. Whatever is around them does not begin anew: repetitions would multiply. */
-const final = new WeakSet<SqlError>()
+/** Whether a failure was given up. What is around it does not begin anew: repetitions would multiply. */
+const isFinal = field<boolean>("isFinal")
 
 /**
  * All attempts that were made before this failure became final, the last one included. Empty if nothing was repeated.
@@ -233,7 +237,7 @@ const final = new WeakSet<SqlError>()
  */
 export const attempts = (error: unknown): ReadonlyArray<Attempt> => {
   const found = Outcome.find(error)
-  return (found !== undefined && histories.get(found)) || []
+  return (found !== undefined && history.get(found)) || []
 }
 
 /**
@@ -287,28 +291,28 @@ export const recover = Effect.fnUntraced(function*<A, E, R>(
     : (options.startedAt ?? clock.currentTimeMillisUnsafe()) +
       Duration.toMillis(Duration.fromInputUnsafe(policy.deadline))
   const ladders: { [ladder in Outcome.Ladder]?: Step } = {}
-  const history: Array<Attempt> = []
+  const attempts: Array<Attempt> = []
   let cause = failed
   while (true) {
     const failure = Cause.hasInterrupts(cause) || Cause.hasDies(cause)
       ? undefined
       : Outcome.find(Option.getOrUndefined(Cause.findErrorOption(cause)))
     // A transaction that is still open is for whoever runs it to repeat.
-    if (failure === undefined || final.has(failure)) return yield* Effect.failCause(cause)
+    if (failure === undefined || isFinal.get(failure) === true) return yield* Effect.failCause(cause)
     const verdict = Outcome.of(failure)!
     if (verdict.phase === "InTransaction") return yield* Effect.failCause(cause)
     // Whoever got no connection has not been counted as a call.
     if (verdict.phase !== "Acquire" && verdict.phase !== "Connect") budget.failed()
-    const pause = isWorthIt(verdict, mayRepeatUnknown)
+    const pause = isWorthIt(failure, verdict, mayRepeatUnknown)
       ? yield* step(ladders, verdict, policy, clock.currentTimeMillisUnsafe())
       : undefined
     if (pause === undefined || clock.currentTimeMillisUnsafe() + pause >= deadline || !budget.spend(verdict.ladder)) {
-      final.add(failure)
-      if (history.length > 0) histories.set(failure, [...history, { error: failure, verdict, pauseMillis: undefined }])
+      isFinal.set(failure, true)
+      if (attempts.length > 0) history.set(failure, [...attempts, { error: failure, verdict, pauseMillis: undefined }])
       return yield* Effect.failCause(cause)
     }
     const attempt: Attempt = { error: failure, verdict, pauseMillis: pause }
-    history.push(attempt)
+    attempts.push(attempt)
     options.onRepeat?.(attempt)
     yield* Metric.update(
       Metric.withAttributes(repetitions, {
@@ -324,12 +328,13 @@ export const recover = Effect.fnUntraced(function*<A, E, R>(
   }
 })
 
-const isWorthIt = (verdict: Outcome.Verdict, mayRepeatUnknown: boolean): boolean =>
-  verdict.phase === "Acquire" ?
-    false
-    : verdict.outcome === "Unknown" ?
-    mayRepeatUnknown
-    : Outcome.isSafe(verdict)
+/** What waited in vain is not sent to wait again, and what our own limit has cut off is not started again. */
+const isWorthIt = (error: SqlError, verdict: Outcome.Verdict, mayRepeatUnknown: boolean): boolean => {
+  if (verdict.phase === "Acquire") return false
+  if (verdict.outcome !== "Unknown") return Outcome.isSafe(verdict)
+  const { endedBy } = Evidence.of(error)
+  return mayRepeatUnknown && (endedBy === undefined || Evidence.consequences[endedBy].mayRepeat)
+}
 
 type Step = (now: number, verdict: Outcome.Verdict) => Effect.Effect<[unknown, Duration.Duration], unknown>
 
@@ -341,9 +346,22 @@ const step = Effect.fnUntraced(function*(
   now: number
 ) {
   const { ladder } = verdict
-  const next: Step = ladders[ladder] ??= yield* Schedule.toStep(
-    ladder === "Instant" ? policy.instant : ladder === "Conflict" ? policy.conflict : policy.overload
-  ) as Effect.Effect<Step>
+  const next: Step = ladders[ladder] ??= yield* Schedule.toStep(scheduleOf(policy, ladder)) as Effect.Effect<Step>
   const exit = yield* Effect.exit(next(now, verdict))
   return Exit.isSuccess(exit) ? Duration.toMillis(exit.value[1]) : undefined
 })
+
+const none = Schedule.recurs(0)
+
+const scheduleOf = (policy: Policy, ladder: Outcome.Ladder): Schedule.Schedule<unknown, Outcome.Verdict> => {
+  switch (ladder) {
+    case "Instant":
+      return policy.instant
+    case "Conflict":
+      return policy.conflict
+    case "Lock":
+      return policy.lock ?? none
+    case "Overload":
+      return policy.overload
+  }
+}

@@ -1,6 +1,7 @@
 import type { SqlErrorReason } from "effect/sql/SqlError"
 import { ConnectionError, SqlError, StatementTimeoutError } from "effect/sql/SqlError"
 import { ConnectionLost } from "./ConnectionLost.ts"
+import * as Evidence from "./Evidence.ts"
 
 /** Fixes the answer of `isRetryable`, which the reason's class would otherwise give. */
 export const withRetryable = <A extends SqlErrorReason>(reason: A, isRetryable: boolean): A =>
@@ -12,12 +13,22 @@ export const lostError = (options: {
   readonly operation: string
   readonly sent: boolean
   readonly what: string
+  /** Who ended it. Default: what can be told from the rest. */
+  readonly endedBy?: Evidence.EndedBy | undefined
   /** The last thing that the server said. */
   readonly serverError?: unknown
   readonly cause?: unknown
   /** A typed timeout instead of a connection error. */
   readonly timedOut?: boolean | undefined
+  /** The limit of ours that was reached, in milliseconds. */
+  readonly limitMillis?: number | undefined
+  /** When the session was open. */
+  readonly session?: Evidence.SessionTimes | undefined
+  /** For how long this process had no time to look. */
+  readonly stalledMillis?: number | undefined
 }): SqlError => {
+  const endedBy = options.endedBy ??
+    (options.timedOut === true ? "Limit" : options.serverError !== undefined ? "Server" : "Network")
   const props = {
     cause: new ConnectionLost({
       sent: options.sent,
@@ -27,10 +38,20 @@ export const lostError = (options: {
     message: `${options.database}: ${options.what}`,
     operation: options.operation
   }
-  return new SqlError({
+  const error = new SqlError({
     reason: withRetryable(
-      options.timedOut === true ? new StatementTimeoutError(props) : new ConnectionError(props),
-      !options.sent
+      endedBy === "Limit" ? new StatementTimeoutError(props) : new ConnectionError(props),
+      !options.sent && Evidence.consequences[endedBy].mayRepeat
     )
   })
+  return Evidence.attach(
+    error,
+    Evidence.lost(endedBy, {
+      sent: options.sent,
+      serverError: options.serverError,
+      limitMillis: options.limitMillis,
+      session: options.session,
+      stalledMillis: options.stalledMillis ?? 0
+    })
+  )
 }

@@ -12,6 +12,7 @@
 import * as Data from "effect/Data"
 import * as Predicate from "effect/Predicate"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
+import * as Evidence from "../failure/Evidence.ts"
 
 /**
  * Somebody who has a connection.
@@ -184,7 +185,7 @@ export const toSqlError = (reason: PoolErrorReason): SqlError => {
   const cause = new PoolError({ reason })
   const connectionError = new ConnectionError({ cause, message: cause.message, operation: "acquire" })
   if (isFinal(cause)) Object.defineProperty(connectionError, "isRetryable", { value: false, configurable: true })
-  return new SqlError({ reason: connectionError })
+  return Evidence.attach(new SqlError({ reason: connectionError }), Evidence.make({}))
 }
 
 /**

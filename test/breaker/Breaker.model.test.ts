@@ -178,7 +178,7 @@ const disagreement = Effect.fnUntraced(function*(
         call.gate,
         ending === "Success" ? Exit.void : Exit.fail(
           ending === "Sick"
-            ? random.pick([sick.connect, sick.acquireTimeout, sick.outOfMemory, sick.lostAfterSending])()
+            ? random.pick([sick.connect, sick.acquireTimeout, sick.tooManyConnections, sick.lostAfterSending])()
             : random.pick([healthy.uniqueViolation, healthy.serialization, healthy.lockTimeout, healthy.leaseEnded])()
         )
       )

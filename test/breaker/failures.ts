@@ -13,6 +13,8 @@ import {
   UnknownError
 } from "effect/sql/SqlError"
 import { ConnectionLost } from "../../src/failure/ConnectionLost.ts"
+import type * as Evidence from "../../src/failure/Evidence.ts"
+import { lostError } from "../../src/failure/lostError.ts"
 import * as Outcome from "../../src/failure/Outcome.ts"
 import * as PoolError from "../../src/pool/PoolError.ts"
 
@@ -37,6 +39,15 @@ const situation: PoolError.Situation = {
 const ofPool = (reason: PoolError.PoolErrorReason) => (): SqlError =>
   Outcome.attach(PoolError.toSqlError(reason), "Statement", () => undefined)
 
+const connect = (about: string): Outcome.Rule => ({ about, scope: "Connect", ladder: "Overload" })
+
+const lostBy = (endedBy: Evidence.EndedBy): SqlError =>
+  Outcome.attach(
+    lostError({ database: "fake", operation: "execute", what: "lost", sent: true, endedBy }),
+    "Statement",
+    () => undefined
+  )
+
 const overload = (about: string): Outcome.Rule => ({ about, scope: "Transaction", ladder: "Overload" })
 
 /** The failures that say that the database is sick. */
@@ -55,13 +66,19 @@ export const sick = {
     ),
   acquireTimeout: ofPool(new PoolError.AcquireTimeout({ ...situation, waitedMillis: 10_000 })),
   queueFull: ofPool(new PoolError.QueueFull(situation)),
-  outOfMemory: () => judged(new UnknownError({ cause: answer("53200") }), overload("out of memory")),
   serverCrashed: () =>
-    judged(new ConnectionError({ cause: answer("57P02") }), {
+    judged(new ConnectionError({ cause: new ConnectionLost({ sent: true, serverError: answer("57P02") }) }), {
       about: "server crashed",
       scope: "TransactionOnNewConnection",
       ladder: "Overload",
       unknown: true
+    }),
+  answerOfAMiddleman: () =>
+    judged(new ConnectionError({ cause: answer("9001") }), {
+      about: "the proxy has reached no server",
+      scope: "Connect",
+      ladder: "Overload",
+      unreachable: true
     }),
   lostBeforeSending: () => judged(new ConnectionError({ cause: new ConnectionLost({ sent: false }) })),
   lostAfterSending: () => judged(new ConnectionError({ cause: new ConnectionLost({ sent: true }) })),
@@ -91,6 +108,28 @@ export const healthy = {
       about: "cancelled, or statement timeout",
       scope: "Never"
     }),
+  /** Codes that a living session answers: raised by the statement, or relayed from another server. */
+  relayedRefusal: () => judged(new ConnectionError({ cause: answer("08001") }), connect("connection refused")),
+  relayedNoRoom: () => judged(new UnknownError({ cause: answer("53300") }), connect("too many connections")),
+  relayedLoss: () =>
+    judged(new ConnectionError({ cause: answer("08006") }), {
+      about: "connection lost",
+      scope: "TransactionOnNewConnection",
+      ladder: "Instant",
+      unknown: true
+    }),
+  outOfMemory: () => judged(new UnknownError({ cause: answer("53200") }), overload("out of memory")),
+  killed: () =>
+    judged(new ConnectionError({ cause: new ConnectionLost({ sent: true, serverError: answer("57P01") }) }), {
+      about: "ended by an administrator",
+      scope: "TransactionOnNewConnection",
+      endedBy: "Administrator"
+    }),
+  idleTooLong: () => lostBy("Idle"),
+  ownLimit: () => lostBy("Limit"),
+  packetTooLarge: () => lostBy("Statement"),
+  slowReader: () => lostBy("Reader"),
+  closedByUs: () => lostBy("Client"),
   poolClosed: ofPool(new PoolError.PoolClosed({ database: "fake" })),
   leaseEnded: ofPool(new PoolError.LeaseEnded({ database: "fake" })),
   notOurs: () => new SqlError({ reason: new ConnectionError({ cause: new Error("from somewhere else") }) })

@@ -4,45 +4,103 @@ import { ConnectionError, SqlError, UnknownError } from "effect/sql/SqlError"
 import { Outcome } from "watertight"
 import { endsTransaction } from "../../src/database/ClassifyingConnection.ts"
 import { ConnectionLost } from "../../src/failure/ConnectionLost.ts"
+import * as Evidence from "../../src/failure/Evidence.ts"
 
-const evidence = {
+const server = { severity: "ERROR", code: "XX000" }
+
+/** What was seen, and what the table of codes says about it. */
+const seen: Record<string, { readonly evidence: Evidence.Evidence; readonly rule?: Outcome.Rule }> = {
   /** Nothing came from the server, and nothing is wrong with the connection: a value that cannot be encoded. */
-  "nothing sent": { answered: false },
-  "lost before it was sent": { answered: false, lost: { sent: false } },
-  "lost after it was sent": { answered: false, lost: { sent: true } },
-  "answer of unknown code": { answered: true },
-  "answer: conflict": { answered: true, rule: { about: "conflict", scope: "Transaction" } },
-  "answer: statement": { answered: true, rule: { about: "lock", scope: "Statement" } },
-  "answer: never": { answered: true, rule: { about: "constraint", scope: "Never" } },
-  "answer: other node": { answered: true, rule: { about: "read only", scope: "OtherNode", ladder: "Instant" } },
-  "answer: no room": { answered: true, rule: { about: "no room", scope: "Connect", ladder: "Overload" } },
-  "answer: who knows": { answered: true, rule: { about: "ambiguous", scope: "Never", unknown: true } },
+  "nothing sent": { evidence: Evidence.make({}) },
+  "lost before it was sent": { evidence: Evidence.lost("Network", { sent: false }) },
+  "lost after it was sent": { evidence: Evidence.lost("Network", { sent: true }) },
+  "cut off by our limit": { evidence: Evidence.lost("Limit", { sent: true }) },
+  "stopped by our limit, session kept": {
+    evidence: Evidence.make({ endedBy: "Limit", sent: true, answer: "Error" }),
+    rule: { about: "cancelled", scope: "Never" }
+  },
+  "refused before it was sent": { evidence: Evidence.make({ endedBy: "Statement" }) },
+  "ended by the statement, answered": {
+    evidence: Evidence.lost("Statement", { sent: true, answer: "Error" }),
+    rule: { about: "packet too large", scope: "TransactionOnNewConnection", unknown: false }
+  },
+  "ended by the reader": { evidence: Evidence.lost("Reader", { sent: true }) },
+  "result unreadable": { evidence: Evidence.make({ endedBy: "Statement", sent: true, answer: "Done" }) },
+  "rolled back instead": { evidence: Evidence.make({ sent: true, answer: "RolledBack" }) },
+  "answer of unknown code": { evidence: Evidence.answered(server) },
+  "answer: conflict": { evidence: Evidence.answered(server), rule: { about: "conflict", scope: "Transaction" } },
+  "answer: lock": { evidence: Evidence.answered(server), rule: { about: "lock", scope: "Statement", ladder: "Lock" } },
+  "answer: never": { evidence: Evidence.answered(server), rule: { about: "constraint", scope: "Never" } },
+  "answer: other node": {
+    evidence: Evidence.answered(server),
+    rule: { about: "read only", scope: "OtherNode", ladder: "Instant" }
+  },
+  "answer: no room": {
+    evidence: Evidence.answered(server),
+    rule: { about: "no room", scope: "Connect", ladder: "Overload" }
+  },
+  "answer: no memory": {
+    evidence: Evidence.answered(server),
+    rule: { about: "no memory", scope: "Transaction", ladder: "Overload" }
+  },
+  "answer: connection lost": {
+    evidence: Evidence.answered(server),
+    rule: { about: "connection lost", scope: "TransactionOnNewConnection", ladder: "Instant", unknown: true }
+  },
+  "answer: who knows": {
+    evidence: Evidence.answered(server),
+    rule: { about: "ambiguous", scope: "Never", unknown: true }
+  },
+  "answer: done in part": {
+    evidence: Evidence.answered(server),
+    rule: { about: "in part", scope: "Never", partial: true }
+  },
+  "answer of a middleman": {
+    evidence: Evidence.answered(server),
+    rule: { about: "no server", scope: "Connect", ladder: "Overload", unreachable: true }
+  },
+  "last word of a middleman": {
+    evidence: Evidence.lost("Server", { sent: true, serverError: server }),
+    rule: { about: "no server", scope: "Connect", ladder: "Overload", unreachable: true }
+  },
   "ended by shutdown": {
-    answered: false,
-    lost: { sent: true },
+    evidence: Evidence.lost("Server", { sent: true, serverError: server }),
     rule: { about: "shutdown", scope: "TransactionOnNewConnection", ladder: "Overload", unknown: true }
   },
-  "ended for good": { answered: false, lost: { sent: true }, rule: { about: "idle too long", scope: "Never" } },
+  "ended for good": {
+    evidence: Evidence.lost("Idle", { sent: true, serverError: server }),
+    rule: { about: "idle too long", scope: "Never" }
+  },
   "ended for good, before it was sent": {
-    answered: false,
-    lost: { sent: false },
+    evidence: Evidence.lost("Idle", { sent: false, serverError: server }),
     rule: { about: "idle too long", scope: "Never" }
   }
-} satisfies Record<string, Outcome.Evidence>
+}
 
-type Row = readonly [keyof typeof evidence, Outcome.Outcome, Outcome.Scope, Outcome.Ladder, "safe" | "not safe"]
+type Row = readonly [string, Outcome.Outcome, Outcome.Scope, Outcome.Ladder, "safe" | "not safe"]
 
 const inside: ReadonlyArray<Row> = [
   ["nothing sent", "NotSent", "Never", "Conflict", "not safe"],
   ["lost before it was sent", "NotApplied", "TransactionOnNewConnection", "Instant", "safe"],
   ["lost after it was sent", "NotApplied", "TransactionOnNewConnection", "Instant", "safe"],
+  ["cut off by our limit", "NotApplied", "Never", "Instant", "not safe"],
+  ["stopped by our limit, session kept", "NotApplied", "Never", "Conflict", "not safe"],
+  ["refused before it was sent", "NotSent", "Never", "Instant", "not safe"],
+  ["ended by the statement, answered", "NotApplied", "Never", "Instant", "not safe"],
+  ["ended by the reader", "NotApplied", "Never", "Instant", "not safe"],
+  ["result unreadable", "NotApplied", "Never", "Conflict", "not safe"],
   ["answer of unknown code", "NotApplied", "Never", "Conflict", "not safe"],
   ["answer: conflict", "NotApplied", "Transaction", "Conflict", "safe"],
-  ["answer: statement", "NotApplied", "Statement", "Conflict", "safe"],
+  ["answer: lock", "NotApplied", "Statement", "Lock", "safe"],
   ["answer: never", "NotApplied", "Never", "Conflict", "not safe"],
   ["answer: other node", "NotApplied", "OtherNode", "Instant", "safe"],
-  ["answer: no room", "NotApplied", "Connect", "Overload", "safe"],
+  ["answer: no room", "NotApplied", "Never", "Overload", "not safe"],
+  ["answer: no memory", "NotApplied", "Never", "Overload", "not safe"],
+  ["answer: connection lost", "NotApplied", "Never", "Instant", "not safe"],
   ["answer: who knows", "NotApplied", "Never", "Conflict", "not safe"],
+  ["answer: done in part", "NotApplied", "Never", "Conflict", "not safe"],
+  ["answer of a middleman", "NotApplied", "TransactionOnNewConnection", "Overload", "safe"],
+  ["last word of a middleman", "NotApplied", "TransactionOnNewConnection", "Overload", "safe"],
   ["ended by shutdown", "NotApplied", "TransactionOnNewConnection", "Overload", "safe"],
   ["ended for good", "NotApplied", "Never", "Instant", "not safe"],
   ["ended for good, before it was sent", "NotApplied", "Never", "Instant", "not safe"]
@@ -65,14 +123,25 @@ const table: Record<Outcome.Phase, ReadonlyArray<Row>> = {
     ["nothing sent", "NotSent", "Never", "Conflict", "not safe"],
     ["lost before it was sent", "NotSent", "Statement", "Instant", "safe"],
     ["lost after it was sent", "Unknown", "Never", "Overload", "not safe"],
+    ["cut off by our limit", "Unknown", "Never", "Overload", "not safe"],
+    ["stopped by our limit, session kept", "NotApplied", "Never", "Conflict", "not safe"],
+    ["refused before it was sent", "NotSent", "Never", "Instant", "not safe"],
+    ["ended by the statement, answered", "NotApplied", "Never", "Conflict", "not safe"],
+    ["ended by the reader", "Unknown", "Never", "Overload", "not safe"],
+    ["result unreadable", "Applied", "Never", "Conflict", "not safe"],
     ["answer of unknown code", "NotApplied", "Never", "Conflict", "not safe"],
     // A statement of its own is a transaction of its own.
     ["answer: conflict", "NotApplied", "Statement", "Conflict", "safe"],
-    ["answer: statement", "NotApplied", "Statement", "Conflict", "safe"],
+    ["answer: lock", "NotApplied", "Statement", "Lock", "safe"],
     ["answer: never", "NotApplied", "Never", "Conflict", "not safe"],
     ["answer: other node", "NotApplied", "OtherNode", "Instant", "safe"],
-    ["answer: no room", "NotApplied", "Connect", "Overload", "safe"],
-    ["answer: who knows", "Unknown", "Never", "Overload", "not safe"],
+    ["answer: no room", "NotApplied", "Never", "Overload", "not safe"],
+    ["answer: no memory", "NotApplied", "Never", "Overload", "not safe"],
+    ["answer: connection lost", "NotApplied", "Never", "Instant", "not safe"],
+    ["answer: who knows", "NotApplied", "Never", "Conflict", "not safe"],
+    ["answer: done in part", "Unknown", "Never", "Overload", "not safe"],
+    ["answer of a middleman", "NotSent", "Connect", "Overload", "safe"],
+    ["last word of a middleman", "NotSent", "Connect", "Overload", "safe"],
     ["ended by shutdown", "Unknown", "Never", "Overload", "not safe"],
     ["ended for good", "Unknown", "Never", "Overload", "not safe"],
     ["ended for good, before it was sent", "NotSent", "Statement", "Instant", "safe"]
@@ -89,10 +158,14 @@ const table: Record<Outcome.Phase, ReadonlyArray<Row>> = {
   Commit: [
     ["lost before it was sent", "NotApplied", "TransactionOnNewConnection", "Instant", "safe"],
     ["lost after it was sent", "Unknown", "Never", "Overload", "not safe"],
+    ["cut off by our limit", "Unknown", "Never", "Overload", "not safe"],
+    ["rolled back instead", "NotApplied", "Never", "Conflict", "not safe"],
     ["answer of unknown code", "NotApplied", "Never", "Conflict", "not safe"],
     ["answer: conflict", "NotApplied", "Transaction", "Conflict", "safe"],
     ["answer: never", "NotApplied", "Never", "Conflict", "not safe"],
+    ["answer: connection lost", "NotApplied", "Never", "Instant", "not safe"],
     ["answer: who knows", "Unknown", "Never", "Overload", "not safe"],
+    ["answer of a middleman", "NotApplied", "TransactionOnNewConnection", "Overload", "safe"],
     ["ended by shutdown", "Unknown", "Never", "Overload", "not safe"],
     ["ended for good", "Unknown", "Never", "Overload", "not safe"],
     ["ended for good, before it was sent", "NotApplied", "Never", "Instant", "not safe"]
@@ -103,7 +176,7 @@ describe("judge", () => {
   for (const phase of Object.keys(table) as Array<Outcome.Phase>) {
     for (const [name, outcome, scope, ladder, safe] of table[phase]) {
       it(`${phase}, ${name}: ${outcome}, repeat ${scope}`, () => {
-        const verdict = Outcome.judge(phase, evidence[name])
+        const verdict = Outcome.judge(phase, seen[name]!.evidence, seen[name]!.rule)
         assert.deepStrictEqual(
           { outcome: verdict.outcome, scope: verdict.scope, ladder: verdict.ladder, safe: Outcome.isSafe(verdict) },
           { outcome, scope, ladder, safe: safe === "safe" }
@@ -114,9 +187,9 @@ describe("judge", () => {
 
   it("whatever was lost after it was sent is unknown, unless a transaction around it came to nothing", () => {
     for (const phase of ["Statement", "Commit"] as const) {
-      for (const [name, seen] of Object.entries(evidence) as Array<[string, Outcome.Evidence]>) {
-        if (seen.lost?.sent !== true) continue
-        const verdict = Outcome.judge(phase, seen)
+      for (const [name, { evidence, rule }] of Object.entries(seen)) {
+        if (!evidence.sent || evidence.ready || evidence.answer !== "None" || rule?.unreachable === true) continue
+        const verdict = Outcome.judge(phase, evidence, rule)
         assert.strictEqual(verdict.outcome, "Unknown", `${phase}, ${name}`)
         assert.isFalse(Outcome.isSafe(verdict), `${phase}, ${name}`)
       }

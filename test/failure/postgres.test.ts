@@ -174,28 +174,20 @@ it.layer(Live, { timeout: 30_000, excludeTestServices: true })("an answer of the
     ladder: "Conflict"
   })
   transient("deadlock", raise("40P01"), raise("40P01"), { code: "40P01", tag: "DeadlockError", ladder: "Conflict" })
-  transient("out of resources", raise("53000"), raise("53000"), { code: "53000", ladder: "Overload" })
-  transient("out of memory", raise("53200"), raise("53200"), { code: "53200", ladder: "Overload" })
   fails("rollback", raise("40000"), { code: "40000" })
   fails("integrity at COMMIT", raise("40002"), { code: "40002" })
   fails("disk full", raise("53100"), { code: "53100" })
   fails("object in use", raise("55006"), { code: "55006" })
-  fails("protocol violation", raise("08P01"), { code: "08P01" })
   fails("internal error", raise("XX000"), { code: "XX000" })
 
-  for (const code of ["40003", "08007"]) {
-    it.effect(`${code}, completion unknown: nobody knows, unless a transaction around it was rolled back`, () =>
-      Effect.gen(function*() {
-        yield* expectFailure(run(raise(code)), {
-          code,
-          outcome: "Unknown",
-          scope: "Never",
-          retryable: false,
-          connection: "kept"
-        })
-        yield* expectFailure(transaction(run(raise(code))), { code, ...forGood })
-      }))
-  }
+  // Raised by a statement, or relayed from another server: the session has answered and goes on.
+  for (
+    const code of [
+      ...["08000", "08001", "08003", "08004", "08006", "08007", "08P01", "40003"],
+      ...["53000", "53100", "53200", "53300", "53400"],
+      ...["57P01", "57P02", "57P03", "57P04", "57P05"]
+    ]
+  ) fails("answered on a living session", raise(code), { code })
 
   it.effect("53400, limit exceeded: by the server's own temp_file_limit", () =>
     Effect.gen(function*() {
@@ -207,9 +199,8 @@ it.layer(Live, { timeout: 30_000, excludeTestServices: true })("an answer of the
       yield* expectFailure(transaction(body), {
         ...definite,
         code: "53400",
-        scope: "Transaction",
-        ladder: "Overload",
-        retryable: true
+        scope: "Never",
+        retryable: false
       })
     }))
 
@@ -229,7 +220,7 @@ it.layer(Live, { timeout: 30_000, excludeTestServices: true })("an answer of the
         ...definite,
         code: "55P03",
         tag: "LockTimeoutError",
-        ladder: "Conflict",
+        ladder: "Lock",
         retryable: true
       } as const
       yield* expectFailure(run("select * from t for update nowait"), {

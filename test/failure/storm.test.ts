@@ -8,25 +8,15 @@ const seconds = 5
 
 it.live("the budget bounds what is repeated", () =>
   Effect.gen(function*() {
-    const { attempts, calls, recovery } = yield* Storm.run(Storm.postgres, seconds, { breaker: false })
+    const { attempts, calls, recovery } = yield* Storm.run(Storm.postgres, seconds, {
+      breaker: false,
+      budget: { conflictCost: 1 }
+    })
     // The capacity; what was earned before the outage is within it. And those that were under way at either end.
     assert.isAtMost(attempts, calls + 100 + Storm.callers)
     assert.isAtLeast(calls, 1000)
     assert.isBelow(recovery, 3000)
   }), 60_000)
-
-it.live(
-  "the breaker keeps most calls from being made at all, and lets them through again within one window",
-  () =>
-    Effect.gen(function*() {
-      const { attempts, calls, recovery } = yield* Storm.run(Storm.postgres, seconds, {
-        breaker: { openDuration: "500 millis" }
-      })
-      assert.isAtMost(attempts, calls / 4)
-      assert.isBelow(recovery, 500 + 3000)
-    }),
-  60_000
-)
 
 it.live("the same check finds repetition without a budget", () =>
   Effect.gen(function*() {

@@ -10,7 +10,7 @@ export const callers = 200
 export interface Options {
   readonly pool?: { readonly max: number } | undefined
   readonly breaker?: Breaker.Options | false | undefined
-  readonly budget?: { readonly capacity: number } | undefined
+  readonly budget?: { readonly capacity?: number; readonly conflictCost?: number } | undefined
   readonly retry?: Retry.Policy | undefined
 }
 
@@ -31,7 +31,7 @@ export const postgres: Place = {
     `create function work() returns int language plpgsql as $$
       begin
         perform nextval('attempts');
-        if (select broken from state) then raise exception using errcode = '53000', message = 'no room'; end if;
+        if (select broken from state) then raise exception using errcode = '40001', message = 'not now'; end if;
         return 1;
       end $$`
   ],

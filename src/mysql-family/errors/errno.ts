@@ -6,7 +6,7 @@
 import type { Rule } from "../../failure/Outcome.ts"
 
 const never = (about: string): Rule => ({ about, scope: "Never" })
-const statement = (about: string): Rule => ({ about, scope: "Statement" })
+const lock = (about: string): Rule => ({ about, scope: "Statement", ladder: "Lock" })
 const transaction = (about: string): Rule => ({ about, scope: "Transaction" })
 const connect = (about: string): Rule => ({ about, scope: "Connect", ladder: "Overload" })
 const otherNode = (about: string): Rule => ({ about, scope: "OtherNode", ladder: "Overload" })
@@ -24,8 +24,8 @@ const shared: ReadonlyMap<number, Rule> = new Map([
   // Conflicts.
   [1213, transaction("deadlock")],
   [1206, never("too many locks")],
-  [1205, statement("lock wait timeout")],
-  [3572, statement("lock not available")],
+  [1205, lock("lock wait timeout")],
+  [3572, lock("lock not available")],
   [3101, transaction("rolled back by group replication")],
   [1020, transaction("row changed since it was read")],
   [1412, transaction("table definition changed")],
@@ -56,7 +56,7 @@ const shared: ReadonlyMap<number, Rule> = new Map([
   [1792, otherNode("transaction is read only")],
 
   // A node of a cluster that is not part of it any more: it answers before it does anything.
-  [1047, { about: "node not ready", scope: "TransactionOnNewConnection", ladder: "Overload" }],
+  [1047, { about: "node not ready", scope: "TransactionOnNewConnection", ladder: "Overload", unreachable: true }],
 
   // What only a person can change.
   [1044, never("access denied to the database")],
@@ -77,14 +77,14 @@ const shared: ReadonlyMap<number, Rule> = new Map([
     errno,
     { ...dying("network error at the server"), ladder: "Instant" }
   ]),
-  [1927, { ...dying("connection was killed"), ladder: "Instant" }],
-  [4031, { ...dying("idle too long"), ladder: "Instant" }],
+  [1927, { ...dying("connection was killed"), ladder: "Instant", endedBy: "Administrator" }],
+  [4031, { ...dying("idle too long"), ladder: "Instant", endedBy: "Idle" }],
   [2006, { ...dying("server has gone away"), ladder: "Instant" }],
   [2013, { ...dying("connection lost"), ladder: "Instant" }],
   [2055, { ...dying("connection lost"), ladder: "Instant" }],
 
   // An error while committing: the engine does not say how far it came.
-  [1180, { about: "error during COMMIT", scope: "Never", unknown: true }],
+  [1180, { about: "error during COMMIT", scope: "Never", unknown: true, partial: true }],
 
   // Rows that may not be.
   [1062, never("duplicate key")],
@@ -112,7 +112,12 @@ const lockTimeoutOfAll = transaction("lock wait timeout, which rolls back the tr
 export const afterTheEnd: Rule = { about: "transaction has ended", scope: "Never", poisoned: true }
 
 /** A failure in the middle of a text whose beginning has been committed: to repeat it would do that twice. */
-export const inTheMiddle: Rule = { about: "statements of one text done in part", scope: "Never", unknown: true }
+export const inTheMiddle: Rule = {
+  about: "statements of one text done in part",
+  scope: "Never",
+  unknown: true,
+  partial: true
+}
 
 /** What is known of an answer of the server. */
 interface Answer {
