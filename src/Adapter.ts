@@ -134,6 +134,10 @@ export interface Idempotency {
  * when it is the only one on the connection, and left to finish otherwise; the interrupted fiber goes on at once in
  * both cases. Until the server is done with it, `isReady` is `false`.
  *
+ * A statement has the time limit that `StatementTimeout.Current` says, read from its fiber; if that is `undefined`, the
+ * one of the adapter's options. The session sets it on the server and on its own side, and a statement that is cut off
+ * is stopped on the server first.
+ *
  * @category models
  * @since 0.1.0
  */

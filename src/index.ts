@@ -103,6 +103,13 @@ export * as Pools from "./pool/Pools.ts"
 export * as Retry from "./failure/Retry.ts"
 
 /**
+ * A time limit for the statements of one piece of work.
+ *
+ * @since 0.2.0
+ */
+export * as StatementTimeout from "./transaction/StatementTimeout.ts"
+
+/**
  * Transactions: what they ask for, how they begin and end, and what is repeated.
  *
  * @since 0.1.0

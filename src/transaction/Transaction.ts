@@ -59,6 +59,7 @@ import * as Retry from "../failure/Retry.ts"
 import { RolledBack } from "../failure/RolledBack.ts"
 import { Holds, type Pool } from "../pool/Pool.ts"
 import * as PoolError from "../pool/PoolError.ts"
+import * as StatementTimeout from "./StatementTimeout.ts"
 import {
   type Beginning,
   type Deadline,
@@ -88,6 +89,10 @@ export interface Spec {
   readonly name?: string | undefined
   /** The time for all attempts together, without COMMIT, which has a deadline of its own. Default: no limit. */
   readonly deadline?: Duration.Input | undefined
+  /**
+   * The time for each statement, on the server and on our side, see `StatementTimeout`. Default: that of the database.
+   */
+  readonly statementTimeout?: Duration.Input | undefined
   /** What is repeated, and when. Default: what the database has as its `retry`. `Retry.never` repeats nothing. */
   readonly retry?: Retry.Policy | undefined
   /**
@@ -513,6 +518,11 @@ export const make = (options: Options): Manager & {
     Effect.withFiber((fiber) => current(fiber.context) === undefined ? transact(inside(self)) : nested(self))
 
   const run: Manager["run"] = (self, spec) =>
+    spec.statementTimeout === undefined
+      ? runSpec(self, spec)
+      : StatementTimeout.within(runSpec(self, spec), spec.statementTimeout)
+
+  const runSpec: Manager["run"] = (self, spec) =>
     Effect.withFiber((fiber) => {
       const outer = current(fiber.context)
       const nesting = spec.nesting ?? "savepoint"
