@@ -1,10 +1,12 @@
 /** The MariaDB connector: its callback API, its single connections, and none of its pool. */
 import * as mariadb from "mariadb/callback"
 import type { Readable } from "node:stream"
+import { type Column, kindOf } from "../mysql-family/driver/columns.ts"
 import {
   type ConnectOptions,
   type Driver,
   type DriverConnection,
+  Miscounted,
   type Receiver,
   type Result,
   type RowSource,
@@ -14,7 +16,7 @@ import {
 } from "../mysql-family/driver/Driver.ts"
 import { StatementCache } from "../mysql-family/driver/StatementCache.ts"
 import type { Parameter } from "../mysql-family/statement/parameters.ts"
-import { type Column, Kind, type Ok, toInteger } from "../mysql-family/statement/results.ts"
+import { type Ok, RowDecoder, toUnsigned } from "../mysql-family/statement/results.ts"
 
 /** What the connector answers without rows. */
 interface OkPacket {
@@ -27,6 +29,7 @@ interface OkPacket {
 interface Field {
   readonly columnType: number
   readonly scale: number
+  readonly dataTypeName: string | undefined
   readonly collation: { readonly index: number }
   readonly name: () => string
   readonly isSet: () => boolean
@@ -58,7 +61,6 @@ interface Connection {
 
 interface QueryOptions {
   readonly sql: string
-  readonly rowsAsArray?: boolean
 }
 
 interface Prepared {
@@ -68,64 +70,37 @@ interface Prepared {
   readonly close: () => void
 }
 
-const Type = {
-  Timestamp: 7,
-  LongLong: 8,
-  Time: 11,
-  DateTime: 12,
-  VarChar: 15,
-  Bit: 16,
-  Json: 245,
-  TinyBlob: 249,
-  String: 254
-} as const
-
-const binaryCollation = 63
-
 /** What a server says that takes many rows in one packet: MARIADB_CLIENT_STMT_BULK_OPERATIONS. */
 const bulkOperations = 1n << 34n
 
-const kindOf = (field: Field): Kind => {
-  switch (field.columnType) {
-    case Type.LongLong:
-      return Kind.Integer
-    case Type.Json:
-      return Kind.Json
-    case Type.Time:
-      return Kind.Time
-    case Type.DateTime:
-    case Type.Timestamp:
-      return Kind.DateTime
-    case Type.Bit:
-      return Kind.Bytes
-  }
-  if (field.isDataTypeFormatJson()) return Kind.Json
-  if (field.isSet()) return Kind.Set
-  return field.collation.index === binaryCollation &&
-      (field.columnType >= Type.TinyBlob && field.columnType <= Type.String || field.columnType === Type.VarChar)
-    ? Kind.Bytes
-    : Kind.Plain
+const columnOf = (field: Field): Column => ({
+  name: field.name(),
+  kind: kindOf({
+    type: field.columnType,
+    collation: field.collation.index,
+    typeName: field.dataTypeName,
+    isJson: field.isDataTypeFormatJson(),
+    isSet: field.isSet()
+  }),
+  decimals: field.scale
+})
+
+/** The fields of a prepared statement are the same every time. */
+const decoderOf = (fields: ReadonlyArray<Field>): RowDecoder => {
+  let decoder = decoders.get(fields)
+  if (decoder === undefined) decoders.set(fields, decoder = new RowDecoder(fields.map(columnOf)))
+  return decoder
 }
 
-const noColumns: ReadonlyArray<Column> = []
+const decoders = new WeakMap<ReadonlyArray<Field>, RowDecoder>()
 
-const columnsOf = (fields: ReadonlyArray<Field>): ReadonlyArray<Column> => {
-  // The fields of a prepared statement are the same every time.
-  const known = described.get(fields)
-  if (known !== undefined) return known
-  const columns = fields.every((field) => kindOf(field) === Kind.Plain)
-    ? noColumns
-    : fields.map((field): Column => ({ name: field.name(), kind: kindOf(field), decimals: field.scale }))
-  described.set(fields, columns)
-  return columns
-}
-
-const described = new WeakMap<ReadonlyArray<Field>, ReadonlyArray<Column>>()
-
+// The connector reads neither the number of changed rows nor the words of the server.
 const okOf = (packet: OkPacket): Ok => ({
   affectedRows: Number(packet.affectedRows),
-  insertId: toInteger(packet.insertId),
-  warningStatus: packet.warningStatus
+  changedRows: undefined,
+  insertId: toUnsigned(packet.insertId),
+  warningStatus: packet.warningStatus,
+  info: ""
 })
 
 const isField = (value: unknown): boolean => typeof value === "object" && value !== null && "columnType" in value
@@ -173,8 +148,6 @@ interface Kept {
   isPreparing: boolean
 }
 
-const asArraysOption = { rowsAsArray: true }
-
 class MariadbConnection implements DriverConnection {
   readonly threadId: number
   readonly serverVersion: string
@@ -205,29 +178,26 @@ class MariadbConnection implements DriverConnection {
     const { status } = this.connection.info
     if (!Array.isArray(rows)) return receiver.onOk(okOf(rows as OkPacket), status)
     const all = fields as ReadonlyArray<unknown>
-    if (isField(all[0])) return receiver.onRows(rows, columnsOf(all as ReadonlyArray<Field>), status)
+    if (isField(all[0])) return receiver.onRows(rows, decoderOf(all as ReadonlyArray<Field>), status)
     receiver.onMany(
       rows.map((result: unknown, index): Result =>
         Array.isArray(result)
-          ? { rows: result, columns: columnsOf(all[index] as ReadonlyArray<Field>) }
+          ? { rows: result, decoder: decoderOf(all[index] as ReadonlyArray<Field>) }
           : { ok: okOf(result as OkPacket) }
       ),
       status
     )
   }
 
-  query(sql: string, asArrays: boolean, receiver: Receiver): void {
-    this.connection.query(
-      asArrays ? { sql, rowsAsArray: true } : { sql },
-      (error, rows, fields) => this.deliver(receiver, error, rows, fields)
-    )
+  query(sql: string, receiver: Receiver): void {
+    this.connection.query({ sql }, (error, rows, fields) => this.deliver(receiver, error, rows, fields))
   }
 
-  execute(sql: string, params: ReadonlyArray<Parameter>, asArrays: boolean, receiver: Receiver): void {
+  execute(sql: string, params: ReadonlyArray<Parameter>, receiver: Receiver): void {
     const values = encode(params)
     const kept = this.cache.get(sql)
     if (kept === undefined) this.cache.set(sql, { prepared: undefined, isPreparing: false })
-    else if (kept.prepared !== undefined) return this.run(kept.prepared, values, asArrays, receiver)
+    else if (kept.prepared !== undefined) return this.run(kept.prepared, values, receiver)
     else if (!kept.isPreparing) {
       kept.isPreparing = true
       this.connection.prepare(sql, (error, prepared) => {
@@ -235,58 +205,39 @@ class MariadbConnection implements DriverConnection {
         if (prepared === undefined) return receiver.onError(error, false)
         // It may have been evicted meanwhile.
         if (this.cache.get(sql) === kept) kept.prepared = prepared
-        if (receiver.isWanted) this.run(prepared, values, asArrays, receiver)
+        if (receiver.isWanted) this.run(prepared, values, receiver)
         else receiver.onError(unwanted, false)
         if (kept.prepared === undefined) prepared.close()
       })
       return
     }
-    this.connection.execute(
-      asArrays ? { sql, rowsAsArray: true } : { sql },
-      values,
-      (error, rows, fields) => this.deliver(receiver, error, rows, fields)
-    )
+    this.connection.execute({ sql }, values, (error, rows, fields) => this.deliver(receiver, error, rows, fields))
   }
 
-  private run(prepared: Prepared, values: ReadonlyArray<unknown>, asArrays: boolean, receiver: Receiver): void {
+  private run(prepared: Prepared, values: ReadonlyArray<unknown>, receiver: Receiver): void {
     if (values.length !== prepared.parameterCount) {
-      return receiver.onError(
-        new Error(
-          `the statement has ${prepared.parameterCount} placeholders, but there are ${values.length} parameters`
-        ),
-        false
-      )
+      return receiver.onError(new Miscounted(prepared.parameterCount, values.length), false)
     }
-    prepared.execute(values, asArrays ? asArraysOption : undefined, (error, answer) => {
+    prepared.execute(values, undefined, (error, answer) => {
       if (error !== null && error !== undefined) return receiver.onError(error, true)
       const [rows, fields] = answer as [unknown, unknown]
       this.deliver(receiver, undefined, rows, fields)
     })
   }
 
-  stream(
-    sql: string,
-    params: ReadonlyArray<Parameter> | undefined,
-    asArrays: boolean,
-    receiver: StreamReceiver
-  ): RowSource {
+  stream(sql: string, params: ReadonlyArray<Parameter> | undefined, receiver: StreamReceiver): RowSource {
     const source = new StreamSource(receiver)
-    const options = asArrays ? asArraysOption : undefined
     if (params === undefined) {
-      source.read(this.connection.queryStream({ sql, ...options }))
+      source.read(this.connection.queryStream({ sql }))
       return source
     }
     this.connection.prepare(sql, (error, prepared) => {
       if (prepared === undefined) return receiver.onError(error)
       if (params.length !== prepared.parameterCount) {
         prepared.close()
-        return receiver.onError(
-          new Error(
-            `the statement has ${prepared.parameterCount} placeholders, but there are ${params.length} parameters`
-          )
-        )
+        return receiver.onError(new Miscounted(prepared.parameterCount, params.length))
       }
-      source.read(prepared.executeStream(encode(params), options), () => prepared.close())
+      source.read(prepared.executeStream(encode(params), undefined), () => prepared.close())
     })
     return source
   }
@@ -330,15 +281,14 @@ class StreamSource implements RowSource {
 
   read(readable: Readable, ended?: () => void): void {
     const { receiver } = this
-    let hasRows = false
     let isOver = false
     this.readable = readable
-    readable.on("fields", (fields: ReadonlyArray<Field>) => {
-      hasRows = true
-      receiver.onColumns(columnsOf(fields))
-    })
-    readable.on("data", (row: unknown) => {
-      if (hasRows) receiver.onRow(row)
+    // Rows wait in the stream, so what they are read with waits among them.
+    readable.on("fields", (fields: ReadonlyArray<Field>) => readable.push(decoderOf(fields)))
+    readable.on("data", (item: unknown) => {
+      if (item instanceof RowDecoder) receiver.onColumns(item)
+      // An answer without rows comes as an object.
+      else if (Array.isArray(item)) receiver.onRow(item)
     })
     readable.on("error", (error: unknown) => {
       if (isOver) return
@@ -387,6 +337,7 @@ const connect: Driver["connect"] = (options: ConnectOptions, done) => {
     checkDuplicate: false,
     dateStrings: true,
     jsonStrings: true,
+    rowsAsArray: true,
     bitOneIsBoolean: false,
     // Its messages would show parameters.
     logParam: false,

@@ -1,15 +1,17 @@
 /** The driver `mysql2`: its callback API, its single connections, and none of its pool. */
 import mysql2 from "mysql2"
-import type { Connection, FieldPacket, PrepareStatementInfo } from "mysql2"
+import type { Connection, FieldPacket, PrepareStatementInfo, Query } from "mysql2"
 import { EventEmitter } from "node:events"
 import type { Socket } from "node:net"
 import type { Readable } from "node:stream"
+import { binaryCollation, type Column, Kind, kindOf, Type } from "../mysql-family/driver/columns.ts"
 import {
   type ConnectOptions,
   type Driver,
   type DriverConnection,
   type FileWriter,
   type LoadReceiver,
+  Miscounted,
   type Receiver,
   type Result,
   type RowSource,
@@ -18,7 +20,7 @@ import {
 } from "../mysql-family/driver/Driver.ts"
 import { StatementCache } from "../mysql-family/driver/StatementCache.ts"
 import type { Parameter } from "../mysql-family/statement/parameters.ts"
-import { type Column, Kind, type Ok, toInteger } from "../mysql-family/statement/results.ts"
+import { type Ok, RowDecoder, toUnsigned } from "../mysql-family/statement/results.ts"
 
 /** What `mysql2` answers without rows. */
 interface Header {
@@ -26,70 +28,67 @@ interface Header {
   readonly insertId: number | string
   readonly warningStatus: number
   readonly serverStatus: number
+  readonly info: string
+  readonly changedRows: number
 }
 
-/** A column as `mysql2` describes it. */
-type Field = FieldPacket & {
-  readonly columnType: number
-  readonly characterSet: number
+/** A column as `mysql2` describes it, and as its parser of rows takes it. */
+type Field = Omit<FieldPacket, "name"> & {
+  name: string
+  columnType: number
+  characterSet: number
+  readonly flags: number
   readonly extendedFormat?: string | undefined
+  readonly extendedTypeName?: string | undefined
 }
 
-const Type = {
-  Timestamp: 7,
-  LongLong: 8,
-  Date: 10,
-  Time: 11,
-  DateTime: 12,
-  Bit: 16,
-  Json: 245,
-  TinyBlob: 249,
-  String: 254,
-  Geometry: 255
-} as const
+/** How a result is read: kept with its columns. */
+const decoders = new WeakMap<ReadonlyArray<Field>, RowDecoder>()
 
-const binaryCharset = 63
-
-const kindOf = (field: Field): Kind => {
-  if (field.extendedFormat === "json") return Kind.Json
-  switch (field.columnType) {
-    case Type.LongLong:
-      return Kind.Integer
-    case Type.Json:
-      return Kind.Json
-    case Type.Time:
-      return Kind.Time
-    case Type.DateTime:
-    case Type.Timestamp:
-      return Kind.DateTime
-    case Type.Bit:
-      return Kind.Bytes
-    default:
-      return field.characterSet === binaryCharset && field.columnType >= Type.TinyBlob &&
-            field.columnType <= Type.String || field.characterSet === binaryCharset && field.columnType === 15
-        ? Kind.Bytes
-        : Kind.Plain
-  }
-}
+const setFlag = 2048
 
 const columnOf = (field: Field): Column => ({
   name: field.name,
-  kind: kindOf(field),
+  kind: kindOf({
+    type: field.columnType,
+    collation: field.characterSet,
+    typeName: field.extendedTypeName,
+    isJson: field.extendedFormat === "json",
+    isSet: (field.flags & setFlag) !== 0
+  }),
   decimals: Number(field.decimals)
 })
 
-const noColumns: ReadonlyArray<Column> = []
+/** Names that the driver's parser of rows refuses, also where rows are arrays. */
+const refusedName = /^__(?:proto|(?:define|lookup)[GS]etter)__$/
 
-const columnsOf = (fields: ReadonlyArray<Field> | undefined): ReadonlyArray<Column> => {
-  if (fields === undefined) return noColumns
-  for (const field of fields) if (kindOf(field) !== Kind.Plain) return fields.map(columnOf)
-  return noColumns
+/**
+ * Called with the columns of a result before the driver makes a parser of rows from them. The parser is to leave alone
+ * what it would lose something of, and must not throw because of a name: that would end the connection.
+ */
+const describe = (fields: ReadonlyArray<Field> | undefined, previous: RowDecoder | undefined): void => {
+  if (fields === undefined) return
+  const columns = fields.map(columnOf)
+  decoders.set(fields, previous?.matches(columns) === true ? previous : new RowDecoder(columns))
+  for (let index = 0; index < fields.length; index++) {
+    const field = fields[index]!
+    if (refusedName.test(field.name)) field.name = `column ${index}`
+    const { kind } = columns[index]!
+    if (kind === Kind.Geometry || kind === Kind.Vector) {
+      field.columnType = Type.Blob
+      field.characterSet = binaryCollation
+    }
+  }
 }
+
+const decoderOf = (fields: unknown): RowDecoder => decoders.get(fields as ReadonlyArray<Field>) ?? new RowDecoder([])
 
 const okOf = (header: Header): Ok => ({
   affectedRows: Number(header.affectedRows),
-  insertId: toInteger(header.insertId),
-  warningStatus: header.warningStatus
+  changedRows: header.changedRows,
+  insertId: toUnsigned(header.insertId),
+  warningStatus: header.warningStatus,
+  info: header.info.trim()
 })
 
 /** Passes an answer on. */
@@ -100,11 +99,11 @@ const deliver = (receiver: Receiver, error: unknown, rows: unknown, fields: unkn
     return receiver.onOk(okOf(header), header.serverStatus)
   }
   if (!Array.isArray(fields) || fields.length > 0 && fields[0] !== undefined && !Array.isArray(fields[0])) {
-    return receiver.onRows(rows, columnsOf(fields as ReadonlyArray<Field> | undefined), undefined)
+    return receiver.onRows(rows, decoderOf(fields), undefined)
   }
   let status: number | undefined
   const results = rows.map((result: unknown, index): Result => {
-    if (Array.isArray(result)) return { rows: result, columns: columnsOf(fields[index] as ReadonlyArray<Field>) }
+    if (Array.isArray(result)) return { rows: result, decoder: decoderOf(fields[index]) }
     status = (result as Header).serverStatus
     return { ok: okOf(result as Header) }
   })
@@ -129,6 +128,45 @@ const maxSigned = 2n ** 63n - 1n
 
 const { TypedParameter } = mysql2
 
+/** The columns that a prepared statement was answered with last. */
+const lastColumns = new WeakMap<PrepareStatementInfo, RowDecoder>()
+
+/** Listens for the columns of a statement's results, which come before the parser of their rows is made. */
+const described = (command: unknown, statement?: PrepareStatementInfo): void => {
+  ;(command as Query).on("fields", (fields: unknown) => {
+    if (!Array.isArray(fields)) return
+    describe(fields, statement === undefined ? undefined : lastColumns.get(statement))
+    if (statement !== undefined) lastColumns.set(statement, decoderOf(fields))
+  })
+}
+
+/** The driver writes as many values as it is given, which the server would read for others. */
+const miscount = (statement: PrepareStatementInfo, params: ReadonlyArray<unknown>) => {
+  const { parameters } = statement as unknown as { readonly parameters: ReadonlyArray<unknown> }
+  return parameters.length === params.length ? undefined : new Miscounted(parameters.length, params.length)
+}
+
+/** Passes rows on as they come. */
+const streamed = (command: Query, statement: PrepareStatementInfo | undefined, receiver: StreamReceiver): void => {
+  described(command, statement)
+  let hasRows = false
+  let hasFailed = false
+  command.on("fields", (fields: unknown) => {
+    hasRows = fields !== undefined
+    if (hasRows) receiver.onColumns(decoderOf(fields))
+  })
+  command.on("result", (row: unknown) => {
+    if (hasRows) receiver.onRow(row as Array<any>)
+  })
+  command.on("error", (error: unknown) => {
+    hasFailed = true
+    receiver.onError(error)
+  })
+  command.on("end", () => {
+    if (!hasFailed) receiver.onEnd()
+  })
+}
+
 class Mysql2Connection implements DriverConnection {
   readonly threadId: number
   readonly serverVersion: string
@@ -146,63 +184,53 @@ class Mysql2Connection implements DriverConnection {
     this.cache = new StatementCache(preparedStatements, (sql) => connection.unprepare(sql))
   }
 
-  query(sql: string, asArrays: boolean, receiver: Receiver): void {
-    this.connection.query(
-      { sql, rowsAsArray: asArrays },
-      (error, rows, fields) => deliver(receiver, error, rows, fields)
+  query(sql: string, receiver: Receiver): void {
+    described(this.connection.query({ sql }, (error, rows, fields) => deliver(receiver, error, rows, fields)))
+  }
+
+  execute(sql: string, params: ReadonlyArray<Parameter>, receiver: Receiver): void {
+    this.prepared(
+      sql,
+      () => receiver.isWanted,
+      (error) => receiver.onError(error, false),
+      (statement) => {
+        const wrong = miscount(statement, params)
+        if (wrong !== undefined) return receiver.onError(wrong, false)
+        described(
+          statement.execute(encode(params), (error, rows, fields) => deliver(receiver, error, rows, fields)),
+          statement
+        )
+      }
     )
   }
 
-  execute(sql: string, params: ReadonlyArray<Parameter>, asArrays: boolean, receiver: Receiver): void {
-    const values = encode(params)
-    if (asArrays) {
-      this.connection.execute(
-        { sql, values, rowsAsArray: true },
-        (error, rows, fields) => deliver(receiver, error, rows, fields)
-      )
-      return
-    }
-    const statement = this.cache.get(sql)
-    if (statement !== undefined) return this.run(statement, values, receiver)
-    this.connection.prepare(sql, (error, prepared) => {
-      // Preparing a statement does not run it.
-      if (error !== null) return receiver.onError(error, false)
-      this.cache.set(sql, prepared)
-      if (!receiver.isWanted) return receiver.onError(unwanted, false)
-      this.run(prepared, values, receiver)
-    })
-  }
-
-  private run(statement: PrepareStatementInfo, values: Array<any>, receiver: Receiver): void {
-    statement.execute(values, (error, rows, fields) => deliver(receiver, error, rows, fields))
-  }
-
-  stream(
+  /** Gives a prepared statement, which is prepared first if it is not kept. Preparing a statement does not run it. */
+  private prepared(
     sql: string,
-    params: ReadonlyArray<Parameter> | undefined,
-    asArrays: boolean,
-    receiver: StreamReceiver
-  ): RowSource {
+    isWanted: () => boolean,
+    fail: (error: unknown) => void,
+    run: (statement: PrepareStatementInfo) => void
+  ): void {
+    const statement = this.cache.get(sql)
+    if (statement !== undefined) return run(statement)
+    this.connection.prepare(sql, (error, prepared) => {
+      if (error !== null) return fail(error)
+      this.cache.set(sql, prepared)
+      if (!isWanted()) return fail(unwanted)
+      run(prepared)
+    })
+  }
+
+  stream(sql: string, params: ReadonlyArray<Parameter> | undefined, receiver: StreamReceiver): RowSource {
     const { connection } = this
-    const command = params === undefined
-      ? connection.query({ sql, rowsAsArray: asArrays })
-      : connection.execute({ sql, values: encode(params), rowsAsArray: asArrays })
-    let hasRows = false
-    let hasFailed = false
-    command.on("fields", (fields: unknown) => {
-      hasRows = fields !== undefined
-      if (hasRows) receiver.onColumns(columnsOf(fields as ReadonlyArray<Field>))
-    })
-    command.on("result", (row: unknown) => {
-      if (hasRows) receiver.onRow(row)
-    })
-    command.on("error", (error: unknown) => {
-      hasFailed = true
-      receiver.onError(error)
-    })
-    command.on("end", () => {
-      if (!hasFailed) receiver.onEnd()
-    })
+    if (params === undefined) streamed(connection.query({ sql }), undefined, receiver)
+    else {
+      this.prepared(sql, () => true, receiver.onError.bind(receiver), (statement) => {
+        const wrong = miscount(statement, params)
+        if (wrong !== undefined) return receiver.onError(wrong)
+        streamed((statement.execute as (values: Array<any>) => Query)(encode(params)), statement, receiver)
+      })
+    }
     return { pause: () => connection.pause(), resume: () => connection.resume() }
   }
 
@@ -214,10 +242,10 @@ class Mysql2Connection implements DriverConnection {
       else receiver.onForeignRequest()
       return written as unknown as Readable
     }
-    this.connection.query(
+    described(this.connection.query(
       { sql, infileStreamFactory },
       (error, rows, fields) => deliver(receiver, error, rows, fields)
-    )
+    ))
   }
 
   forget(sql: string): void {
@@ -295,8 +323,9 @@ const connect: Driver["connect"] = (options: ConnectOptions, done) => {
     dateStrings: true,
     supportBigNumbers: true,
     jsonStrings: true,
-    // The statements that are kept by us, and those of streams and of rows as arrays.
-    maxPreparedStatements: 2 * options.preparedStatements + 16,
+    rowsAsArray: true,
+    // The statements are kept by us; the driver must not close one of them before.
+    maxPreparedStatements: options.preparedStatements + 16,
     // For `Bulk`. No file is ever opened: a server that asks for one gets the rows that it is to have, or nothing.
     flags: ["LOCAL_FILES"],
     ...(options.password === undefined ? {} : { password: options.password }),

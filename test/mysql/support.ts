@@ -29,13 +29,15 @@ export interface Subject {
   readonly module: typeof Mysql | typeof Mariadb
   /** How many statements of several fibers are under way on one connection. */
   readonly pipelines: boolean
+  /** Whether it passes on what the server says of a write: the rows that were changed, and a line of text. */
+  readonly tellsInfo: boolean
   /** Whether it can authenticate with ed25519. */
   readonly ed25519: boolean
 }
 
 export const subjects: ReadonlyArray<Subject> = [
-  { name: "mysql2", driver: mysqlDriver, module: Mysql, pipelines: false, ed25519: false },
-  { name: "mariadb", driver: mariadbDriver, module: Mariadb, pipelines: true, ed25519: true }
+  { name: "mysql2", driver: mysqlDriver, module: Mysql, pipelines: false, tellsInfo: true, ed25519: false },
+  { name: "mariadb", driver: mariadbDriver, module: Mariadb, pipelines: true, tellsInfo: false, ed25519: true }
 ]
 
 /** A layer for the ledger, which has no patience. */

@@ -251,5 +251,5 @@ const run = (
         ))
       }
     }
-    driver.query(sql, true, receiver)
+    driver.query(sql, receiver)
   })

@@ -298,7 +298,7 @@ const statementWay = ({ columns, path, suffix, verb }: Target): Way<string> => {
       return `${text})`
     },
     bytes: (text) => 1 + Buffer.byteLength(text),
-    run: (rows) => (driver, receiver) => driver.query(head + rows.join(",") + suffix, false, receiver)
+    run: (rows) => (driver, receiver) => driver.query(head + rows.join(",") + suffix, receiver)
   }
 }
 
@@ -570,7 +570,7 @@ export const makeBulk = (adapter: Adapter, client: SqlClient): Bulk.Bulk => {
         const merge = `INSERT INTO ${path} (${list(given)}) SELECT ${list(given)} FROM ${staging} AS given ` +
           `ON DUPLICATE KEY UPDATE ${assignments.join(", ")}`
         yield* Effect.mapError(
-          session.executeBulk(profileOf(merge), (driver, receiver) => driver.query(merge, false, receiver)),
+          session.executeBulk(profileOf(merge), (driver, receiver) => driver.query(merge, receiver)),
           judge
         )
         yield* run(`DROP TEMPORARY TABLE ${staging}`)

@@ -122,7 +122,7 @@ export class Canceller {
     const onClose = () => finish(undefined)
     const timer = setTimeout(onClose, this.limit)
     side.socket.once("close", onClose)
-    side.driver.query(sql, true, {
+    side.driver.query(sql, {
       isWanted: true,
       onRows: finish,
       onOk: () => finish([]),

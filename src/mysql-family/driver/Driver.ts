@@ -5,7 +5,7 @@
 import type { Socket } from "node:net"
 import type * as Tls from "node:tls"
 import type { Parameter } from "../statement/parameters.ts"
-import type { Column, Ok } from "../statement/results.ts"
+import type { Ok, RowDecoder } from "../statement/results.ts"
 
 /** Flags that the server sends with every answer that is not an error. */
 export const Status = {
@@ -19,8 +19,8 @@ export const Status = {
 export interface Receiver {
   /** Whether a statement that had to be prepared first is still to be run. */
   readonly isWanted: boolean
-  /** `columns` is empty where no column needs a conversion. `status` is `undefined` where the driver does not tell. */
-  readonly onRows: (rows: ReadonlyArray<any>, columns: ReadonlyArray<Column>, status: number | undefined) => void
+  /** `status` is `undefined` where the driver does not tell. */
+  readonly onRows: (rows: Rows, decoder: RowDecoder, status: number | undefined) => void
   readonly onOk: (ok: Ok, status: number | undefined) => void
   /** Several results, such as those of a stored procedure. */
   readonly onMany: (results: ReadonlyArray<Result>, status: number | undefined) => void
@@ -28,15 +28,19 @@ export interface Receiver {
   readonly onError: (error: unknown, sent: boolean) => void
 }
 
+/** Rows as they come from a driver: the values of each in the order of the columns, and not yet converted. */
+export type Rows = ReadonlyArray<Array<any>>
+
 /** One of several results. */
 export type Result =
-  | { readonly rows: ReadonlyArray<any>; readonly columns: ReadonlyArray<Column> }
+  | { readonly rows: Rows; readonly decoder: RowDecoder }
   | { readonly ok: Ok }
 
 /** Takes the answer of one statement row by row. */
 export interface StreamReceiver {
-  readonly onColumns: (columns: ReadonlyArray<Column>) => void
-  readonly onRow: (row: any) => void
+  /** What the rows after this are read with. Called again for each further result that has rows. */
+  readonly onColumns: (decoder: RowDecoder) => void
+  readonly onRow: (row: Array<any>) => void
   readonly onEnd: () => void
   readonly onError: (error: unknown) => void
 }
@@ -70,14 +74,13 @@ export interface DriverConnection {
   /** Such as `10.11.19-MariaDB`. */
   readonly serverVersion: string
   /** Runs a text without parameters. */
-  readonly query: (sql: string, asArrays: boolean, receiver: Receiver) => void
+  readonly query: (sql: string, receiver: Receiver) => void
   /** Runs a prepared statement. */
-  readonly execute: (sql: string, params: ReadonlyArray<Parameter>, asArrays: boolean, receiver: Receiver) => void
+  readonly execute: (sql: string, params: ReadonlyArray<Parameter>, receiver: Receiver) => void
   /** Streams the rows of a text, or of a prepared statement if there are parameters. */
   readonly stream: (
     sql: string,
     params: ReadonlyArray<Parameter> | undefined,
-    asArrays: boolean,
     receiver: StreamReceiver
   ) => RowSource
   /** Runs a statement for many rows of texts in one packet. `undefined` where driver and server cannot. */
@@ -123,6 +126,18 @@ export interface TlsOptions {
   /** Whether it must be made out to the host too. */
   readonly verifyName: boolean
   readonly material: Tls.SecureContextOptions & { readonly servername?: string | undefined }
+}
+
+/** A statement that is prepared is not run, because it has another number of placeholders. */
+export class Miscounted extends Error {
+  readonly placeholders: number
+  readonly parameters: number
+
+  constructor(placeholders: number, parameters: number) {
+    super("another number of placeholders")
+    this.placeholders = placeholders
+    this.parameters = parameters
+  }
 }
 
 /** Why a statement that was prepared has not been run. */

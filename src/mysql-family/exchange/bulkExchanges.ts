@@ -26,6 +26,9 @@ const rowNumberIn = (message: unknown): number | undefined => {
   return match === null ? undefined : Number(match[1])
 }
 
+/** What a statement without rows has done, if it has answered with rows nevertheless. */
+const nothing: Ok = { affectedRows: 0, changedRows: undefined, insertId: 0, warningStatus: 0, info: "" }
+
 /** One statement with many rows. */
 export class BulkExchange extends Exchange implements Receiver {
   readonly pipelines = false
@@ -59,7 +62,7 @@ export class BulkExchange extends Exchange implements Receiver {
 
   start(): void {
     if (!this.session.needsVerification) return this.send()
-    this.session.driver.query(probe, false, probeFor(this.session, () => this.isDone || this.send()))
+    this.session.driver.query(probe, probeFor(this.session, () => this.isDone || this.send()))
   }
 
   private send(): void {
@@ -81,7 +84,7 @@ export class BulkExchange extends Exchange implements Receiver {
       if (!this.isDone) this.end(this.judge(ok, warnings))
     }
     // The next statement of anybody else would clear them.
-    this.session.driver.query("SHOW WARNINGS", true, {
+    this.session.driver.query("SHOW WARNINGS", {
       isWanted: true,
       onRows: onWarnings,
       onOk: () => onWarnings([]),
@@ -112,12 +115,12 @@ export class BulkExchange extends Exchange implements Receiver {
     return failure
   }
 
-  onRows(_rows: ReadonlyArray<any>, _columns: unknown, status: number | undefined): void {
-    this.onOk({ affectedRows: 0, insertId: 0, warningStatus: 0 }, status)
+  onRows(_rows: unknown, _decoder: unknown, status: number | undefined): void {
+    this.onOk(nothing, status)
   }
 
   onMany(_results: unknown, status: number | undefined): void {
-    this.onOk({ affectedRows: 0, insertId: 0, warningStatus: 0 }, status)
+    this.onOk(nothing, status)
   }
 
   onError(error: unknown, sent: boolean): void {

@@ -7,12 +7,13 @@ import type * as Fiber from "effect/Fiber"
 import type * as Pull from "effect/Pull"
 import { SafeIntegers } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
-import type { Receiver, Result as DriverResult, RowSource, StreamReceiver } from "../driver/Driver.ts"
+import type { Receiver, Result as DriverResult, Rows, RowSource, StreamReceiver } from "../driver/Driver.ts"
+import { Miscounted } from "../driver/Driver.ts"
 import { endsConnection } from "../errors/errno.ts"
 import { describe, isConnectionError, type MysqlError, partial, serverErrorOf, unknownError } from "../errors/errors.ts"
 import type { Session } from "../session/Session.ts"
 import * as Parameters from "../statement/parameters.ts"
-import { type Column, convertRows, type Ok, planOf, Undecodable } from "../statement/results.ts"
+import { type Ok, type RowDecoder, Undecodable } from "../statement/results.ts"
 import { type Pieces, type Profile, split } from "../statement/statements.ts"
 import { Exchange } from "./Exchange.ts"
 
@@ -55,7 +56,9 @@ export const probeFor = (session: Session, then: () => void): Receiver => ({
 })
 
 export const toDriverFailure = (session: Session, error: unknown, operation: string): SqlError =>
-  unknownError(session.shared.database, `the driver failed: ${describe(error)}`, error, operation)
+  error instanceof Miscounted
+    ? session.miscounted(error.placeholders, error.parameters, operation)
+    : unknownError(session.shared.database, `the driver failed: ${describe(error)}`, error, operation)
 
 /** A statement, or several in one text. */
 export class StatementExchange extends Exchange implements Receiver {
@@ -134,7 +137,6 @@ export class StatementExchange extends Exchange implements Receiver {
     if (this.session.needsVerification) {
       this.session.driver.query(
         probe,
-        false,
         probeFor(this.session, () => this.isDone || this.send())
       )
     } else this.send()
@@ -150,17 +152,16 @@ export class StatementExchange extends Exchange implements Receiver {
     }
     session.noteSent(this.profile)
     this.sent = true
-    const asArrays = this.mode === Mode.Values
-    if (this.prepare) return session.driver.execute(this.sql, this.params, asArrays, this)
-    if (this.pieces === undefined) return session.driver.query(this.sql, asArrays, this)
+    if (this.prepare) return session.driver.execute(this.sql, this.params, this)
+    if (this.pieces === undefined) return session.driver.query(this.sql, this)
     const piece = this.pieces[this.piece]!
-    session.driver.query(Parameters.inline(piece, this.params, this.used), asArrays, this)
+    session.driver.query(Parameters.inline(piece, this.params, this.used), this)
   }
 
-  onRows(rows: ReadonlyArray<any>, columns: ReadonlyArray<Column>, status: number | undefined): void {
+  onRows(rows: Rows, decoder: RowDecoder, status: number | undefined): void {
     if (this.isDone) return
     this.session.noteAnswer(status, this.profile, this.fiber)
-    this.answer(this.abandoned ? undefined : this.convert(rows, columns))
+    this.answer(this.abandoned ? undefined : this.convert(rows, decoder))
   }
 
   onOk(ok: Ok, status: number | undefined): void {
@@ -174,7 +175,7 @@ export class StatementExchange extends Exchange implements Receiver {
     this.session.noteAnswer(status, this.profile, this.fiber)
     const converted: Array<unknown> = []
     for (const result of results) {
-      const one = "ok" in result ? result.ok : this.convert(result.rows, result.columns)
+      const one = "ok" in result ? result.ok : this.convert(result.rows, result.decoder)
       if (one instanceof Undecodable) return this.answer(one)
       converted.push(one)
     }
@@ -187,14 +188,13 @@ export class StatementExchange extends Exchange implements Receiver {
     )
   }
 
-  private convert(rows: ReadonlyArray<any>, columns: ReadonlyArray<Column>): unknown {
-    if (columns.length === 0) return rows
-    const asArrays = this.mode === Mode.Values
-    const plan = planOf(columns, asArrays, {
+  private convert(rows: Rows, decoder: RowDecoder): unknown {
+    const problem = decoder.values(rows, {
       safeIntegers: this.fiber.getRef(SafeIntegers),
       dateStrings: this.session.shared.dateStrings
     })
-    return convertRows(rows, plan) ?? rows
+    if (problem !== undefined) return problem
+    return this.mode === Mode.Values ? rows : decoder.objects(rows)
   }
 
   /** Takes one answer; goes on with the next statement of the text, if there is one. */
@@ -308,8 +308,8 @@ export class ControlExchange extends Exchange implements Receiver {
     this.script(this)
   }
 
-  onRows(rows: ReadonlyArray<any>, _columns: ReadonlyArray<Column>, status: number | undefined): void {
-    this.answer = Object.values(rows[0] ?? {})[0]
+  onRows(rows: Rows, _decoder: RowDecoder, status: number | undefined): void {
+    this.answer = rows[0]?.[0]
     this.onStatus(status)
   }
 
@@ -378,8 +378,11 @@ export class StreamExchange extends Exchange implements StreamReceiver {
   private isSilent = true
   private isYielding = false
   private isFlushing = false
-  private columns: ReadonlyArray<Column> = []
-  private rows: Array<any> = []
+  private decoder: RowDecoder | undefined = undefined
+  /** Rows that have come, and those among them that have been made objects of. */
+  private rows: Array<Array<any>> = []
+  private objects: Array<Record<string, unknown>> = []
+  private problem: Undecodable | undefined = undefined
   private exit: Effect.Effect<never, SqlError | Cause.Done> | undefined = undefined
   private taker: ((effect: Pull.Pull<any, SqlError>) => void) | undefined = undefined
 
@@ -411,7 +414,6 @@ export class StreamExchange extends Exchange implements StreamReceiver {
     if (this.session.needsVerification) {
       this.session.driver.query(
         probe,
-        false,
         probeFor(this.session, () => this.isDone || this.send())
       )
     } else this.send()
@@ -425,7 +427,7 @@ export class StreamExchange extends Exchange implements StreamReceiver {
     this.sent = true
     this.isText = !session.prepares
     this.source = !this.isText
-      ? session.driver.stream(this.sql, this.params, false, this)
+      ? session.driver.stream(this.sql, this.params, this)
       : this.sendText()
     if (this.abandoned) this.discard()
   }
@@ -452,14 +454,30 @@ export class StreamExchange extends Exchange implements StreamReceiver {
       )))
       return undefined
     }
-    return this.session.driver.stream(Parameters.inline(piece, this.params, 0), undefined, false, this)
+    return this.session.driver.stream(Parameters.inline(piece, this.params, 0), undefined, this)
   }
 
-  onColumns(columns: ReadonlyArray<Column>): void {
-    this.columns = columns
+  onColumns(decoder: RowDecoder): void {
+    // The rows of an earlier result have other columns.
+    this.decode()
+    this.decoder = decoder
   }
 
-  onRow(row: any): void {
+  /** Makes objects of the rows that have come. */
+  private decode(): void {
+    const { decoder, rows } = this
+    if (rows.length === 0 || decoder === undefined) return
+    this.rows = []
+    this.problem ??= decoder.values(rows, {
+      safeIntegers: this.fiber.getRef(SafeIntegers),
+      dateStrings: this.session.shared.dateStrings
+    })
+    if (this.problem !== undefined) return
+    const objects = decoder.objects(rows)
+    this.objects = this.objects.length === 0 ? objects : this.objects.concat(objects)
+  }
+
+  onRow(row: Array<any>): void {
     this.isSilent = false
     if (this.abandoned || this.isDone) return
     this.rows.push(row)
@@ -484,17 +502,13 @@ export class StreamExchange extends Exchange implements StreamReceiver {
   private flush(): void {
     const taker = this.taker
     if (taker === undefined) return
-    if (this.rows.length > 0) {
-      const { columns, rows } = this
-      this.rows = []
+    this.decode()
+    const { objects, problem } = this
+    if (objects.length > 0 || problem !== undefined) {
+      this.objects = []
       this.taker = undefined
-      const plan = planOf(columns, false, {
-        safeIntegers: this.fiber.getRef(SafeIntegers),
-        dateStrings: this.session.shared.dateStrings
-      })
-      const problem = convertRows(rows, plan)
       taker(
-        problem === undefined ? Effect.succeed(rows) : Effect.fail(unknownError(
+        problem === undefined ? Effect.succeed(objects) : Effect.fail(unknownError(
           this.session.shared.database,
           `column \`${problem.column}\` could not be decoded`,
           problem.cause,
@@ -520,6 +534,7 @@ export class StreamExchange extends Exchange implements StreamReceiver {
   /** Nobody reads any more: what still comes is thrown away. */
   discard(): void {
     this.rows = []
+    this.objects = []
     this.goOn()
   }
 

@@ -634,7 +634,7 @@ export class Session implements Connection {
   private query(job: ControlExchange, sql: string, then: (error: MysqlError | undefined) => void): void {
     job.sent = true
     job.step = then
-    this.driver.query(sql, false, job)
+    this.driver.query(sql, job)
   }
 
   private simple(job: ControlExchange, sql: string): void {

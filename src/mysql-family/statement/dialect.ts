@@ -88,7 +88,7 @@ export const make = (sql: SqlClient, server: Effect.Effect<Server, SqlError>): D
   }
 }
 
-const nothing: Ok = { affectedRows: 0, insertId: 0, warningStatus: 0 }
+const nothing: Ok = { affectedRows: 0, changedRows: 0, insertId: 0, warningStatus: 0, info: "" }
 
 const returned = (sql: SqlClient, columns: ReadonlyArray<string> | undefined): Fragment =>
   columns === undefined ? sql.literal("*") : sql.csv(columns.map((column) => sql`${sql(column)}`))

@@ -2,39 +2,29 @@
  * Results: what a column's values are in TypeScript, whichever driver and protocol they came through.
  *
  * The drivers are told to leave alone what they would lose something of, and the few columns that need it are
- * converted here. Rows are converted in place: they are ours.
+ * converted here. A driver gives each row as an array, which is ours: its values are converted in place, and objects are
+ * made of it here, because the drivers refuse or lose columns of some names.
  */
-
-/** What has to be done to a column's values. */
-export const Kind = {
-  /** Nothing. */
-  Plain: 0,
-  /** A `number` where it is exact, a `bigint` where it is not. */
-  Integer: 1,
-  Json: 2,
-  Bytes: 3,
-  Time: 4,
-  DateTime: 5,
-  /** A set that came as an array. */
-  Set: 6
-} as const
-export type Kind = typeof Kind[keyof typeof Kind]
-
-/** A column as far as conversion is concerned. */
-export interface Column {
-  readonly name: string
-  readonly kind: Kind
-  /** The digits after the point of a time, or more than 6 where the server does not say. */
-  readonly decimals: number
-}
+import { compileAfter, compiledBuilder, genericBuilder, type RowBuilder } from "../../values/rowBuilder.ts"
+import { type Column, Kind } from "../driver/columns.ts"
+import { toGeometry } from "./geometry.ts"
 
 /** What an answer without rows says. */
 export interface Ok {
+  /** The rows that were found, also those that had the new values already. */
   readonly affectedRows: number
+  /** The rows that an UPDATE has changed. `undefined` where the driver does not tell: the MariaDB connector. */
+  readonly changedRows: number | undefined
   /** The first generated key, or 0. A `bigint` where a `number` would not be exact. */
   readonly insertId: number | bigint
   readonly warningStatus: number
+  /** The server's own words, such as `Rows matched: 1  Changed: 0  Warnings: 0`. Empty where the driver does not tell. */
+  readonly info: string
 }
+
+/** The unsigned number that the drivers have read as a signed one. */
+export const toUnsigned = (value: number | bigint | string): number | bigint =>
+  toInteger(typeof value === "number" && value >= 0 ? value : BigInt.asUintN(64, BigInt(value)))
 
 /** How values are wanted. */
 export interface Wanted {
@@ -57,31 +47,6 @@ export class Undecodable {
 
 type Convert = (value: any) => unknown
 
-/** The columns that need conversion. `undefined` if none does, which is common. */
-export type Plan = ReadonlyArray<{ readonly key: string | number; readonly convert: Convert }> | undefined
-
-/** Plans the conversion of rows, which are arrays or objects. */
-export const planOf = (columns: ReadonlyArray<Column>, asArrays: boolean, wanted: Wanted): Plan => {
-  let plan: Array<{ key: string | number; convert: Convert }> | undefined
-  for (let index = 0; index < columns.length; index++) {
-    const column = columns[index]!
-    if (column.kind === Kind.Plain) continue
-    const convert = converterOf(column, wanted)
-    if (convert === undefined) continue
-    plan ??= []
-    if (asArrays) plan.push({ key: index, convert })
-    // Of columns with the same name the last one has the value.
-    else if (isLast(columns, index)) plan.push({ key: column.name, convert })
-  }
-  return plan
-}
-
-const isLast = (columns: ReadonlyArray<Column>, index: number): boolean => {
-  const { name } = columns[index]!
-  for (let other = index + 1; other < columns.length; other++) if (columns[other]!.name === name) return false
-  return true
-}
-
 const converterOf = (column: Column, wanted: Wanted): Convert | undefined => {
   switch (column.kind) {
     case Kind.Plain:
@@ -98,25 +63,80 @@ const converterOf = (column: Column, wanted: Wanted): Convert | undefined => {
       return wanted.dateStrings ? (text: string) => withDecimals(text, column.decimals) : toDate
     case Kind.Set:
       return toSet
+    case Kind.Float:
+      return Math.fround
+    case Kind.Vector:
+      return toVector
+    case Kind.Geometry:
+      return toGeometry
   }
 }
 
-/** Converts rows in place. Returns what went wrong, if anything did. */
-export const convertRows = (rows: ReadonlyArray<any>, plan: Plan): Undecodable | undefined => {
-  if (plan === undefined) return undefined
-  for (let column = 0; column < plan.length; column++) {
-    const { convert, key } = plan[column]!
-    try {
-      for (let index = 0; index < rows.length; index++) {
-        const row = rows[index]
-        const value = row[key]
-        if (value !== null) row[key] = convert(value)
-      }
-    } catch (cause) {
-      return new Undecodable(String(key), cause)
-    }
+/** How the rows of a result are read. Made once for the columns that a driver has described. */
+export class RowDecoder {
+  readonly columns: ReadonlyArray<Column>
+  private builder: RowBuilder | undefined = undefined
+  private built = 0
+  private wanted: Wanted | undefined = undefined
+  private converters: ReadonlyArray<Convert | undefined> | undefined = undefined
+
+  constructor(columns: ReadonlyArray<Column>) {
+    this.columns = columns
   }
-  return undefined
+
+  /** Converts the values of rows in place. Returns what went wrong, if anything did. */
+  values(rows: ReadonlyArray<Array<any>>, wanted: Wanted): Undecodable | undefined {
+    const converters = this.convertersFor(wanted)
+    if (converters === undefined) return undefined
+    for (let column = 0; column < converters.length; column++) {
+      const convert = converters[column]
+      if (convert === undefined) continue
+      try {
+        for (let index = 0; index < rows.length; index++) {
+          const row = rows[index]!
+          const value = row[column]
+          if (value !== null) row[column] = convert(value)
+        }
+      } catch (cause) {
+        return new Undecodable(this.columns[column]!.name, cause)
+      }
+    }
+    return undefined
+  }
+
+  /** Makes objects of rows whose values have been converted. */
+  objects(rows: ReadonlyArray<ReadonlyArray<any>>): Array<Record<string, unknown>> {
+    let builder = this.builder
+    if (this.built < compileAfter) {
+      this.built += rows.length
+      const names = this.columns.map((column) => column.name)
+      builder = this.builder = this.built < compileAfter ? genericBuilder(names) : compiledBuilder(names)
+    }
+    const objects = new Array<Record<string, unknown>>(rows.length)
+    for (let index = 0; index < rows.length; index++) objects[index] = builder!(rows[index]!)
+    return objects
+  }
+
+  /** Whether these are the columns that it reads. */
+  matches(columns: ReadonlyArray<Column>): boolean {
+    if (columns.length !== this.columns.length) return false
+    for (let index = 0; index < columns.length; index++) {
+      const left = columns[index]!
+      const right = this.columns[index]!
+      if (left.name !== right.name || left.kind !== right.kind || left.decimals !== right.decimals) return false
+    }
+    return true
+  }
+
+  private convertersFor(wanted: Wanted): ReadonlyArray<Convert | undefined> | undefined {
+    const last = this.wanted
+    if (last === undefined || last.safeIntegers !== wanted.safeIntegers || last.dateStrings !== wanted.dateStrings) {
+      this.wanted = wanted
+      const converters = this.columns.map((column) => converterOf(column, wanted))
+      this.converters = converters.every((convert) => convert === undefined) ? undefined : converters
+    }
+    return this.converters
+  }
 }
 
 /** A whole number that a driver gave in whichever form it found fit. */
@@ -132,6 +152,14 @@ const toJson = (text: unknown): unknown => typeof text === "string" ? JSON.parse
 
 /** A copy: the driver's is a view of the socket's memory. */
 const toBytes = (bytes: unknown): unknown => bytes instanceof Uint8Array ? new Uint8Array(bytes) : bytes
+
+/** The numbers of a vector: its bytes are those of the server, so it can be written back. */
+const toVector = (bytes: unknown): unknown => {
+  if (!(bytes instanceof Uint8Array) || bytes.length % 4 !== 0) return toBytes(bytes)
+  const vector = new Float32Array(bytes.length / 4)
+  new Uint8Array(vector.buffer).set(bytes)
+  return vector
+}
 
 const toSet = (members: unknown): unknown => Array.isArray(members) ? members.join(",") : members
 

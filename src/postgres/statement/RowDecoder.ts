@@ -8,12 +8,12 @@
  */
 import type { Field, Row } from "@effect/sql-pg/PgConnection"
 import type * as PgProtocol from "@effect/sql-pg/PgProtocol"
+import { compileAfter, compiledBuilder, genericBuilder, type RowBuilder } from "../../values/rowBuilder.ts"
 import { type Codec, onlyText, readText } from "../types/codecs.ts"
 import type { TypeStore } from "../types/TypeStore.ts"
 import * as frames from "../wire/frames.ts"
 
 type FieldReader = PgProtocol.FieldReader<unknown>
-type RowBuilder = (values: ReadonlyArray<unknown>) => Row
 
 /**
  * The first value that could not be decoded since this was last cleared.
@@ -51,13 +51,15 @@ export class RowDecoder {
     this.formats = binary.includes(false) ? frames.resultFormats(binary) : undefined
     this.problem = findProblem(columns, binary, codecs)
     this.readField = makeReader(binary, codecs)
-    this.builder = genericBuilder(columns)
+    this.builder = genericBuilder(columns.map((column) => column.name))
   }
 
   /** Makes an object of a row. */
   row(values: ReadonlyArray<unknown>): Row {
     // Compiling a constructor pays after a few rows only, and many statements never return more than one.
-    if (this.built < compileAfter && ++this.built === compileAfter) this.builder = compiledBuilder(this.columns)
+    if (this.built < compileAfter && ++this.built === compileAfter) {
+      this.builder = compiledBuilder(this.columns.map((column) => column.name))
+    }
     return this.builder(values)
   }
 
@@ -125,47 +127,6 @@ const makeReader = (
       }
       return undefined
     }
-  }
-}
-
-const compileAfter = 16
-
-const genericBuilder = (columns: ReadonlyArray<PgProtocol.FieldDescription>): RowBuilder => {
-  const names = columns.map((column) => column.name)
-  // Assigning `__proto__` would set the prototype. An object without the accessor takes it as any other name, but
-  // would not look like the other rows, so such a result pays for `defineProperty`.
-  if (names.includes("__proto__")) {
-    return (values) => {
-      const row: Record<string, unknown> = {}
-      for (let index = 0; index < names.length; index++) {
-        Object.defineProperty(row, names[index]!, {
-          value: values[index],
-          enumerable: true,
-          configurable: true,
-          writable: true
-        })
-      }
-      return row
-    }
-  }
-  return (values) => {
-    const row: Record<string, unknown> = {}
-    for (let index = 0; index < names.length; index++) row[names[index]!] = values[index]
-    return row
-  }
-}
-
-/**
- * A function whose body is one object literal: several times faster than assigning under computed names, and every
- * row has the same hidden class from the start. Environments that forbid generated code keep the loop.
- */
-const compiledBuilder = (columns: ReadonlyArray<PgProtocol.FieldDescription>): RowBuilder => {
-  if (columns.length > 128 || columns.some((column) => column.name === "__proto__")) return genericBuilder(columns)
-  const entries = columns.map((column, index) => `${JSON.stringify(column.name)}: v[${index}]`)
-  try {
-    return new Function("v", `return { ${entries.join(", ")} }`) as RowBuilder
-  } catch {
-    return genericBuilder(columns)
   }
 }
 
