@@ -15,8 +15,8 @@ export default defineConfig({
     // The servers want a share of the machine too.
     maxWorkers: 2,
     testTimeout: 20_000,
-    // Some tests need real time to pass on a machine that they share. A failure that is one fails again.
-    retry: process.env["CI"] === undefined ? 0 : 1,
+    // What is left out is printed at the end.
+    reporters: ["default", "./test/support/reporter.ts"],
     hookTimeout: 60_000,
     teardownTimeout: 20_000
   }

@@ -10,7 +10,16 @@ import * as fs from "node:fs"
 import * as net from "node:net"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
-import { explain, FaultProxy, freshDatabase, MariadbServer, PostgresServer, postgresUrl } from "./support/index.ts"
+import {
+  describeWith,
+  explain,
+  FaultProxy,
+  freshDatabase,
+  MariadbServer,
+  MysqlServer,
+  PostgresServer,
+  postgresUrl
+} from "./support/index.ts"
 import { whatToDo } from "./support/servers/binaries.ts"
 import { alive } from "./support/servers/processes.ts"
 
@@ -38,7 +47,7 @@ const refuses = (port: number) =>
 // -----------------------------------------------------------------------------
 
 describe("freshDatabase", () => {
-  for (const server of ["postgres", "mariadb"] as const) {
+  for (const server of ["postgresql", "mysql", "mariadb"] as const) {
     it.effect(`gives each caller an empty database on ${server} and drops it with the scope`, () =>
       Effect.gen(function*() {
         const names = yield* Effect.scoped(Effect.gen(function*() {
@@ -47,7 +56,7 @@ describe("freshDatabase", () => {
           assert.notStrictEqual(one, two)
           return [one, two].map((url) => new URL(url).pathname.slice(1))
         }))
-        if (server === "postgres") {
+        if (server === "postgresql") {
           const connection = yield* connectPostgres({ url: Redacted.make(postgresUrl()) })
           const left = yield* connection.query("select datname from pg_database where datname = any($1::text[])", [
             names
@@ -62,7 +71,7 @@ describe("freshDatabase", () => {
 // PostgreSQL
 // -----------------------------------------------------------------------------
 
-describe.skipIf(!PostgresServer.isInstalled())("PostgresServer", () => {
+describeWith("postgresql")("PostgresServer", () => {
   it.live("it takes settings, and answers questions through its own door", () =>
     Effect.gen(function*() {
       const server = yield* PostgresServer.make({ settings: { work_mem: "5MB", lock_timeout: "7s" } })
@@ -187,24 +196,6 @@ describe.skipIf(!PostgresServer.isInstalled())("PostgresServer", () => {
       assert.include(explain(error), "certificate")
     }))
 
-  it.live("a standby follows, takes no writes, and takes them once it is promoted", () =>
-    Effect.gen(function*() {
-      const primary = yield* PostgresServer.make()
-      yield* primary.query("create table t (x int)")
-      const standby = yield* primary.standby()
-      yield* primary.query("insert into t values (1)")
-      yield* standby.query("select count(*) from t").pipe(
-        Effect.repeat({ until: ([row]) => Number(row?.["count"]) === 1 }),
-        Effect.timeout("5 seconds")
-      )
-      const error = yield* Effect.flip(standby.query("insert into t values (2)"))
-      assert.include(explain(error), "read-only")
-      yield* primary.kill
-      yield* standby.promote
-      yield* standby.query("insert into t values (2)")
-      assert.strictEqual((yield* standby.query("select x from t")).length, 2)
-    }))
-
   it.live("a server that cannot start fails at once and says why", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(PostgresServer.make({ settings: { work_mem: "plenty" } }))
@@ -229,76 +220,109 @@ describe.skipIf(!PostgresServer.isInstalled())("PostgresServer", () => {
     }))
 })
 
-// -----------------------------------------------------------------------------
-// MariaDB
-// -----------------------------------------------------------------------------
-
-describe.skipIf(!MariadbServer.isInstalled())("MariadbServer", () => {
-  it.live("it takes settings, and answers questions through its own door", () =>
+describeWith("standby")("PostgresServer", () => {
+  it.live("a standby follows, takes no writes, and takes them once it is promoted", () =>
     Effect.gen(function*() {
-      const server = yield* MariadbServer.make({ settings: { innodb_lock_wait_timeout: 7 } })
-      const rows = yield* server.query("select @@innodb_lock_wait_timeout as w, ? as n", [3])
-      assert.deepStrictEqual(rows.map((row) => ({ ...row })), [{ w: 7n, n: 3 }] as ReadonlyArray<unknown>)
-    }))
-
-  it.live("stop, kill and restart keep the port and the data", () =>
-    Effect.gen(function*() {
-      const server = yield* MariadbServer.make()
-      yield* server.query("create table t (x int)", [], "test")
-      yield* server.query("insert into t values (1)", [], "test")
-      for (const end of [server.stop, server.kill]) {
-        yield* end
-        assert.isTrue(yield* refuses(server.port))
-        assert.strictEqual(yield* server.pid, undefined)
-        yield* server.start
-        assert.strictEqual((yield* server.query("select x from t", [], "test")).length, 1)
-      }
-      yield* server.restart
-      const { password, port, user } = server
-      yield* connectMariadb({ host: "127.0.0.1", port, user, password, database: "test" })
-    }))
-
-  it.live("pause leaves connections open and unanswered until resume", () =>
-    Effect.gen(function*() {
-      const server = yield* MariadbServer.make()
-      const { password, port, user } = server
-      const client = yield* connectMariadb({ host: "127.0.0.1", port, user, password })
-      yield* server.pause
-      const answer = yield* Effect.forkChild(Effect.promise(() => client.query("select 1 as x")))
-      yield* Effect.sleep("100 millis")
-      assert.strictEqual(answer.pollUnsafe(), undefined)
-      yield* server.resume
-      yield* Fiber.join(answer)
-    }))
-
-  it.live("with TLS the client can check the server, and the server can demand it", () =>
-    Effect.gen(function*() {
-      const server = yield* MariadbServer.make({ tls: { required: true } })
-      const { password, port, user } = server
-      const pem = (file: "ca" | "otherCa") => fs.readFileSync(server.certificates![file], "utf8")
-      const options = { host: "localhost", port, user, password }
-      yield* connectMariadb({ ...options, ssl: { ca: pem("ca") } })
-      yield* Effect.flip(connectMariadb({ ...options, ssl: { ca: pem("otherCa") } }))
-      const error = yield* Effect.flip(connectMariadb(options))
-      assert.include(error.message, "Access denied")
-    }))
-
-  it.live("the proxy stands before it, where the server speaks first", () =>
-    Effect.gen(function*() {
-      const server = yield* MariadbServer.make()
-      yield* server.query("create table t (x int)", [], "test")
-      const proxy = yield* FaultProxy.make(server.url)
-      const { password, user } = server
-      for (const [fault, rows] of [["before", 0], ["after", 1]] as const) {
-        const client = yield* connectMariadb({ host: "127.0.0.1", port: proxy.port, user, password, database: "test" })
-        yield* Effect.promise(() => client.query("begin"))
-        yield* Effect.promise(() => client.query("insert into t values (1)"))
-        yield* proxy.when("commit", fault)
-        yield* Effect.flip(Effect.tryPromise(() => client.query("commit")))
-        assert.strictEqual((yield* server.query("select x from t", [], "test")).length, rows)
-      }
+      const primary = yield* PostgresServer.make()
+      yield* primary.query("create table t (x int)")
+      const standby = yield* primary.standby()
+      yield* primary.query("insert into t values (1)")
+      yield* standby.query("select count(*) from t").pipe(
+        Effect.repeat({ until: ([row]) => Number(row?.["count"]) === 1 }),
+        Effect.timeout("5 seconds")
+      )
+      const error = yield* Effect.flip(standby.query("insert into t values (2)"))
+      assert.include(explain(error), "read-only")
+      yield* primary.kill
+      yield* standby.promote
+      yield* standby.query("insert into t values (2)")
+      assert.strictEqual((yield* standby.query("select x from t")).length, 2)
     }))
 })
+
+// -----------------------------------------------------------------------------
+// MySQL and MariaDB
+// -----------------------------------------------------------------------------
+
+for (
+  const [need, name, { make }] of [
+    ["mysql", "MysqlServer", MysqlServer],
+    ["mariadb", "MariadbServer", MariadbServer]
+  ] as const
+) {
+  describeWith(need)(name, () => {
+    it.live("it takes settings, and answers questions through its own door", () =>
+      Effect.gen(function*() {
+        const server = yield* make({ settings: { innodb_lock_wait_timeout: 7 } })
+        const rows = yield* server.query("select @@innodb_lock_wait_timeout + ? as w", [3])
+        assert.deepStrictEqual(rows.map((row) => Number(row["w"])), [10])
+      }))
+
+    it.live("stop, kill and restart keep the port and the data", () =>
+      Effect.gen(function*() {
+        const server = yield* make()
+        yield* server.query("create table t (x int)", [], "test")
+        yield* server.query("insert into t values (1)", [], "test")
+        for (const end of [server.stop, server.kill]) {
+          yield* end
+          assert.isTrue(yield* refuses(server.port))
+          assert.strictEqual(yield* server.pid, undefined)
+          yield* server.start
+          assert.strictEqual((yield* server.query("select x from t", [], "test")).length, 1)
+        }
+        yield* server.restart
+        const { password, port, user } = server
+        yield* connectMariadb({ host: "127.0.0.1", port, user, password, database: "test" })
+      }), 60_000)
+
+    it.live("pause leaves connections open and unanswered until resume", () =>
+      Effect.gen(function*() {
+        const server = yield* make()
+        const { password, port, user } = server
+        const client = yield* connectMariadb({ host: "127.0.0.1", port, user, password })
+        yield* server.pause
+        const answer = yield* Effect.forkChild(Effect.promise(() => client.query("select 1 as x")))
+        yield* Effect.sleep("100 millis")
+        assert.strictEqual(answer.pollUnsafe(), undefined)
+        yield* server.resume
+        yield* Fiber.join(answer)
+      }))
+
+    it.live("with TLS the client can check the server, and the server can demand it", () =>
+      Effect.gen(function*() {
+        const server = yield* make({ tls: { required: true } })
+        const { password, port, user } = server
+        const pem = (file: "ca" | "otherCa") => fs.readFileSync(server.certificates![file], "utf8")
+        const options = { host: "localhost", port, user, password }
+        yield* connectMariadb({ ...options, ssl: { ca: pem("ca") } })
+        yield* Effect.flip(connectMariadb({ ...options, ssl: { ca: pem("otherCa") } }))
+        const error = yield* Effect.flip(connectMariadb(options))
+        assert.include(error.message, "Access denied")
+      }))
+
+    it.live("the proxy stands before it, where the server speaks first", () =>
+      Effect.gen(function*() {
+        const server = yield* make()
+        yield* server.query("create table t (x int)", [], "test")
+        const proxy = yield* FaultProxy.make(server.url)
+        const { password, user } = server
+        for (const [fault, rows] of [["before", 0], ["after", 1]] as const) {
+          const client = yield* connectMariadb({
+            host: "127.0.0.1",
+            port: proxy.port,
+            user,
+            password,
+            database: "test"
+          })
+          yield* Effect.promise(() => client.query("begin"))
+          yield* Effect.promise(() => client.query("insert into t values (1)"))
+          yield* proxy.when("commit", fault)
+          yield* Effect.flip(Effect.tryPromise(() => client.query("commit")))
+          assert.strictEqual((yield* server.query("select x from t", [], "test")).length, rows)
+        }
+      }))
+  })
+}
 
 // -----------------------------------------------------------------------------
 // Missing binaries
@@ -308,7 +332,8 @@ it("a missing server is reported with what to install and what to set instead", 
   for (
     const [{ requirement }, ...parts] of [
       [PostgresServer, "apt-get install postgresql", "WATERTIGHT_TEST_POSTGRES_URL=postgres://"],
-      [MariadbServer, "apt-get install mariadb-server", "WATERTIGHT_TEST_MARIADB_URL=mysql://"]
+      [MariadbServer, "apt-get install mariadb-server", "WATERTIGHT_TEST_MARIADB_URL=mysql://"],
+      [MysqlServer, "https://dev.mysql.com", "WATERTIGHT_TEST_MYSQL_URL=mysql://"]
     ] as const
   ) {
     for (const part of parts) {
@@ -321,7 +346,7 @@ it("a missing server is reported with what to install and what to set instead", 
 // Crashes
 // -----------------------------------------------------------------------------
 
-describe.skipIf(!PostgresServer.isInstalled() || !MariadbServer.isInstalled())("a test process that is killed", () => {
+describeWith("postgresql", "mariadb")("a test process that is killed", () => {
   it.live("takes its servers and their folders with it, paused ones too", () =>
     Effect.gen(function*() {
       const front = fileURLToPath(new URL("./support/servers/index.ts", import.meta.url))

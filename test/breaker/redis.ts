@@ -3,11 +3,10 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redis from "effect/persistence/Redis"
 import type * as Scope from "effect/Scope"
-import * as fs from "node:fs"
 import * as net from "node:net"
 import * as path from "node:path"
 import * as Binaries from "../support/servers/binaries.ts"
-import { ServerError } from "../support/servers/ServerError.ts"
+import type { ServerError } from "../support/servers/ServerError.ts"
 import * as ServerProcess from "../support/servers/ServerProcess.ts"
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -143,35 +142,19 @@ export interface RedisServer {
   readonly restart: Effect.Effect<void, ServerError>
 }
 
-const requirement: Binaries.Requirement = {
+/** What Redis needs from this machine. */
+export const requirement: Binaries.Requirement = {
   name: "Redis",
   programs: ["redis-server", "valkey-server"],
+  byName: true,
   folders: () => ["/usr/local/bin", "/opt/homebrew/bin"],
-  debian: "redis-server",
-  homebrew: "redis",
-  variable: "PATH"
+  debian: { name: "redis", packages: ["redis-server"], programs: ["usr/bin/redis-server"] },
+  install: "apt-get install redis-server   or   brew install redis"
 }
-
-/** The name under which it is called tells the program of Redis what to be, so no link to it may be resolved. */
-const find = (): string | undefined =>
-  [...(process.env["PATH"] ?? "").split(path.delimiter), ...requirement.folders()]
-    .flatMap((folder) => requirement.programs.map((program) => path.join(folder, program)))
-    .find((file) => fs.existsSync(file))
-
-const locate = Effect.gen(function*() {
-  // Installs it where that is possible.
-  yield* Effect.mapError(Binaries.locate(requirement), (error) =>
-    new ServerError({
-      message: "The tests of a shared circuit need Redis, which is not in the PATH and could not be installed. " +
-        "Install it: apt-get install redis-server, or brew install redis",
-      cause: error
-    }))
-  return find()!
-})
 
 /** Starts a Redis on a free port of 127.0.0.1. It keeps nothing on disk and goes with the scope. */
 export const make: Effect.Effect<RedisServer, ServerError, Scope.Scope> = Effect.gen(function*() {
-  const program = yield* locate
+  const program = yield* Binaries.locate(requirement)
   const port = yield* ServerProcess.freePort
   const folder = yield* ServerProcess.temporaryFolder(undefined)
   const logFile = path.join(folder, "redis.log")

@@ -16,8 +16,7 @@ import { Mariadb } from "watertight/mariadb"
 import { Mysql } from "watertight/mysql"
 import { Pglite } from "watertight/pglite"
 import { Postgres } from "watertight/postgres"
-import * as PgBouncer from "../postgres/pgbouncer.ts"
-import { freshDatabase, type ServerError } from "../support/index.ts"
+import { freshDatabase, PgBouncer, type ServerError } from "../support/index.ts"
 
 /** What each database layer provides. */
 export type Services =

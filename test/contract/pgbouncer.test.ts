@@ -1,6 +1,5 @@
-import { describe } from "@effect/vitest"
-import { isPossible } from "../postgres/pgbouncer.ts"
+import { describeWith } from "../support/index.ts"
 import { contract } from "./contract.ts"
 import { pgbouncer } from "./dialects.ts"
 
-describe.skipIf(!isPossible())("where PgBouncer can be had", () => contract(pgbouncer))
+describeWith("pgbouncer")("where PgBouncer can be had", () => contract(pgbouncer))

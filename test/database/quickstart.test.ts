@@ -38,7 +38,7 @@ it.live.each(["postgres", "mysql", "mariadb"] as const)(
   "the quickstart tells the same story on %s",
   (scheme) =>
     Effect.gen(function*() {
-      const url = yield* freshDatabase(scheme === "postgres" ? "postgres" : "mariadb")
+      const url = yield* freshDatabase(scheme === "postgres" ? "postgresql" : scheme)
       const { code, output } = yield* quickstart({ DATABASE_URL: url.replace(/^[a-z]+:/, `${scheme}:`) })
       assert.strictEqual(code, 0, output)
       for (const line of told) assert.match(output, line)

@@ -2,13 +2,13 @@
  * PostgreSQL's table of error codes, provoked on a real server: what each failure means, what may be repeated, and what
  * becomes of the connection.
  */
-import { assert, describe, it } from "@effect/vitest"
+import { assert, it } from "@effect/vitest"
 import { Context, Deferred, Effect, Fiber, Layer, Redacted, Schedule } from "effect"
 import { SqlClient } from "effect/sql"
 import type { SqlError } from "effect/sql/SqlError"
 import { Outcome, PoolError, Retry, Transaction } from "watertight"
 import { Postgres } from "watertight/postgres"
-import { FaultProxy, freshDatabase, PostgresServer } from "../support/index.ts"
+import { describeWith, FaultProxy, freshDatabase, PostgresServer } from "../support/index.ts"
 import { codeOf, layerAt, reasonOf, sqlFailure } from "../transactions/support.ts"
 
 type Services = SqlClient.SqlClient | Transaction.Manager
@@ -540,7 +540,9 @@ const connect = Effect.fnUntraced(function*(url: string) {
   }
 })
 
-describe.skipIf(!PostgresServer.isInstalled())("connecting", () => {
+const passing = { tag: "ConnectionError", scope: "Connect", retryable: true, permanent: false } as const
+
+describeWith("postgresql")("connecting", () => {
   it.live("28P01, a wrong password: for good", () =>
     Effect.gen(function*() {
       const server = yield* PostgresServer.make({ password: "right" })
@@ -566,8 +568,6 @@ describe.skipIf(!PostgresServer.isInstalled())("connecting", () => {
         permanent: true
       })
     }), 60_000)
-
-  const passing = { tag: "ConnectionError", scope: "Connect", retryable: true, permanent: false } as const
 
   it.live("53300, too many connections: passes", () =>
     Effect.gen(function*() {
@@ -598,22 +598,6 @@ describe.skipIf(!PostgresServer.isInstalled())("connecting", () => {
       yield* run("select 1").pipe(Effect.provide(layerAt(url)))
     }), 60_000)
 
-  it.live("57P03, a server that takes no connections yet: passes", () =>
-    Effect.gen(function*() {
-      const primary = yield* PostgresServer.make()
-      const standby = yield* primary.standby()
-      yield* standby.query("alter system set hot_standby = off")
-      yield* standby.stop("fast")
-      // It never gets ready.
-      const starting = yield* Effect.forkScoped(Effect.exit(standby.start))
-      yield* Effect.repeat(connect(standby.url), {
-        schedule: Schedule.spaced("20 millis"),
-        while: (refusal) => refusal.code !== "57P03"
-      })
-      assert.deepStrictEqual(yield* connect(standby.url), { ...passing, code: "57P03" })
-      yield* Fiber.interrupt(starting)
-    }), 60_000)
-
   it.live("nobody there, or a name that nobody has: passes", () =>
     Effect.gen(function*() {
       const proxy = yield* FaultProxy.make({ host: "127.0.0.1", port: 1 })
@@ -629,7 +613,25 @@ describe.skipIf(!PostgresServer.isInstalled())("connecting", () => {
 // A standby
 // ---------------------------------------------------------------------------------------------------------------------
 
-describe.skipIf(!PostgresServer.isInstalled())("a standby", () => {
+describeWith("standby")("connecting", () => {
+  it.live("57P03, a server that takes no connections yet: passes", () =>
+    Effect.gen(function*() {
+      const primary = yield* PostgresServer.make()
+      const standby = yield* primary.standby()
+      yield* standby.query("alter system set hot_standby = off")
+      yield* standby.stop("fast")
+      // It never gets ready.
+      const starting = yield* Effect.forkScoped(Effect.exit(standby.start))
+      yield* Effect.repeat(connect(standby.url), {
+        schedule: Schedule.spaced("20 millis"),
+        while: (refusal) => refusal.code !== "57P03"
+      })
+      assert.deepStrictEqual(yield* connect(standby.url), { ...passing, code: "57P03" })
+      yield* Fiber.interrupt(starting)
+    }), 60_000)
+})
+
+describeWith("standby")("a standby", () => {
   const setUp = Effect.gen(function*() {
     const primary = yield* PostgresServer.make()
     yield* primary.query("create table t (id int primary key, n int not null)")

@@ -1,11 +1,11 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Redacted from "effect/Redacted"
 import * as SqlClient from "effect/sql/SqlClient"
 import { Pool } from "watertight"
 import { Postgres } from "watertight/postgres"
-import { FaultProxy, PostgresServer } from "../support/index.ts"
+import { describeWith, FaultProxy, PostgresServer } from "../support/index.ts"
 
 const pause = (millis: number) => Effect.promise(() => new Promise<void>((resolve) => setTimeout(resolve, millis)))
 
@@ -89,7 +89,7 @@ const drill = (
     )
   })
 
-describe.skipIf(!PostgresServer.isInstalled())("A failover under load", () => {
+describeWith("standby")("A failover under load", () => {
   it.live(
     "is over within a second of the promotion when the primary dies, and nothing more is written to it",
     () => drill((primary) => ({ begin: primary.kill, move: Effect.void, restore: primary.start })),

@@ -1,38 +1,54 @@
 /**
- * Runs once before all tests: starts the servers that the tests share, or takes those that the environment names, and
- * tells the tests their URLs. What is started here ends with the run, however the run ends.
+ * Runs once before all tests: gets ready to start the servers that the tests share, or takes those that the environment
+ * names. A server is started when the first test asks for it, and ends with the run, however the run ends.
  */
-import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import type { TestProject } from "vitest/node"
-import { MariadbServer, PostgresServer, shareTemplates } from "./servers/index.ts"
+import * as Redis from "../breaker/redis.ts"
+import type { Need, SharedServer } from "./needs.ts"
+import { answer } from "./questions.ts"
+import * as Binaries from "./servers/binaries.ts"
+import {
+  GaleraCluster,
+  MariadbServer,
+  MysqlServer,
+  PgBouncer,
+  PostgresServer,
+  shareTemplates
+} from "./servers/index.ts"
+import type { ServerError } from "./servers/ServerError.ts"
+import { temporaryFolder } from "./servers/ServerProcess.ts"
 
 declare module "vitest" {
   interface ProvidedContext {
-    /** A PostgreSQL superuser's URL on a server that all tests share. */
-    readonly postgresUrl: string
-    /** The same for MariaDB. */
-    readonly mariadbUrl: string
+    /** The folder of `questions.ts`. */
+    readonly questions: string
   }
 }
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const scope = Scope.makeUnsafe()
-  const servers = Effect.all({
-    postgresUrl: urlOf("WATERTIGHT_TEST_POSTGRES_URL", PostgresServer.make()),
-    mariadbUrl: urlOf("WATERTIGHT_TEST_MARIADB_URL", MariadbServer.make())
-  }, { concurrency: "unbounded" })
-
-  const started = await Effect.runPromiseExit(Effect.andThen(shareTemplates, servers).pipe(Scope.provide(scope)))
-  if (Exit.isFailure(started)) {
-    await Effect.runPromise(Scope.close(scope, started))
-    throw Cause.squash(started.cause)
-  }
-  project.provide("postgresUrl", started.value.postgresUrl)
-  project.provide("mariadbUrl", started.value.mariadbUrl)
+  const started = Effect.gen(function*() {
+    yield* shareTemplates
+    const folder = yield* temporaryFolder(undefined)
+    yield* answer(folder, { ...programs, ...urls })
+    return folder
+  })
+  project.provide("questions", await Effect.runPromise(Scope.provide(started, scope)))
   return () => Effect.runPromise(Scope.close(scope, Exit.void))
+}
+
+/** Where the programs are; they are downloaded where they can be. */
+const programs: Record<Need, Effect.Effect<string, ServerError, Scope.Scope>> = {
+  postgresql: Binaries.locate(PostgresServer.requirement),
+  standby: Effect.andThen(Binaries.locate(PostgresServer.requirement), PostgresServer.canFollow),
+  pgbouncer: Binaries.locate(PgBouncer.requirement),
+  mysql: Binaries.locate(MysqlServer.requirement),
+  mariadb: Binaries.locate(MariadbServer.requirement),
+  galera: Effect.andThen(Binaries.locate(MariadbServer.requirement), GaleraCluster.locate),
+  redis: Binaries.locate(Redis.requirement)
 }
 
 const urlOf = <E, R>(variable: string, server: Effect.Effect<{ readonly url: string }, E, R>) =>
@@ -40,3 +56,10 @@ const urlOf = <E, R>(variable: string, server: Effect.Effect<{ readonly url: str
     const given = process.env[variable]
     return given === undefined || given === "" ? Effect.map(server, (started) => started.url) : Effect.succeed(given)
   })
+
+/** A user with all privileges on a server that all tests share. */
+const urls: Record<`url-${SharedServer}`, Effect.Effect<string, ServerError, Scope.Scope>> = {
+  "url-postgresql": urlOf("WATERTIGHT_TEST_POSTGRES_URL", PostgresServer.make()),
+  "url-mysql": urlOf("WATERTIGHT_TEST_MYSQL_URL", MysqlServer.make()),
+  "url-mariadb": urlOf("WATERTIGHT_TEST_MARIADB_URL", MariadbServer.make())
+}

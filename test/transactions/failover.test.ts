@@ -2,12 +2,12 @@
  * What a resolver must not believe. The id of a transaction is given out again after a failover that lost it, and after
  * a crash that lost it: the server then says "committed", and means somebody else.
  */
-import { assert, describe, it } from "@effect/vitest"
+import { assert, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Schedule } from "effect"
 import { SqlClient } from "effect/sql"
 import * as net from "node:net"
 import { Outcome, Retry, Transaction } from "watertight"
-import { FaultProxy, PostgresServer } from "../support/index.ts"
+import { describeWith, FaultProxy, PostgresServer } from "../support/index.ts"
 import { layerAt, reasonOf, sqlFailure } from "./support.ts"
 
 const commit = "Q\u0000\u0000\u0000\u000bCOMMIT\u0000"
@@ -65,7 +65,7 @@ const awaitRow = (server: PostgresServer.PostgresServer, question: string) =>
 const statusOf = (server: PostgresServer.PostgresServer, xid: string) =>
   Effect.map(server.query("select pg_xact_status($1::text::xid8) as status", [xid]), (rows) => rows[0]!["status"])
 
-describe.skipIf(!PostgresServer.isInstalled())("a standby that was promoted", () => {
+describeWith("standby")("a standby that was promoted", () => {
   /** The primary commits, the standby never hears of it and is promoted, and the ids are given out again. */
   const lose = Effect.fnUntraced(function*(spec: Transaction.Spec) {
     const primary = yield* PostgresServer.make()
@@ -130,7 +130,7 @@ describe.skipIf(!PostgresServer.isInstalled())("a standby that was promoted", ()
   )
 })
 
-describe.skipIf(!PostgresServer.isInstalled())("a server that crashed", () => {
+describeWith("postgresql")("a server that crashed", () => {
   const setUp = Effect.gen(function*() {
     // Nothing is written to the log ahead of need.
     const server = yield* PostgresServer.make({ settings: { wal_writer_delay: "10s", autovacuum: "off" } })
@@ -282,7 +282,7 @@ describe.skipIf(!PostgresServer.isInstalled())("a server that crashed", () => {
   )
 })
 
-describe.skipIf(!PostgresServer.isInstalled())("a COMMIT that waits for a standby that is missing", () => {
+describeWith("postgresql")("a COMMIT that waits for a standby that is missing", () => {
   const setUp = Effect.gen(function*() {
     const server = yield* PostgresServer.make({ settings: { synchronous_commit: "on" } })
     yield* server.query("create table t (id int not null)")

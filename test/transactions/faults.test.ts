@@ -4,7 +4,7 @@ import { Clock, Deferred, Effect, Fiber } from "effect"
 import { SqlClient } from "effect/sql"
 import type { SqlError } from "effect/sql/SqlError"
 import { Outcome, Pool, PoolError, Retry, Transaction } from "watertight"
-import { FaultProxy, freshDatabase, PostgresServer } from "../support/index.ts"
+import { describeWith, FaultProxy, freshDatabase, PostgresServer } from "../support/index.ts"
 import { layerAt, reasonOf, sqlFailure } from "./support.ts"
 
 const limits = {
@@ -213,7 +213,7 @@ describe("a black hole", () => {
     }))
 })
 
-describe.skipIf(!PostgresServer.isInstalled())("a server that is killed and comes back", () => {
+describeWith("postgresql")("a server that is killed and comes back", () => {
   const setUp = Effect.gen(function*() {
     const server = yield* PostgresServer.make()
     yield* server.query("create table t (id int not null)")

@@ -1,10 +1,10 @@
 /** What concurrent transactions saw of each other, under fire, against what their isolation allows. */
-import { assert, describe, it } from "@effect/vitest"
+import { assert, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { PostgresServer } from "../support/index.ts"
+import { describeWith } from "../support/index.ts"
 import * as History from "./history.ts"
 
-describe.skipIf(!PostgresServer.isInstalled())("the history under fire", () => {
+describeWith("postgresql")("the history under fire", () => {
   for (const isolation of ["read committed", "repeatable read", "serializable"] as const) {
     it.live(`${isolation} is what it says`, () =>
       Effect.gen(function*() {

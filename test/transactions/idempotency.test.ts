@@ -3,7 +3,7 @@ import { assert, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { Outcome, Retry, Transaction } from "watertight"
-import { freshDatabase, PostgresServer } from "../support/index.ts"
+import { describeWith, freshDatabase, PostgresServer } from "../support/index.ts"
 import { layerAt, numbers, reasonOf, sqlFailure } from "./support.ts"
 
 const insert = (id: number) => Effect.flatMap(SqlClient.SqlClient, (sql) => sql`insert into t (id) values (${id})`)
@@ -102,27 +102,29 @@ it.live("many that need the table for the first time make it once", () =>
     assert.strictEqual((yield* Effect.provide(keys, layerAt(url))).length, 5)
   }))
 
-it.live.skipIf(!PostgresServer.isInstalled())(
-  "whoever may not make a table can use one that is there",
-  () =>
-    Effect.gen(function*() {
-      const server = yield* PostgresServer.make()
-      yield* server.query("create role app login")
-      yield* server.query("revoke create on schema public from public")
-      yield* server.query("create table t (id int not null)")
-      yield* server.query("grant insert, select on t to app")
-      const app = layerAt(server.url.replace("postgres@", "app@"))
-      const work = Transaction.run(insert(1), { idempotencyKey: "a", retry: Retry.never })
-      const error = yield* sqlFailure(work.pipe(Effect.provide(app)))
-      assert.isTrue(Outcome.isNotApplied(error))
-      assert.include(error.message, Transaction.keyTable)
-      yield* server.query(
-        `create table ${Transaction.keyTable} (key text primary key, created_at timestamptz default now())`
-      )
-      yield* server.query(`grant insert, select on ${Transaction.keyTable} to app`)
-      yield* work.pipe(Effect.provide(app))
-      const again = yield* sqlFailure(work.pipe(Effect.provide(app)))
-      assert.strictEqual(reasonOf(again)?._tag, "AlreadyApplied")
-    }),
-  60_000
-)
+describeWith("postgresql")("a role without rights", () => {
+  it.live(
+    "whoever may not make a table can use one that is there",
+    () =>
+      Effect.gen(function*() {
+        const server = yield* PostgresServer.make()
+        yield* server.query("create role app login")
+        yield* server.query("revoke create on schema public from public")
+        yield* server.query("create table t (id int not null)")
+        yield* server.query("grant insert, select on t to app")
+        const app = layerAt(server.url.replace("postgres@", "app@"))
+        const work = Transaction.run(insert(1), { idempotencyKey: "a", retry: Retry.never })
+        const error = yield* sqlFailure(work.pipe(Effect.provide(app)))
+        assert.isTrue(Outcome.isNotApplied(error))
+        assert.include(error.message, Transaction.keyTable)
+        yield* server.query(
+          `create table ${Transaction.keyTable} (key text primary key, created_at timestamptz default now())`
+        )
+        yield* server.query(`grant insert, select on ${Transaction.keyTable} to app`)
+        yield* work.pipe(Effect.provide(app))
+        const again = yield* sqlFailure(work.pipe(Effect.provide(app)))
+        assert.strictEqual(reasonOf(again)?._tag, "AlreadyApplied")
+      }),
+    60_000
+  )
+})

@@ -1,10 +1,10 @@
 /** Nothing lost, nothing doubled: money is moved while the network is cut at random and the server is killed. */
-import { assert, describe, it } from "@effect/vitest"
+import { assert, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { PostgresServer } from "../support/index.ts"
+import { describeWith } from "../support/index.ts"
 import * as Ledger from "./ledger.ts"
 
-describe.skipIf(!PostgresServer.isInstalled())("the ledger under fire", () => {
+describeWith("postgresql")("the ledger under fire", () => {
   for (const [index, [mode, client]] of Object.entries(Ledger.modes).entries()) {
     it.live(`the books are right when ${mode}`, () =>
       Effect.gen(function*() {

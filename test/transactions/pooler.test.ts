@@ -1,17 +1,16 @@
 /** A lost COMMIT behind PgBouncer, where each transaction may meet another connection to the server. */
-import { assert, describe, it } from "@effect/vitest"
+import { assert, it } from "@effect/vitest"
 import { Effect, Exit, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { Outcome, Retry, Transaction } from "watertight"
-import * as PgBouncer from "../postgres/pgbouncer.ts"
-import { FaultProxy, freshDatabase } from "../support/index.ts"
+import { describeWith, FaultProxy, freshDatabase, PgBouncer } from "../support/index.ts"
 import { layerAt, sqlFailure } from "./support.ts"
 
 const commit = "Q\u0000\u0000\u0000\u000bCOMMIT\u0000"
 
 const insert = (id: number) => Effect.flatMap(SqlClient.SqlClient, (sql) => sql`insert into t (id) values (${id})`)
 
-describe.skipIf(!PgBouncer.isPossible())("behind PgBouncer", () => {
+describeWith("pgbouncer")("behind PgBouncer", () => {
   for (const mode of ["session", "transaction"] as const) {
     it.live(`in ${mode} mode a lost COMMIT is resolved`, () =>
       Effect.gen(function*() {

@@ -1,13 +1,11 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as net from "node:net"
 import type { PostgresOptions } from "../../../src/postgres/adapter/Config.ts"
-import { PostgresServer } from "../../support/index.ts"
+import { describeWith, PostgresServer } from "../../support/index.ts"
 import { connect, failure, fields, one, run, sqlFailure } from "../support.ts"
-
-const needsServer = !PostgresServer.isInstalled()
 
 const isEncrypted = (options: PostgresOptions) =>
   Effect.scoped(Effect.flatMap(connect(options), (session) =>
@@ -35,7 +33,7 @@ const fakeServer = (
     (server) => Effect.sync(() => void server.close())
   ).pipe(Effect.map((server) => (server.address() as net.AddressInfo).port))
 
-describe.skipIf(needsServer)("passwords", () => {
+describeWith("postgresql")("passwords", () => {
   for (const authentication of ["scram-sha-256", "md5", "password"] as const) {
     it.live(`${authentication}: the right one is let in, a wrong one and none are refused for good`, () =>
       Effect.gen(function*() {
@@ -120,7 +118,7 @@ describe.skipIf(needsServer)("passwords", () => {
     }))
 })
 
-describe.skipIf(needsServer)("TLS", () => {
+describeWith("postgresql")("TLS", () => {
   it.live("as sslmode says, with a server that can", () =>
     Effect.gen(function*() {
       const server = yield* PostgresServer.make({ tls: true })

@@ -1,13 +1,12 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { SqlClient } from "effect/sql/SqlClient"
 import * as Stream from "effect/Stream"
 import { Bulk, InvalidOptions, Pool, Transaction } from "watertight"
 import { AdvisoryLock, Copy, Notifications, Script, Types } from "watertight/postgres"
-import { freshDatabase } from "../../support/index.ts"
+import { describeWith, freshDatabase, PgBouncer } from "../../support/index.ts"
 import { databaseAt } from "../clientSupport.ts"
-import * as PgBouncer from "../pgbouncer.ts"
 import { failure, sqlFailure } from "../support.ts"
 
 const through = (mode: "session" | "transaction") =>
@@ -21,7 +20,7 @@ const through = (mode: "session" | "transaction") =>
   }))
 
 for (const mode of ["transaction", "session"] as const) {
-  describe.skipIf(!PgBouncer.isPossible())(`PgBouncer in ${mode} mode`, () => {
+  describeWith("pgbouncer")(`PgBouncer in ${mode} mode`, () => {
     it.layer(through(mode), { excludeTestServices: true, timeout: "60 seconds" })("works", (it) => {
       it.effect("300 of 300 transactions", () =>
         Effect.gen(function*() {

@@ -9,7 +9,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import { Bulk, Outcome, Pool, Retry, Transaction, type TransactionError } from "watertight"
 import { Copy, Script, type Sessions } from "watertight/postgres"
-import { FaultProxy, freshDatabase, PostgresServer, seed } from "../../support/index.ts"
+import { describeWith, FaultProxy, freshDatabase, PostgresServer, seed } from "../../support/index.ts"
 import { database, databaseAt } from "../clientSupport.ts"
 import { fields, sqlFailure } from "../support.ts"
 
@@ -384,40 +384,42 @@ it.live("data that is cut off on its way out is a failure that says how far it g
     }).pipe(Effect.provide(databaseAt(proxy.url, { maxConnections: 2 })))
   }).pipe(Effect.scoped))
 
-it.live.skipIf(!PostgresServer.isInstalled())(
-  "a server that is killed under a COPY has all of its rows afterwards, or none",
-  () =>
-    Effect.gen(function*() {
-      const server = yield* PostgresServer.make()
-      yield* server.query("create table killed (run int, id int)")
-      const rows = 30_000
-      yield* Effect.gen(function*() {
-        const sql = yield* SqlClient
-        const pool = yield* Pool.Pool
-        // The last kill comes when everything was sent and the end of the data was not.
-        for (const [run, killAt] of [1, 10_000, rows].entries()) {
-          const error = yield* Stream.range(1, rows).pipe(
-            Stream.mapEffect((n) => Effect.as(n === killAt ? server.kill : Effect.void, `${run}\t${n}\n`)),
-            Stream.run(Copy.sink({ table: "killed" })),
-            sqlFailure
-          )
-          // The end of the data may have been sent before anybody could notice the death of the server.
-          const honest = Outcome.isNotSent(error) || Outcome.isNotApplied(error) ||
-            (killAt === rows && Outcome.isUnknown(error))
-          assert.isTrue(honest, error.message)
-          yield* server.start
-          const count = yield* Effect.retry(sql`select count(*)::int as n from killed`, {
-            schedule: Schedule.spaced("50 millis"),
-            times: 100
+describeWith("postgresql")("a server of its own", () => {
+  it.live(
+    "a server that is killed under a COPY has all of its rows afterwards, or none",
+    () =>
+      Effect.gen(function*() {
+        const server = yield* PostgresServer.make()
+        yield* server.query("create table killed (run int, id int)")
+        const rows = 30_000
+        yield* Effect.gen(function*() {
+          const sql = yield* SqlClient
+          const pool = yield* Pool.Pool
+          // The last kill comes when everything was sent and the end of the data was not.
+          for (const [run, killAt] of [1, 10_000, rows].entries()) {
+            const error = yield* Stream.range(1, rows).pipe(
+              Stream.mapEffect((n) => Effect.as(n === killAt ? server.kill : Effect.void, `${run}\t${n}\n`)),
+              Stream.run(Copy.sink({ table: "killed" })),
+              sqlFailure
+            )
+            // The end of the data may have been sent before anybody could notice the death of the server.
+            const honest = Outcome.isNotSent(error) || Outcome.isNotApplied(error) ||
+              (killAt === rows && Outcome.isUnknown(error))
+            assert.isTrue(honest, error.message)
+            yield* server.start
+            const count = yield* Effect.retry(sql`select count(*)::int as n from killed`, {
+              schedule: Schedule.spaced("50 millis"),
+              times: 100
+            })
+            assert.deepStrictEqual(count, [{ n: 0 }])
+          }
+          assert.deepStrictEqual(yield* Stream.make("7\t7\n").pipe(Stream.run(Copy.sink({ table: "killed" }))), {
+            rows: 1,
+            bytes: 4
           })
-          assert.deepStrictEqual(count, [{ n: 0 }])
-        }
-        assert.deepStrictEqual(yield* Stream.make("7\t7\n").pipe(Stream.run(Copy.sink({ table: "killed" }))), {
-          rows: 1,
-          bytes: 4
-        })
-        assert.strictEqual((yield* pool.stats).used, 0)
-      }).pipe(Effect.provide(databaseAt(server.url, { maxConnections: 2 })))
-    }).pipe(Effect.scoped),
-  60_000
-)
+          assert.strictEqual((yield* pool.stats).used, 0)
+        }).pipe(Effect.provide(databaseAt(server.url, { maxConnections: 2 })))
+      }).pipe(Effect.scoped),
+    60_000
+  )
+})

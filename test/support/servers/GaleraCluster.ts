@@ -41,6 +41,12 @@ const whatToDo = [
   "  apt-get install galera-4 rsync"
 ].join("\n")
 
+/** The library that makes a cluster of MariaDB servers. */
+export const locate: Effect.Effect<string, ServerError> = Effect.suspend(() => {
+  const library = libraries.find((file) => fs.existsSync(file))
+  return library === undefined ? Effect.fail(new ServerError({ message: whatToDo })) : Effect.succeed(library)
+})
+
 // A node that is gone is given up after one and a half seconds instead of five; everything else is at the pace of that.
 const providerOptions = {
   "evs.keepalive_period": "PT0.2S",
@@ -59,8 +65,7 @@ const providerOptions = {
 /** Starts a cluster; it ends with the scope, and with this process. */
 export const make = Effect.fnUntraced(
   function*(size = 3): Effect.fn.Return<GaleraCluster, ServerError, Scope.Scope> {
-    const library = libraries.find((file) => fs.existsSync(file))
-    if (library === undefined) return yield* Effect.fail(new ServerError({ message: whatToDo }))
+    const library = yield* locate
     const ports = yield* Effect.forEach(Array.from({ length: 3 * size }), () => ServerProcess.freePort)
     const addressOf = (index: number) => `127.0.0.1:${ports[3 * index]!}`
     const members = Array.from({ length: size }, (_, index) => addressOf(index))

@@ -1,79 +1,12 @@
-/**
- * A throwaway MariaDB server: started from local binaries on a free port of 127.0.0.1, in a temporary folder, and gone
- * with its scope. It can be stopped, killed, paused and restarted.
- */
+/** A throwaway MariaDB server. */
 import * as Effect from "effect/Effect"
-import type * as Scope from "effect/Scope"
-import * as mariadb from "mariadb"
-import * as fs from "node:fs"
 import * as path from "node:path"
 import * as Binaries from "./binaries.ts"
-import * as Certificates from "./certificates.ts"
-import { explain, ServerError, within } from "./ServerError.ts"
+import * as Family from "./mysqlFamily.ts"
+import { ServerError } from "./ServerError.ts"
 import * as ServerProcess from "./ServerProcess.ts"
 
-/** What a throwaway server looks like. Everything has a default. */
-export interface Options {
-  /** System variables, with underscores or dashes, on top of those that make a test server fast. Asked at every start. */
-  readonly settings?: Settings | (() => Settings) | undefined
-  /** The folder with the data of a server that was stopped, to begin with. */
-  readonly dataFrom?: string | undefined
-  /** A fixed port instead of a free one. */
-  readonly port?: number | undefined
-  /** The password of the user `watertight`; `watertight` when nothing is said. */
-  readonly password?: string | undefined
-  /** TLS, with certificates made for this server. */
-  readonly tls?: boolean | TlsOptions | undefined
-}
-
-/** System variables. */
-export type Settings = Readonly<Record<string, string | number | boolean>>
-
-/** How a server with TLS behaves. */
-export interface TlsOptions {
-  /** Refuse the user's connections without TLS. */
-  readonly required?: boolean | undefined
-  /** Demand a client certificate of our authority. Implies `required`. */
-  readonly clientCertificate?: boolean | undefined
-  /** What the server's certificate is made out to; `localhost` and `127.0.0.1` when nothing is said. */
-  readonly names?: ReadonlyArray<string> | undefined
-}
-
-/** A throwaway MariaDB server and its controls. Every wait is bounded. */
-export interface MariadbServer {
-  readonly host: string
-  /** The same after every restart. */
-  readonly port: number
-  /** A user with all privileges. */
-  readonly user: string
-  readonly password: string
-  /** The URL of the database `test`. It says nothing of TLS. */
-  readonly url: string
-  /** The URL of another database of this server. */
-  readonly databaseUrl: (database: string) => string
-  readonly certificates: Certificates.Certificates | undefined
-  readonly dataFolder: string
-  /** The last lines of the server's log. */
-  readonly log: Effect.Effect<string>
-  /** The server's process id, while it runs. */
-  readonly pid: Effect.Effect<number | undefined>
-  /** Runs one statement as root, on a connection of its own through the Unix socket. */
-  readonly query: (
-    statement: string,
-    parameters?: ReadonlyArray<unknown>,
-    database?: string
-  ) => Effect.Effect<ReadonlyArray<Readonly<Record<string, unknown>>>, ServerError>
-  /** Starts a server that was stopped or killed, on the same port and data. */
-  readonly start: Effect.Effect<void, ServerError>
-  /** Ends the clients and shuts down in order. */
-  readonly stop: Effect.Effect<void, ServerError>
-  readonly restart: Effect.Effect<void, ServerError>
-  /** `SIGKILL`. */
-  readonly kill: Effect.Effect<void, ServerError>
-  /** `SIGSTOP`: connections stay, and nothing answers any more. */
-  readonly pause: Effect.Effect<void>
-  readonly resume: Effect.Effect<void>
-}
+export type { Options, Server as MariadbServer, Settings, TlsOptions } from "./mysqlFamily.ts"
 
 /** What MariaDB needs from this machine. */
 export const requirement: Binaries.Requirement = {
@@ -87,175 +20,20 @@ export const requirement: Binaries.Requirement = {
     ...Binaries.versioned("/opt/homebrew/opt", /^mariadb(@[\d.]+)?$/, "bin"),
     ...Binaries.versioned("/usr/local/opt", /^mariadb(@[\d.]+)?$/, "bin")
   ],
-  debian: "mariadb-server",
-  homebrew: "mariadb",
+  debian: {
+    name: "mariadb",
+    packages: ["mariadb-server-core", "mariadb-client-core", "mariadb-server", "galera-4"],
+    programs: [
+      "usr/sbin/mariadbd",
+      "usr/bin/mariadb",
+      "usr/bin/mariadb-install-db",
+      "usr/bin/my_print_defaults",
+      "usr/bin/resolveip"
+    ],
+    baseOption: { name: "--basedir", programs: ["mariadbd", "mariadb-install-db"] }
+  },
+  install: "apt-get install mariadb-server   or   brew install mariadb",
   variable: "WATERTIGHT_TEST_MARIADB_URL"
-}
-
-/** Whether this machine can run such a server; see `PostgresServer.isInstalled`. */
-export const isInstalled = (): boolean => Binaries.isInstalled(requirement)
-
-const host = "127.0.0.1"
-const user = "watertight"
-
-/** Starts a server; it ends with the scope, and with this process. */
-export const make = Effect.fnUntraced(
-  function*(options: Options = {}): Effect.fn.Return<MariadbServer, ServerError, Scope.Scope> {
-    const program = yield* Binaries.locate(requirement)
-    const identity = ServerProcess.identityOf("mysql", "nobody")
-    const folder = yield* ServerProcess.temporaryFolder(identity)
-    const dataFolder = path.join(folder, "data")
-    const socket = path.join(folder, "server.sock")
-    const logFile = path.join(folder, "server.log")
-    const password = options.password ?? "watertight"
-    const { dataFrom } = options
-    yield* dataFrom === undefined
-      ? ServerProcess.copyTemplate({
-        name: "mariadb",
-        target: dataFolder,
-        identity,
-        create: (target) => createData(program, target, identity)
-      })
-      : ServerProcess.run("cp", ["-Rp", dataFrom, dataFolder], { identity })
-    const tls = options.tls === true ? {} : options.tls === false ? undefined : options.tls
-    const certificates = tls === undefined ? undefined : yield* Certificates.make({
-      folder: path.join(folder, "tls"),
-      identity,
-      names: tls.names ?? ["DNS:localhost", `IP:${host}`],
-      user
-    })
-
-    // Runs at every start before the first client is let in.
-    const initFile = path.join(folder, "init.sql")
-    const requires = tls?.clientCertificate === true ? "require x509" : tls?.required === true ? "require ssl" : ""
-    fs.writeFileSync(
-      initFile,
-      [
-        "create database if not exists test;",
-        `create user if not exists '${user}'@'%' identified by '${password.replaceAll("'", "''")}' ${requires};`,
-        `grant all privileges on *.* to '${user}'@'%' with grant option;`,
-        ""
-      ].join("\n")
-    )
-
-    let process: ServerProcess.ServerProcess | undefined
-    let port = 0
-
-    const settings = (): ReadonlyArray<string> =>
-      Object.entries({
-        ...fastSettings,
-        ...(certificates === undefined ? {} : {
-          ssl_ca: certificates.ca,
-          ssl_cert: certificates.serverCertificate,
-          ssl_key: certificates.serverKey
-        }),
-        ...(typeof options.settings === "function" ? options.settings() : options.settings),
-        datadir: dataFolder,
-        // A server that starts removes the temporary tables of all others in the same folder.
-        tmpdir: folder,
-        bind_address: host,
-        port,
-        socket,
-        pid_file: path.join(folder, "server.pid"),
-        // The users come with the data.
-        ...(dataFrom === undefined ? { init_file: initFile } : {})
-      }).map(([name, value]) => `--${name.replaceAll("_", "-")}=${value === true ? 1 : value === false ? 0 : value}`)
-
-    const query: MariadbServer["query"] = (statement, parameters = [], database) =>
-      Effect.acquireUseRelease(
-        Effect.tryPromise(() =>
-          mariadb.createConnection({
-            socketPath: socket,
-            user: "root",
-            connectTimeout: 5000,
-            ...(database === undefined ? {} : { database })
-          })
-        ),
-        (connection) => Effect.tryPromise(() => connection.query(statement, [...parameters])),
-        (connection) => Effect.sync(() => connection.destroy())
-      ).pipe(
-        Effect.mapError(({ cause }) => new ServerError({ message: `${statement}: ${explain(cause)}`, cause })),
-        Effect.map((rows): ReadonlyArray<Readonly<Record<string, unknown>>> => Array.isArray(rows) ? rows : []),
-        within("30 seconds", () => `No answer in 30 s: ${statement}`)
-      )
-
-    const isRunning = () => process !== undefined && process.isRunning()
-
-    const start = Effect.gen(function*() {
-      if (isRunning()) {
-        return
-      }
-      process = yield* ServerProcess.spawn(program, ["--no-defaults", ...settings()], {
-        identity,
-        cwd: folder,
-        logFile,
-        quit: "SIGKILL"
-      })
-      yield* ServerProcess.awaitReady(process, query("select 1"), { name: "MariaDB", logFile, timeout: 60 })
-    })
-
-    const stop = Effect.suspend(() => {
-      if (process === undefined || !process.isRunning()) {
-        return Effect.void
-      }
-      process.signal("SIGTERM")
-      return Effect.andThen(process.resume, process.exited)
-    }).pipe(
-      within("20 seconds", () => `MariaDB still runs 20 s after SIGTERM\n${ServerProcess.tailOf(logFile)}`)
-    )
-
-    const kill = Effect.suspend(() => process === undefined || !process.isRunning() ? Effect.void : process.kill)
-
-    // Before the first start, so that nothing can fall between the start and the finalizer. The data is thrown away:
-    // there is nothing to shut down in order.
-    yield* Effect.addFinalizer(() => Effect.orDie(kill))
-
-    const startOnFreePort = Effect.gen(function*() {
-      port = yield* ServerProcess.freePort
-      yield* start
-    })
-    if (options.port === undefined) {
-      // Somebody else may take the port between our look and the server's start.
-      yield* Effect.retry(startOnFreePort, { times: 5, while: (error) => /Address already in use/.test(error.message) })
-    } else {
-      port = options.port
-      yield* start
-    }
-
-    const databaseUrl = (database: string) =>
-      `mysql://${user}:${encodeURIComponent(password)}@${host}:${port}/${encodeURIComponent(database)}`
-
-    return {
-      host,
-      port,
-      user,
-      password,
-      url: databaseUrl("test"),
-      databaseUrl,
-      certificates,
-      dataFolder,
-      log: Effect.sync(() => ServerProcess.tailOf(logFile)),
-      pid: Effect.sync(() => isRunning() ? process?.pid : undefined),
-      query,
-      start,
-      stop,
-      restart: Effect.andThen(stop, start),
-      kill,
-      pause: Effect.suspend(() => process?.pause ?? Effect.void),
-      resume: Effect.suspend(() => process?.resume ?? Effect.void)
-    }
-  }
-)
-
-// What makes a throwaway server fast. A commit is handed to the system before it is confirmed
-// (innodb_flush_log_at_trx_commit = 2), so it survives a SIGKILL of the server; only a crash of the machine could lose it.
-const fastSettings = {
-  innodb_flush_log_at_trx_commit: 2,
-  innodb_flush_method: "nosync",
-  innodb_buffer_pool_size: "64M",
-  max_connections: 300,
-  skip_name_resolve: true,
-  performance_schema: false
 }
 
 const createData = (program: string, target: string, identity: ServerProcess.Identity) => {
@@ -276,3 +54,23 @@ const createData = (program: string, target: string, identity: ServerProcess.Ide
       "--innodb-log-file-size=8M"
     ], { identity })
 }
+
+const flavour: Family.Flavour = {
+  requirement,
+  template: "mariadb",
+  // A commit is handed to the system before it is confirmed (innodb_flush_log_at_trx_commit = 2), so it survives a
+  // SIGKILL of the server; only a crash of the machine could lose it.
+  settings: {
+    innodb_flush_log_at_trx_commit: 2,
+    innodb_flush_method: "nosync",
+    innodb_buffer_pool_size: "64M",
+    max_connections: 300,
+    skip_name_resolve: true,
+    performance_schema: false
+  },
+  createData,
+  afterStart: () => Effect.void
+}
+
+/** Starts a server; it ends with the scope, and with this process. */
+export const make = (options?: Family.Options) => Family.make(flavour, options)

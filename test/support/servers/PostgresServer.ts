@@ -99,16 +99,23 @@ export const requirement: Binaries.Requirement = {
     ...Binaries.versioned("/usr/local/opt", /^postgresql(@\d+)?$/, "bin"),
     ...Binaries.versioned("/Applications/Postgres.app/Contents/Versions", /^\d/, "bin")
   ],
-  debian: "postgresql",
-  homebrew: "postgresql",
+  debian: {
+    name: "postgresql",
+    packages: ["postgresql"],
+    programs: ["usr/lib/postgresql/*/bin"]
+  },
+  npm: true,
+  install: "apt-get install postgresql   or   brew install postgresql",
   variable: "WATERTIGHT_TEST_POSTGRES_URL"
 }
 
-/**
- * Whether this machine can run such a server. Where it cannot, and the shared server's URL came from the environment,
- * a test of a server's faults has nothing to run on: `it.skipIf(!PostgresServer.isInstalled())`.
- */
-export const isInstalled = (): boolean => Binaries.isInstalled(requirement)
+/** The program that makes a standby. The build out of npm has none. */
+export const canFollow: Effect.Effect<string, ServerError> = Effect.flatMap(Binaries.locate(requirement), (program) => {
+  const file = path.join(path.dirname(program), "pg_basebackup")
+  return fs.existsSync(file) ? Effect.succeed(file) : Effect.fail(
+    new ServerError({ message: `${path.dirname(program)} has no pg_basebackup, without which there is no standby` })
+  )
+})
 
 const host = "127.0.0.1"
 const user = "postgres"

@@ -1,10 +1,14 @@
-/** Finds the programs of a database server on this machine, and on Debian installs them when they are missing. */
+/**
+ * Finds the programs of a database server: on this machine, else among what was downloaded before, else it downloads
+ * them into the cache. Nothing is installed.
+ */
 import * as Effect from "effect/Effect"
 import * as Semaphore from "effect/Semaphore"
 import * as fs from "node:fs"
 import * as path from "node:path"
+import * as Embedded from "./embedded.ts"
 import { ServerError } from "./ServerError.ts"
-import { run } from "./ServerProcess.ts"
+import * as Unpack from "./unpack.ts"
 
 /** What a database server needs from this machine. */
 export interface Requirement {
@@ -12,14 +16,18 @@ export interface Requirement {
   readonly name: string
   /** Alternatives: the first that is found decides the folder. */
   readonly programs: ReadonlyArray<string>
+  /** The name under which a program is called tells it what to be, so that no link to it may be resolved. */
+  readonly byName?: boolean | undefined
   /** Folders to search after the `PATH`. */
   readonly folders: () => ReadonlyArray<string>
-  /** The Debian package. */
-  readonly debian: string
-  /** The Homebrew formula. */
-  readonly homebrew: string
-  /** The environment variable that names a running server instead. */
-  readonly variable: string
+  /** What to unpack where the programs are not on this machine. */
+  readonly debian: Unpack.Package
+  /** Whether a package of npm has it too. */
+  readonly npm?: boolean | undefined
+  /** How to install it, where it cannot be unpacked. */
+  readonly install: string
+  /** The environment variable that names a running server instead; none where there is no such thing. */
+  readonly variable?: string | undefined
 }
 
 const versionOf = (folder: string): number => Number(/(\d+(\.\d+)?)/.exec(folder)?.[1] ?? 0)
@@ -31,98 +39,79 @@ export const versioned = (parent: string, pattern: RegExp, rest: string): Readon
       .map((name) => path.join(parent, name, rest))
     : []
 
-/** The full path of a program of the given folders, or `undefined`. */
-export const which = (
-  programs: ReadonlyArray<string>,
-  folders: ReadonlyArray<string>
-): string | undefined => {
-  for (const folder of [...(process.env["PATH"] ?? "").split(path.delimiter), ...folders]) {
-    for (const program of programs) {
-      const file = path.join(folder, program)
-      try {
-        fs.accessSync(file, fs.constants.X_OK)
-        // Debian links a few of the programs into the PATH; their companions lie beside the real one.
-        return fs.realpathSync(file)
-      } catch {
-        // Not here.
-      }
-    }
+const isExecutable = (file: string): boolean => {
+  try {
+    fs.accessSync(file, fs.constants.X_OK)
+    return true
+  } catch {
+    return false
   }
-  return undefined
 }
 
-/** Whether the server's programs are on this machine now. */
-export const isInstalled = (requirement: Requirement): boolean =>
-  which(requirement.programs, requirement.folders()) !== undefined
+/** Every program of these names in the `PATH` and then in the given folders. */
+const all = (programs: ReadonlyArray<string>, folders: ReadonlyArray<string>): ReadonlyArray<string> =>
+  [...(process.env["PATH"] ?? "").split(path.delimiter), ...folders]
+    .flatMap((folder) => programs.map((program) => path.join(folder, program)))
+    .filter(isExecutable)
 
-/** The path of the server's main program, installing it first where that is possible. */
+/**
+ * The full path of a program in the `PATH` or in the given folders, or `undefined`. Debian links a few of the programs
+ * into the `PATH`; their companions lie beside the real one.
+ */
+export const which = (programs: ReadonlyArray<string>, folders: ReadonlyArray<string>): string | undefined => {
+  const file = all(programs, folders)[0]
+  return file === undefined ? undefined : fs.realpathSync(file)
+}
+
+/** The path of the server's main program on this machine or in the cache, if it is there now. */
+const found = ({ byName, debian, folders, npm, programs }: Requirement): string | undefined => {
+  const cached = [Unpack.unpacked(debian), npm === true ? Embedded.downloaded() : undefined]
+  const files = all(programs, [...folders(), ...cached.filter((folder) => folder !== undefined)])
+  // A link of this name may lead to another server: `mysqld` to that of MariaDB.
+  return byName === true
+    ? files[0]
+    : files.map((file) => fs.realpathSync(file)).find((file) => programs.includes(path.basename(file)))
+}
+
+/** The path of the server's main program, which is downloaded first if it has to be. */
 export const locate = Effect.fnUntraced(function*(requirement: Requirement): Effect.fn.Return<string, ServerError> {
-  const found = which(requirement.programs, requirement.folders())
-  if (found !== undefined) {
-    return found
+  return found(requirement) ?? (yield* downloading.withPermit(download(requirement)))
+})
+
+// One at a time, so that two tests do not load the same thing.
+const downloading = Semaphore.makeUnsafe(1)
+
+const download = Effect.fnUntraced(function*(requirement: Requirement): Effect.fn.Return<string, ServerError> {
+  const sources = [
+    ...(Unpack.canUnpack() ? [Unpack.unpack(requirement.debian)] : []),
+    ...(requirement.npm === true ? [Embedded.download] : [])
+  ]
+  const errors: Array<string> = []
+  for (const source of sources) {
+    const before = found(requirement)
+    if (before !== undefined) return before
+    const error = yield* source.pipe(Effect.as(undefined), Effect.catch(Effect.succeed))
+    if (error !== undefined) errors.push(error.message)
   }
-  if (process.getuid?.() === 0 && which(["apt-get"], []) !== undefined) {
-    yield* installing.withPermit(aptInstall(requirement))
-    const installed = which(requirement.programs, requirement.folders())
-    if (installed !== undefined) {
-      return installed
-    }
-  }
-  return yield* Effect.fail(new ServerError({ message: whatToDo(requirement) }))
+  const now = found(requirement)
+  if (now !== undefined) return now
+  return yield* Effect.fail(new ServerError({ message: [whatToDo(requirement), ...errors].join("\n\n") }))
 })
 
 /** What a person is told when a server is missing. */
-export const whatToDo = (requirement: Requirement): string =>
+export const whatToDo = ({ install, name, programs, variable }: Requirement): string =>
   [
-    `${requirement.name} is not installed: found none of ${requirement.programs.join(", ")} in the PATH nor in the ` +
-    "usual places. Either",
-    `  install it:          apt-get install ${requirement.debian}   or   brew install ${requirement.homebrew}`,
-    `  or name a server:    ${requirement.variable}=${
-      requirement.name === "PostgreSQL" ? "postgres" : "mysql"
-    }://user:password@host/database`
+    `${name} is missing: found none of ${
+      programs.join(", ")
+    } in the PATH nor in the usual places, and it could not be ` +
+    "downloaded. Either",
+    `  install it:          ${install}`,
+    ...(variable === undefined
+      ? []
+      : [
+        `  or name a server:    ${variable}=${
+          name === "PostgreSQL" ? "postgres" : "mysql"
+        }://user:password@host/database`
+      ]),
+    "  or leave it out:     WATERTIGHT_TEST_REQUIRE names the servers without which a run fails"
   ].join("\n")
-
-// dpkg allows one installation at a time.
-const installing = Semaphore.makeUnsafe(1)
-
-/**
- * Installs a Debian package without starting its system service, which would take the server's usual port and run as
- * long as the machine: a `policy-rc.d` that answers 101 is Debian's way to say "do not start services".
- */
-const aptInstall = (requirement: Requirement): Effect.Effect<void, ServerError> => {
-  if (isInstalled(requirement)) {
-    return Effect.void
-  }
-  const policy = "/usr/sbin/policy-rc.d"
-  const environment = { DEBIAN_FRONTEND: "noninteractive" }
-  return Effect.acquireUseRelease(
-    Effect.sync(() => {
-      const ours = !fs.existsSync(policy)
-      if (ours) {
-        fs.writeFileSync(policy, "#!/bin/sh\nexit 101\n", { mode: 0o755 })
-      }
-      process.stderr.write(`${requirement.name} is missing: apt-get install ${requirement.debian} ...\n`)
-      return ours
-    }),
-    () =>
-      run("apt-get", ["update", "-q"], { environment, timeout: 300 }).pipe(
-        // A stale list may still do.
-        Effect.ignore,
-        Effect.andThen(
-          run(
-            "apt-get",
-            ["install", "-qy", "--no-install-recommends", "-oDPkg::Lock::Timeout=120", requirement.debian],
-            {
-              environment,
-              timeout: 600
-            }
-          )
-        ),
-        Effect.mapError((error) =>
-          new ServerError({ message: `${whatToDo(requirement)}\n\nInstalling it failed: ${error.message}` })
-        ),
-        Effect.asVoid
-      ),
-    (ours) => Effect.sync(() => ours && fs.rmSync(policy, { force: true }))
-  )
-}

@@ -5,21 +5,18 @@ import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as fs from "node:fs"
 import * as path from "node:path"
-import * as Binaries from "../support/servers/binaries.ts"
-import { type ServerError, within } from "../support/servers/ServerError.ts"
-import * as ServerProcess from "../support/servers/ServerProcess.ts"
+import * as Binaries from "./binaries.ts"
+import { type ServerError, within } from "./ServerError.ts"
+import * as ServerProcess from "./ServerProcess.ts"
 
-const requirement: Binaries.Requirement = {
+/** What PgBouncer needs from this machine. */
+export const requirement: Binaries.Requirement = {
   name: "PgBouncer",
   programs: ["pgbouncer"],
   folders: () => ["/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"],
-  debian: "pgbouncer",
-  homebrew: "pgbouncer",
-  variable: "none: it cannot be named"
+  debian: { name: "pgbouncer", packages: ["pgbouncer"], programs: ["usr/sbin/pgbouncer"] },
+  install: "apt-get install pgbouncer   or   brew install pgbouncer"
 }
-
-/** Whether it is there, or can be had. */
-export const isPossible = (): boolean => Binaries.isInstalled(requirement) || process.getuid?.() === 0
 
 /** Starts one in front of the server of a URL, and answers the URL through it. */
 export const make = Effect.fnUntraced(function*(

@@ -1,0 +1,59 @@
+/** Prints at the end of a run what it left out, and why. What was left out without a reason makes the run fail. */
+import * as fs from "node:fs"
+import type { Reporter, TestModule, Vitest } from "vitest/node"
+import { leftOut } from "./leftOut.ts"
+
+/** How the tests of a file ended. */
+export interface FileSummary {
+  readonly file: string
+  passed: number
+  failed: number
+  leftOut: number
+}
+
+export default class LeftOutReporter implements Reporter {
+  private vitest: Vitest | undefined
+
+  onInit(vitest: Vitest): void {
+    this.vitest = vitest
+  }
+
+  onTestRunEnd(modules: ReadonlyArray<TestModule>): void {
+    const reasons = new Map<string, Map<string, number>>()
+    const unexplained: Array<string> = []
+    const summaries = modules.map((module): FileSummary => {
+      const summary = { file: module.relativeModuleId, passed: 0, failed: 0, leftOut: 0 }
+      for (const test of module.children.allTests()) {
+        const { state } = test.result()
+        if (state === "passed" || state === "failed") {
+          summary[state]++
+          continue
+        }
+        summary.leftOut++
+        const reason = test.fullName.split(leftOut)[1]?.split(" > ")[0]
+        if (reason === undefined) {
+          unexplained.push(`${module.relativeModuleId} > ${test.fullName}`)
+          continue
+        }
+        const files = reasons.get(reason) ?? new Map<string, number>()
+        files.set(module.relativeModuleId, (files.get(module.relativeModuleId) ?? 0) + 1)
+        reasons.set(reason, files)
+      }
+      // A file that could not be collected has no tests.
+      if (module.state() === "failed" && summary.failed === 0) summary.failed = 1
+      return summary
+    })
+    for (const [reason, files] of reasons) {
+      const count = [...files.values()].reduce((sum, each) => sum + each, 0)
+      console.log(`\n${count} tests were left out, because ${reason}`)
+      for (const [file, each] of files) console.log(`  ${each} of ${file}`)
+    }
+    // A run of chosen tests leaves out the others on purpose.
+    if (unexplained.length > 0 && this.vitest?.config.testNamePattern === undefined) {
+      console.error(`\n${unexplained.length} tests were left out without a reason:\n  ${unexplained.join("\n  ")}`)
+      process.exitCode = 1
+    }
+    const target = process.env["WATERTIGHT_TEST_SUMMARY"]
+    if (target !== undefined && target !== "") fs.writeFileSync(target, JSON.stringify(summaries))
+  }
+}
