@@ -55,7 +55,7 @@ import { copyHeaderSize, writeCopyHeader } from "./exchange/CopyExchange.ts"
 import type { Session } from "./session/Session.ts"
 import { Sessions } from "./Sessions.ts"
 import { quoteName, quotePath, quoteText } from "./statement/identifiers.ts"
-import { onlyText } from "./types/codecs.ts"
+import { onlyText } from "./types/scalars/text.ts"
 
 export type { Extent } from "./copy/copyErrors.ts"
 

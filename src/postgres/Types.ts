@@ -41,8 +41,12 @@
  * @since 0.1.0
  */
 import type * as PgTypes from "@effect/sql-pg/PgTypes"
-import * as codecs from "./types/codecs.ts"
+import type * as Codecs from "./types/Codec.ts"
 import type { RangeValue } from "./types/compositeCodecs.ts"
+import type { PathValue, PointValue } from "./types/scalars/geometry.ts"
+import * as numbers from "./types/scalars/number.ts"
+import { onlyText } from "./types/scalars/text.ts"
+import * as times from "./types/scalars/time.ts"
 import { TypedValue } from "./types/TypedValue.ts"
 
 /**
@@ -56,7 +60,7 @@ import { TypedValue } from "./types/TypedValue.ts"
  * @category models
  * @since 0.1.0
  */
-export interface Codec<A> extends codecs.Codec<A> {}
+export interface Codec<A> extends Codecs.Codec<A> {}
 
 /**
  * A range of values. A bound that is null is infinite, and `bounds` says which of them belong to the range.
@@ -72,7 +76,7 @@ export interface Range<A> extends RangeValue<A> {}
  * @category models
  * @since 0.1.0
  */
-export interface Interval extends codecs.IntervalParts {}
+export interface Interval extends times.IntervalParts {}
 
 /**
  * A point.
@@ -80,7 +84,7 @@ export interface Interval extends codecs.IntervalParts {}
  * @category models
  * @since 0.1.0
  */
-export interface Point extends codecs.PointValue {}
+export interface Point extends PointValue {}
 
 /**
  * A path, open or closed.
@@ -88,7 +92,7 @@ export interface Point extends codecs.PointValue {}
  * @category models
  * @since 0.1.0
  */
-export interface Path extends codecs.PathValue {}
+export interface Path extends PathValue {}
 
 /**
  * Makes a range. Without bounds it has its beginning and not its end, as the server prefers it.
@@ -129,7 +133,7 @@ export const value = (type: string, value: unknown): PgTypes.Parameter => new Ty
  * @category codecs
  * @since 0.1.0
  */
-export const text = (name: string): Codec<string> => codecs.onlyText(name)
+export const text = (name: string): Codec<string> => onlyText(name)
 
 /**
  * A codec whose values are made of those of another one.
@@ -158,7 +162,7 @@ export const mapped = <A, B>(
  * @category codecs
  * @since 0.1.0
  */
-export const int8AsNumber: Codec<number> = codecs.int8AsNumber
+export const int8AsNumber: Codec<number> = numbers.int8AsNumber
 
 /**
  * `int8` as the text of its digits.
@@ -166,7 +170,7 @@ export const int8AsNumber: Codec<number> = codecs.int8AsNumber
  * @category codecs
  * @since 0.1.0
  */
-export const int8AsText: Codec<string> = codecs.int8AsText
+export const int8AsText: Codec<string> = numbers.int8AsText
 
 /**
  * `numeric` as a number, which has some 15 digits.
@@ -174,7 +178,7 @@ export const int8AsText: Codec<string> = codecs.int8AsText
  * @category codecs
  * @since 0.1.0
  */
-export const numericAsNumber: Codec<number> = codecs.numericAsNumber
+export const numericAsNumber: Codec<number> = numbers.numericAsNumber
 
 /**
  * `time` as text with its microseconds: `"12:34:56.000001"`.
@@ -182,7 +186,7 @@ export const numericAsNumber: Codec<number> = codecs.numericAsNumber
  * @category codecs
  * @since 0.1.0
  */
-export const timeAsText: Codec<string> = codecs.timeAsText
+export const timeAsText: Codec<string> = times.timeAsText
 
 /**
  * `timestamptz` as text in UTC with its microseconds: `"2026-02-03 04:05:06.000001+00"`.
@@ -190,7 +194,7 @@ export const timeAsText: Codec<string> = codecs.timeAsText
  * @category codecs
  * @since 0.1.0
  */
-export const timestamptzAsText: Codec<string> = codecs.timestampAsText("timestamptz")
+export const timestamptzAsText: Codec<string> = times.timestampAsText("timestamptz")
 
 /**
  * `timestamptz` as microseconds since 1970. The infinities are infinite numbers.
@@ -198,7 +202,7 @@ export const timestamptzAsText: Codec<string> = codecs.timestampAsText("timestam
  * @category codecs
  * @since 0.1.0
  */
-export const timestamptzAsMicros: Codec<bigint | number> = codecs.timestampAsMicros("timestamptz")
+export const timestamptzAsMicros: Codec<bigint | number> = times.timestampAsMicros("timestamptz")
 
 /**
  * `timestamp` as text with its microseconds: `"2026-02-03 04:05:06.000001"`.
@@ -206,7 +210,7 @@ export const timestamptzAsMicros: Codec<bigint | number> = codecs.timestampAsMic
  * @category codecs
  * @since 0.1.0
  */
-export const timestampAsText: Codec<string> = codecs.timestampAsText("timestamp")
+export const timestampAsText: Codec<string> = times.timestampAsText("timestamp")
 
 /**
  * `timestamp` as microseconds since 1970, taken as UTC. The infinities are infinite numbers.
@@ -214,4 +218,4 @@ export const timestampAsText: Codec<string> = codecs.timestampAsText("timestamp"
  * @category codecs
  * @since 0.1.0
  */
-export const timestampAsMicros: Codec<bigint | number> = codecs.timestampAsMicros("timestamp")
+export const timestampAsMicros: Codec<bigint | number> = times.timestampAsMicros("timestamp")

@@ -7,7 +7,7 @@
 import type { BadRow } from "../../bulk/Bulk.ts"
 import { badRowOf, checkKeys, checkLength, refuseNull } from "../../bulk/rows.ts"
 import { copyHeaderSize, writeCopyHeader } from "../exchange/CopyExchange.ts"
-import type { Codec } from "../types/codecs.ts"
+import type { Codec } from "../types/Codec.ts"
 import { WireBuffer } from "../wire/WireBuffer.ts"
 
 /** A column that is given. */

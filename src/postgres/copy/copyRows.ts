@@ -2,7 +2,9 @@
  * Reads rows out of the data of a COPY, in the pieces that it comes in.
  */
 import { Buffer } from "node:buffer"
-import { type Codec, readInt32, readText, unfit } from "../types/codecs.ts"
+import { unfit } from "../../values/UnfitValue.ts"
+import type { Codec } from "../types/Codec.ts"
+import { readInt32, readText } from "../types/scalars/primitives.ts"
 
 export interface RowColumn {
   readonly name: string

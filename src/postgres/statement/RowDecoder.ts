@@ -9,7 +9,9 @@
 import type { Field, Row } from "@effect/sql-pg/PgConnection"
 import type * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import { compileAfter, compiledBuilder, genericBuilder, type RowBuilder } from "../../values/rowBuilder.ts"
-import { type Codec, onlyText, readText } from "../types/codecs.ts"
+import type { Codec } from "../types/Codec.ts"
+import { readText } from "../types/scalars/primitives.ts"
+import { onlyText } from "../types/scalars/text.ts"
 import type { TypeStore } from "../types/TypeStore.ts"
 import * as frames from "../wire/frames.ts"
 

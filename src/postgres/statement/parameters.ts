@@ -7,7 +7,7 @@
 import * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import * as PgTypes from "@effect/sql-pg/PgTypes"
 import * as Result from "effect/Result"
-import type { Codec } from "../types/codecs.ts"
+import type { Codec } from "../types/Codec.ts"
 import { TypedValue } from "../types/TypedValue.ts"
 import { type TypeStore, UnknownTypes } from "../types/TypeStore.ts"
 

@@ -6,17 +6,10 @@
  */
 import * as PgTypes from "@effect/sql-pg/PgTypes"
 import * as Result from "effect/Result"
+import { UnfitValue } from "../../values/UnfitValue.ts"
 import { quoteText } from "../statement/identifiers.ts"
-import {
-  builtinRanges,
-  builtins,
-  type Codec,
-  onlyText,
-  textCodec,
-  UnfitValue,
-  vectors,
-  versionedText
-} from "./codecs.ts"
+import { builtinRanges, builtins, vectors } from "./builtins.ts"
+import type { Codec } from "./Codec.ts"
 import {
   arrayCodec,
   compositeCodec,
@@ -26,6 +19,7 @@ import {
   recordCodec,
   vectorCodec
 } from "./compositeCodecs.ts"
+import { onlyText, textCodec, versionedText } from "./scalars/text.ts"
 
 /** Names that a statement was given types by, and which nobody has looked up yet. */
 export class UnknownTypes extends Error {

@@ -5,7 +5,9 @@
  * needed, because types may refer to each other.
  */
 import type * as PgProtocol from "@effect/sql-pg/PgProtocol"
-import { type Codec, readInt32, readText, readUint32, unfit } from "./codecs.ts"
+import { unfit } from "../../values/UnfitValue.ts"
+import type { Codec } from "./Codec.ts"
+import { readInt32, readText, readUint32 } from "./scalars/primitives.ts"
 
 type Sink = PgProtocol.ValueSink
 type Lookup = (oid: number) => Codec<any> | undefined
