@@ -232,10 +232,14 @@ class MariadbConnection implements DriverConnection {
       return source
     }
     this.connection.prepare(sql, (error, prepared) => {
-      if (prepared === undefined) return receiver.onError(error)
+      if (prepared === undefined) return receiver.onError(error, false)
+      if (!receiver.isWanted) {
+        prepared.close()
+        return receiver.onError(unwanted, false)
+      }
       if (params.length !== prepared.parameterCount) {
         prepared.close()
-        return receiver.onError(new Miscounted(prepared.parameterCount, params.length))
+        return receiver.onError(new Miscounted(prepared.parameterCount, params.length), false)
       }
       source.read(prepared.executeStream(encode(params), undefined), () => prepared.close())
     })
@@ -294,7 +298,7 @@ class StreamSource implements RowSource {
       if (isOver) return
       isOver = true
       ended?.()
-      receiver.onError(error)
+      receiver.onError(error, true)
     })
     readable.on("end", () => {
       if (isOver) return

@@ -160,7 +160,7 @@ const streamed = (command: Query, statement: PrepareStatementInfo | undefined, r
   })
   command.on("error", (error: unknown) => {
     hasFailed = true
-    receiver.onError(error)
+    receiver.onError(error, true)
   })
   command.on("end", () => {
     if (!hasFailed) receiver.onEnd()
@@ -225,11 +225,17 @@ class Mysql2Connection implements DriverConnection {
     const { connection } = this
     if (params === undefined) streamed(connection.query({ sql }), undefined, receiver)
     else {
-      this.prepared(sql, () => true, receiver.onError.bind(receiver), (statement) => {
-        const wrong = miscount(statement, params)
-        if (wrong !== undefined) return receiver.onError(wrong)
-        streamed((statement.execute as (values: Array<any>) => Query)(encode(params)), statement, receiver)
-      })
+      this.prepared(
+        sql,
+        () => receiver.isWanted,
+        (error) => receiver.onError(error, false),
+        (statement) => {
+          const wrong = miscount(statement, params)
+          if (wrong !== undefined) return receiver.onError(wrong, false)
+          const execute = statement.execute as (values: Array<any>) => Query
+          streamed(execute.call(statement, encode(params)), statement, receiver)
+        }
+      )
     }
     return { pause: () => connection.pause(), resume: () => connection.resume() }
   }

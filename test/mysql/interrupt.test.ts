@@ -2,7 +2,9 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Redacted from "effect/Redacted"
+import * as Stream from "effect/Stream"
 import type { Session } from "../../src/mysql-family/session/Session.ts"
+import { profileOf } from "../../src/mysql-family/statement/statements.ts"
 import { FaultProxy, mariadbUrl, seed } from "../support/index.ts"
 import { connect, connector, elapsed, eventually, one, run, sqlFailure, subjects, table } from "./support.ts"
 
@@ -74,6 +76,38 @@ describe.each(subjects)("interruption over $name", (subject) => {
       yield* Fiber.join(ahead)
       yield* session.commit
       assert.strictEqual(yield* one(session, `select count(*) from ${name}`), 0)
+    }))
+
+  it.live("a statement behind the question for the transaction: interrupted → never sent", () =>
+    Effect.gen(function*() {
+      const session = yield* connect(subject)
+      const name = yield* table(session, "id int")
+      const writes = {
+        execute: (id: number) => run(session, `insert into ${name} values (?)`, [id]),
+        unprepared: (id: number) => session.executeUnprepared(`insert into ${name} values (${id})`, [], undefined),
+        stream: (id: number) =>
+          Stream.runDrain(session.executeStream(`insert into ${name} values (?)`, [id], undefined)),
+        bulk: (id: number) => {
+          const sql = `insert into ${name} values (${id})`
+          return session.executeBulk(profileOf(sql), (driver, receiver) => driver.query(sql, receiver))
+        }
+      }
+      let id = 0
+      for (const [way, write] of Object.entries(writes)) {
+        yield* session.begin({})
+        yield* run(session, "select 1")
+        // After an error nothing is known of the transaction, so the server is asked first.
+        yield* sqlFailure(run(session, "select * from nowhere"))
+        const fiber = yield* Effect.forkChild(write(++id), { startImmediately: true })
+        yield* Fiber.interrupt(fiber)
+        const started = performance.now()
+        const slow = yield* Effect.forkChild(run(session, "select sleep(4)"), { startImmediately: true })
+        yield* Fiber.interrupt(slow)
+        assert.strictEqual(yield* one(session, "select 7"), 7)
+        assert.isBelow(performance.now() - started, 2_000, way)
+        yield* session.commit
+        assert.strictEqual(yield* one(session, `select count(*) from ${name} where id = ?`, [id]), 0, way)
+      }
     }))
 
   it.live("in a transaction stops the statement, and the transaction goes on", () =>
@@ -161,7 +195,7 @@ describe.each(subjects)("interruption over $name", (subject) => {
       const fiber = yield* Effect.forkChild(run(session, "select sleep(0.3)"), { startImmediately: true })
       yield* Effect.sleep("30 millis")
       const sent = yield* Effect.callback<boolean>((resume) =>
-        session.shared.canceller.kill(other, () => true, (sent) => resume(Effect.succeed(sent)))
+        session.context.canceller.kill(other, () => true, (sent) => resume(Effect.succeed(sent)))
       )
       assert.isFalse(sent)
       assert.deepStrictEqual(yield* Fiber.join(fiber), [{ "sleep(0.3)": 0 }])

@@ -32,6 +32,27 @@ describe.each(subjects)("streams over $name", (subject) => {
       }
     }))
 
+  it.live("more or fewer parameters than placeholders → not sent, prepared or not, first use and later", () =>
+    Effect.gen(function*() {
+      for (const disablePreparedStatements of [false, true]) {
+        const session = yield* connect(subject, { disablePreparedStatements })
+        for (const sql of ["select ? as v", "select ? as v, 'a\\\\?'"]) {
+          for (let round = 0; round < 3; round++) {
+            for (const params of [[], [1, 2], ["abc", "def", "ghi"]]) {
+              const error = yield* sqlFailure(Stream.runDrain(session.executeStream(sql, params, undefined)))
+              assert.match(
+                error.message,
+                new RegExp(`it has 1 placeholders, but there are ${params.length} parameters`)
+              )
+            }
+            const rows = yield* Stream.runCollect(session.executeStream(sql, [5], undefined))
+            assert.strictEqual(rows[0].v, 5)
+          }
+        }
+        assert.isTrue(session.isReady)
+      }
+    }))
+
   it.live("transform rows, and end at once for a statement without any", () =>
     Effect.gen(function*() {
       const session = yield* connect(subject)

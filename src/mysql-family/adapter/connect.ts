@@ -8,7 +8,8 @@ import { type Address, Canceller, identityOf, type SideConnection } from "../dri
 import type { Driver, DriverConnection, Receiver } from "../driver/Driver.ts"
 import { ruleOfError } from "../errors/errno.ts"
 import { connectError, describe, MysqlError, refusedError, serverErrorOf } from "../errors/errors.ts"
-import { type ServerInfo, Session, type Shared } from "../session/Session.ts"
+import { Session } from "../session/Session.ts"
+import type { ServerInfo, SessionContext } from "../session/SessionContext.ts"
 import { Profiles } from "../statement/statements.ts"
 import type { Resolved } from "./Config.ts"
 import { readOnlyOf, workCheck } from "./serverRole.ts"
@@ -29,7 +30,7 @@ export const makeConnect = (
     ? { host: config.host, port: config.port }
     : { path: config.socketPath }
   const open = (address: Address) => withLimit(config, openRaw(driver, config, address))
-  const shared: Shared = {
+  const context: SessionContext = {
     database: config.name,
     canPipeline: driver.canPipeline,
     profiles: new Profiles(maxProfiles),
@@ -46,7 +47,7 @@ export const makeConnect = (
         Effect.onError(setUp(config, connection), () => Effect.sync(() => socket.destroy())),
         (server) => {
           onServer(server)
-          return new Session(shared, server, connection, socket, addressOf(socket, home))
+          return new Session(context, server, connection, socket, addressOf(socket, home))
         }
       ))
   )

@@ -20,7 +20,7 @@ import * as Outcome from "../../failure/Outcome.ts"
 import { unfit } from "../../values/UnfitValue.ts"
 import type { DriverConnection, Receiver } from "../driver/Driver.ts"
 import { MysqlError, unknownError } from "../errors/errors.ts"
-import { rowNumberOf } from "../exchange/bulkExchanges.ts"
+import { rowNumberOf } from "../exchange/BulkExchange.ts"
 import { Session } from "../session/Session.ts"
 import { stringLiteral } from "../statement/parameters.ts"
 import { profileOf } from "../statement/statements.ts"
@@ -250,7 +250,7 @@ const loading = (target: Target): Effect.Effect<BulkLoad.Sink, SqlError, Scope.S
       job.finish,
       ({ affectedRows }) =>
         affectedRows === rows ? Effect.void : Effect.fail(unknownError(
-          session.shared.database,
+          session.database,
           `the server has taken ${affectedRows} of ${rows} rows, and does not say why`,
           undefined,
           "bulk"

@@ -38,11 +38,14 @@ export type Result =
 
 /** Takes the answer of one statement row by row. */
 export interface StreamReceiver {
+  /** Whether a statement that had to be prepared first is still to be run. */
+  readonly isWanted: boolean
   /** What the rows after this are read with. Called again for each further result that has rows. */
   readonly onColumns: (decoder: RowDecoder) => void
   readonly onRow: (row: Array<any>) => void
   readonly onEnd: () => void
-  readonly onError: (error: unknown) => void
+  /** `sent` is false if the statement was never executed. */
+  readonly onError: (error: unknown, sent: boolean) => void
 }
 
 /** Takes the answer of a `LOAD DATA LOCAL INFILE`, and before it the request for the file. */

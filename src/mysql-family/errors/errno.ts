@@ -183,3 +183,7 @@ export const endsConnection = (errno: number): boolean => {
   const rule = shared.get(errno)
   return rule !== undefined && rule.scope === "TransactionOnNewConnection" && rule.unknown === true
 }
+
+/** 1243: unknown handler. 1615: must be prepared again. 1295: cannot be prepared. 1461: too many are prepared. */
+export const isUnprepared = (errno: number): boolean =>
+  errno === 1243 || errno === 1615 || errno === 1295 || errno === 1461

@@ -1,6 +1,9 @@
 /**
- * What waits for the server: statements, streams, control statements, and the queue that they stand in.
+ * What waits for the server: a question to it with its answer, and the queue in which such exchanges stand.
+ *
+ * Exchanges know the session only as an `ExchangeHost`.
  */
+import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
 
 /** One piece of work on a connection. */
@@ -9,9 +12,9 @@ export abstract class Exchange {
   readonly operation: string
   /** Whether the server may have run it. */
   sent = false
-  /** Nobody waits for it any more. */
+  /** Its caller has been interrupted. */
   abandoned = false
-  /** It is on the wire, or about to be. */
+  /** It has its turn: it is on the wire, or about to be. */
   isRunning = false
   isDone = false
   /** Its deadline. */
@@ -30,59 +33,65 @@ export abstract class Exchange {
   /** Whether the server may be asked to stop it. */
   abstract readonly canBeKilled: boolean
 
-  /** Whether it need not be begun once nobody waits for it. */
+  /** Whether it need not be begun once it is abandoned. */
   abstract readonly canBeDropped: boolean
 
   /** Its turn has come: nothing stands in the way. */
   abstract start(): void
 
-  /** Tells whoever waits for it. */
-  abstract fail(error: SqlError): void
+  /** Gives the caller its result. Never called once the exchange is abandoned. */
+  abstract settle(effect: Effect.Effect<any, any>): void
+
+  /** The session ended, or never sent it. The queues know it no more. */
+  fail(error: SqlError): void {
+    this.settle(Effect.fail(error))
+  }
+
+  /** Whether the server has had its time, and has not been waiting for us meanwhile. */
+  get hasStalled(): boolean {
+    return true
+  }
+
+  /** Its caller has been interrupted while it ran: what still comes is thrown away. */
+  discard(): void {}
+
+  /** Another one waits behind it. */
+  makeWay(): void {}
 }
 
-/** Jobs in order. Any of them can leave at any time. */
+/** Exchanges in order. Each of them can leave at any time. */
 export class ExchangeQueue {
   head: Exchange | undefined = undefined
   tail: Exchange | undefined = undefined
   size = 0
 
-  push(job: Exchange): void {
+  push(exchange: Exchange): void {
     const { tail } = this
-    job.previous = tail
-    job.next = undefined
-    if (tail === undefined) this.head = job
-    else tail.next = job
-    this.tail = job
+    exchange.previous = tail
+    exchange.next = undefined
+    if (tail === undefined) this.head = exchange
+    else tail.next = exchange
+    this.tail = exchange
     this.size++
   }
 
-  unshift(job: Exchange): void {
-    const { head } = this
-    job.next = head
-    job.previous = undefined
-    if (head === undefined) this.tail = job
-    else head.previous = job
-    this.head = job
-    this.size++
-  }
-
-  remove(job: Exchange): void {
-    const { next, previous } = job
+  remove(exchange: Exchange): void {
+    const { next, previous } = exchange
     if (previous === undefined) this.head = next
     else previous.next = next
     if (next === undefined) this.tail = previous
     else next.previous = previous
-    job.next = undefined
-    job.previous = undefined
+    exchange.next = undefined
+    exchange.previous = undefined
     this.size--
   }
 
   /** Takes everything. */
   drain(): Array<Exchange> {
     const all: Array<Exchange> = []
-    for (let job = this.head; job !== undefined; job = this.head) {
-      all.push(job)
-      this.remove(job)
+    for (let exchange = this.head; exchange !== undefined; exchange = this.head) {
+      all.push(exchange)
+      this.remove(exchange)
     }
     return all
   }

@@ -1,0 +1,122 @@
+/**
+ * An exchange that carries a statement of a caller.
+ *
+ * This is the one place where such a statement is sent. The steps before it may take their time (a probe, a statement
+ * that has to be cut, a file), so what may have changed meanwhile is asked here, last: whether the caller is still
+ * there, whether the transaction is, and whether there are as many parameters as placeholders.
+ */
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import type { SqlError } from "effect/sql/SqlError"
+import { type DriverConnection, Miscounted, type Receiver } from "../driver/Driver.ts"
+import { endsConnection } from "../errors/errno.ts"
+import { describe, isConnectionError, type MysqlError, serverErrorOf, unknownError } from "../errors/errors.ts"
+import type { Profile } from "../statement/statements.ts"
+import { Exchange } from "./Exchange.ts"
+import { type ExchangeHost, probe } from "./ExchangeHost.ts"
+
+export abstract class CallerExchange extends Exchange {
+  readonly canBeKilled = true
+  readonly canBeDropped = true
+
+  protected readonly host: ExchangeHost
+  protected readonly fiber: Fiber.Fiber<unknown, unknown>
+  protected profile: Profile
+
+  constructor(host: ExchangeHost, operation: string, profile: Profile, fiber: Fiber.Fiber<unknown, unknown>) {
+    super(operation)
+    this.host = host
+    this.profile = profile
+    this.fiber = fiber
+  }
+
+  /** Whether the statement, or its next step, is still to be sent. */
+  get isWanted(): boolean {
+    return !this.abandoned && !this.isDone
+  }
+
+  /** Gives the statement to the driver, which writes it. */
+  protected abstract transmit(driver: DriverConnection): void
+
+  /** How many placeholders the statement has, where that has not been compared with its parameters. */
+  protected abstract miscount(): SqlError | undefined
+
+  /** Asks first whether the transaction is still open, where an error has left that unknown. */
+  protected sendChecked(): void {
+    if (this.host.needsProbe) this.host.driver.query(probe, probing(this.host, () => this.send()))
+    else this.send()
+  }
+
+  private send(): void {
+    const { host } = this
+    if (this.isDone) return
+    // Without a caller nothing is sent, and nothing is told.
+    if (this.abandoned) return this.end(Effect.void)
+    const refused = host.objectionTo(this.profile, this.fiber, this.operation) ?? this.miscount()
+    if (refused !== undefined) return this.end(Effect.fail(refused))
+    host.noteSent(this.profile)
+    this.sent = true
+    this.transmit(host.driver)
+  }
+
+  protected end(effect: Effect.Effect<any, any>): void {
+    const { host } = this
+    host.finish(this)
+    if (!this.abandoned) this.settle(effect)
+    host.goOn()
+  }
+
+  /**
+   * Takes what a driver reports. Answers the server's error if the session goes on after it; everything else is dealt
+   * with here. `inlined` tells that the text of the statement had values in it that were parameters.
+   */
+  protected serverErrorIn(error: unknown, sent: boolean, inlined: boolean): MysqlError | undefined {
+    const { host } = this
+    const serverError = serverErrorOf(error, inlined)
+    if (serverError === undefined) {
+      if (!sent) this.sent = false
+      if (isConnectionError(error)) host.lose(`the connection failed: ${describe(error)}`, error)
+      else this.end(Effect.fail(this.driverFailure(error)))
+      return undefined
+    }
+    if (!endsConnection(serverError.errno)) return serverError
+    host.lose(`the server ended the session: ${serverError.message} (${serverError.errno})`, error, serverError)
+    return undefined
+  }
+
+  private driverFailure(error: unknown): SqlError {
+    return error instanceof Miscounted
+      ? this.miscounted(error.placeholders, error.parameters)
+      : this.failureOf(`the driver failed: ${describe(error)}`, error)
+  }
+
+  protected failureOf(message: string, cause?: unknown): SqlError {
+    return unknownError(this.host.database, message, cause, this.operation)
+  }
+
+  protected miscounted(placeholders: number, parameters: number): SqlError {
+    return this.failureOf(
+      `the statement was not sent: it has ${placeholders} placeholders, but there are ${parameters} parameters`
+    )
+  }
+}
+
+/** Asks for the status flags before a statement of a transaction. */
+const probing = (host: ExchangeHost, then: () => void): Receiver => {
+  const answered = (flags: number | undefined) => {
+    host.noteProbe(flags)
+    then()
+  }
+  return {
+    isWanted: true,
+    onRows: (_rows, _columns, flags) => answered(flags),
+    onOk: (_ok, flags) => answered(flags),
+    onMany: (_results, flags) => answered(flags),
+    onError: (error) =>
+      host.lose(
+        `the server does not say whether the transaction is open: ${describe(error)}`,
+        error,
+        serverErrorOf(error)
+      )
+  }
+}

@@ -1,0 +1,67 @@
+/** What an exchange sees of its session. */
+import type * as Fiber from "effect/Fiber"
+import type { SqlError } from "effect/sql/SqlError"
+import type { DriverConnection } from "../driver/Driver.ts"
+import type { MysqlError } from "../errors/errors.ts"
+import type { Profile, Profiles } from "../statement/statements.ts"
+import type { Exchange } from "./Exchange.ts"
+
+/** A statement that does nothing: its answer has the status flags. */
+export const probe = "DO 0"
+
+export interface ExchangeHost {
+  /** The database as errors name it. */
+  readonly database: string
+  readonly profiles: Profiles
+  readonly dateStrings: boolean
+  readonly driver: DriverConnection
+
+  // What is known of the session
+
+  /** Whether statements are prepared now. */
+  readonly prepares: boolean
+  /** Whether backslashes are ordinary characters in a text. */
+  readonly noBackslashEscapes: boolean
+  /** Whether a transaction is open, as far as is known. */
+  readonly inTransaction: boolean
+  /** Whether the server has to be asked whether the transaction is still open, before a statement is sent. */
+  readonly needsProbe: boolean
+  /** Why a statement must not be sent now. */
+  readonly objectionTo: (
+    profile: Profile,
+    fiber: Fiber.Fiber<unknown, unknown>,
+    operation: string
+  ) => SqlError | undefined
+
+  // What an exchange tells
+
+  /** A statement of the caller goes out now. */
+  readonly noteSent: (profile: Profile) => void
+  /** A statement of the caller was answered. */
+  readonly noteAnswer: (
+    flags: number | undefined,
+    profile: Profile,
+    fiber: Fiber.Fiber<unknown, unknown>
+  ) => void
+  /** A statement of the caller was refused. */
+  readonly noteError: (error: MysqlError, profile: Profile) => void
+  /** A statement of ours was answered. */
+  readonly noteFlags: (flags: number | undefined) => void
+  /** The question whether the transaction is still open was answered. */
+  readonly noteProbe: (flags: number | undefined) => void
+  /** What an error that the server answered means, for the caller and for the session. */
+  readonly errorOf: (error: MysqlError, operation: string) => SqlError
+  /** The session cannot be used any more. */
+  readonly lose: (what: string, cause: unknown, serverError?: MysqlError) => void
+
+  // Turns
+
+  /** The statement is on its way: its time begins, unless it already has. */
+  readonly limit: (exchange: Exchange) => void
+  /** The exchange has its answer, or is never sent. */
+  readonly finish: (exchange: Exchange) => void
+  /** The caller has been told. */
+  readonly goOn: () => void
+  /** What waits behind a stream cannot run before that has been read, and its reader may be the one that waits. */
+  readonly refuseWaiting: () => void
+}

@@ -1,0 +1,182 @@
+/** The exchange of a statement, or of several in one text. */
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import { SafeIntegers } from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
+import type { DriverConnection, Receiver, Result as DriverResult, Rows } from "../driver/Driver.ts"
+import { isUnprepared } from "../errors/errno.ts"
+import { partial } from "../errors/errors.ts"
+import * as Parameters from "../statement/parameters.ts"
+import { type Ok, type RowDecoder, Undecodable } from "../statement/results.ts"
+import { type Pieces, split } from "../statement/statements.ts"
+import { CallerExchange } from "./CallerExchange.ts"
+import type { ExchangeHost } from "./ExchangeHost.ts"
+
+export type RowTransform = (<A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>) | undefined
+
+/** What is made of the answer. */
+export const ResultShape = { Rows: 0, Values: 1, Raw: 2 } as const
+export type ResultShape = typeof ResultShape[keyof typeof ResultShape]
+
+export class StatementExchange extends CallerExchange implements Receiver {
+  readonly pipelines: boolean
+
+  private readonly shape: ResultShape
+  private readonly sql: string
+  private readonly params: ReadonlyArray<Parameters.Parameter>
+  private readonly transformRows: RowTransform
+  private readonly resume: (effect: Effect.Effect<any, SqlError>) => void
+  private prepare: boolean
+
+  /** The statements of a text, where there are several of them or parameters to be written into it. */
+  private pieces: ReadonlyArray<Pieces> | undefined = undefined
+  private piece = 0
+  private used = 0
+  private results: Array<unknown> | undefined = undefined
+
+  constructor(
+    host: ExchangeHost,
+    shape: ResultShape,
+    sql: string,
+    params: ReadonlyArray<Parameters.Parameter>,
+    transformRows: RowTransform,
+    prepare: boolean,
+    fiber: Fiber.Fiber<unknown, unknown>,
+    resume: (effect: Effect.Effect<any, SqlError>) => void
+  ) {
+    super(host, prepare ? "execute" : "executeUnprepared", host.profiles.get(sql), fiber)
+    this.shape = shape
+    this.sql = sql
+    this.params = params
+    this.transformRows = transformRows
+    this.prepare = prepare
+    this.resume = resume
+    this.pipelines = this.profile.plain && (prepare || !sql.includes(";"))
+  }
+
+  settle(effect: Effect.Effect<any, SqlError>): void {
+    this.resume(effect)
+  }
+
+  start(): void {
+    if (!this.host.prepares) this.prepare = false
+    if (!this.prepare) this.cut()
+    this.step()
+  }
+
+  private step(): void {
+    this.host.limit(this)
+    this.sendChecked()
+  }
+
+  /** Cuts a text into its statements. */
+  private cut(): void {
+    if (this.params.length === 0 && !this.sql.includes(";") && !this.sql.includes("?")) return
+    const pieces = split(this.sql, this.host.noBackslashEscapes)
+    this.pieces = pieces.length === 0 ? undefined : pieces
+    this.piece = 0
+    this.used = 0
+    if (pieces.length > 1) {
+      this.results = []
+      this.profile = this.host.profiles.get(pieces[0]!.texts.join("?"))
+    }
+  }
+
+  protected miscount(): SqlError | undefined {
+    if (this.piece > 0) return undefined
+    const count = this.prepare
+      ? this.profile.placeholders
+      : this.pieces === undefined
+      ? 0
+      : this.pieces.reduce((sum, piece) => sum + Parameters.countOf(piece), 0)
+    return count === undefined || count === this.params.length ? undefined : this.miscounted(count, this.params.length)
+  }
+
+  protected transmit(driver: DriverConnection): void {
+    if (this.prepare) return driver.execute(this.sql, this.params, this)
+    if (this.pieces === undefined) return driver.query(this.sql, this)
+    driver.query(Parameters.inline(this.pieces[this.piece]!, this.params, this.used), this)
+  }
+
+  onRows(rows: Rows, decoder: RowDecoder, flags: number | undefined): void {
+    if (this.isDone) return
+    this.host.noteAnswer(flags, this.profile, this.fiber)
+    this.answer(this.abandoned ? undefined : this.convert(rows, decoder))
+  }
+
+  onOk(ok: Ok, flags: number | undefined): void {
+    if (this.isDone) return
+    this.host.noteAnswer(flags, this.profile, this.fiber)
+    this.answer(this.results !== undefined || this.shape === ResultShape.Raw ? ok : [])
+  }
+
+  onMany(results: ReadonlyArray<DriverResult>, flags: number | undefined): void {
+    if (this.isDone) return
+    this.host.noteAnswer(flags, this.profile, this.fiber)
+    const converted: Array<unknown> = []
+    for (const result of results) {
+      const one = "ok" in result ? result.ok : this.convert(result.rows, result.decoder)
+      if (one instanceof Undecodable) return this.answer(one)
+      converted.push(one)
+    }
+    // A procedure ends with a result without rows; of one that returns rows once, they are what is asked for.
+    const rows = results.filter((result) => "rows" in result)
+    this.answer(
+      this.shape !== ResultShape.Raw && this.results === undefined && rows.length === 1
+        ? converted[results.indexOf(rows[0]!)]
+        : converted
+    )
+  }
+
+  private convert(rows: Rows, decoder: RowDecoder): unknown {
+    const problem = decoder.values(rows, {
+      safeIntegers: this.fiber.getRef(SafeIntegers),
+      dateStrings: this.host.dateStrings
+    })
+    if (problem !== undefined) return problem
+    return this.shape === ResultShape.Values ? rows : decoder.objects(rows)
+  }
+
+  /** Takes one answer; goes on with the next statement of the text, if there is one. */
+  private answer(value: unknown): void {
+    if (value instanceof Undecodable) {
+      return this.end(Effect.fail(
+        this.failureOf(`the statement ran, but column \`${value.column}\` could not be decoded`, value.cause)
+      ))
+    }
+    if (this.results !== undefined) {
+      this.results.push(value)
+      const pieces = this.pieces!
+      this.used += Parameters.countOf(pieces[this.piece]!)
+      const next = pieces[++this.piece]
+      if (next !== undefined) {
+        this.profile = this.host.profiles.get(next.texts.join("?"))
+        return this.step()
+      }
+      value = this.results
+    }
+    const { transformRows } = this
+    this.end(
+      transformRows === undefined
+        ? Effect.succeed(value)
+        : Effect.sync(() => transformRows(value as ReadonlyArray<any>))
+    )
+  }
+
+  onError(error: unknown, sent: boolean): void {
+    if (this.isDone) return
+    const { host } = this
+    const serverError = this.serverErrorIn(error, sent, !this.prepare && this.params.length > 0)
+    if (serverError === undefined) return
+    // The statement was not run, for the server has forgotten it or cannot prepare it.
+    if (this.prepare && isUnprepared(serverError.errno)) {
+      host.driver.forget(this.sql)
+      this.prepare = false
+      this.sent = false
+      return this.start()
+    }
+    const isPartial = this.piece > 0 && !host.inTransaction
+    host.noteError(serverError, this.profile)
+    this.end(Effect.fail(host.errorOf(isPartial ? partial(serverError) : serverError, this.operation)))
+  }
+}

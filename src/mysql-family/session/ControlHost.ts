@@ -1,0 +1,27 @@
+/** What the control statements of a session have of it. */
+import type * as Effect from "effect/Effect"
+import type { SqlError } from "effect/sql/SqlError"
+import type { DriverConnection } from "../driver/Driver.ts"
+import type { MysqlError } from "../errors/errors.ts"
+import type { ControlExchange, Purpose } from "../exchange/ControlExchange.ts"
+import type { ServerInfo } from "./SessionContext.ts"
+import type { SessionResidue } from "./SessionResidue.ts"
+import type { TransactionTracker } from "./TransactionTracker.ts"
+
+export interface ControlHost {
+  /** The database as errors name it. */
+  readonly database: string
+  readonly server: ServerInfo
+  readonly driver: DriverConnection
+  readonly transaction: TransactionTracker
+  readonly residue: SessionResidue
+  /** Runs a script of ours within its limit. */
+  readonly control: (
+    purpose: Purpose,
+    script: (exchange: ControlExchange) => void
+  ) => Effect.Effect<void, SqlError>
+  readonly lose: (what: string, cause: unknown, serverError?: MysqlError) => void
+  readonly errorOf: (error: MysqlError, operation: string) => SqlError
+  /** What a statement fails with that comes after the end of its transaction. */
+  readonly blockedError: (operation: string) => SqlError
+}

@@ -1,0 +1,117 @@
+/** BEGIN, COMMIT, ROLLBACK and savepoints. */
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import type { SqlError } from "effect/sql/SqlError"
+import { RolledBack } from "../../failure/RolledBack.ts"
+import type { Begin } from "../../transaction/TransactionSpec.ts"
+import { unknownError } from "../errors/errors.ts"
+import type { ControlExchange } from "../exchange/ControlExchange.ts"
+import { type BeginPlan, planBegin } from "./begin.ts"
+import type { ControlHost } from "./ControlHost.ts"
+
+export class TransactionControl {
+  private readonly host: ControlHost
+
+  constructor(host: ControlHost) {
+    this.host = host
+  }
+
+  begin(how: Begin): Effect.Effect<void, SqlError> {
+    const { host } = this
+    return Effect.suspend(() => {
+      const plan = planBegin(how, host.server.isMariadb)
+      if (Result.isFailure(plan)) {
+        return Effect.fail(unknownError(host.database, plan.failure, undefined, "begin"))
+      }
+      return host.control("begin", (exchange) => {
+        host.residue.noteBegun()
+        this.runBegin(exchange, plan.success, 0)
+      })
+    })
+  }
+
+  /** One or two statements. They are all sent, also without a caller: nothing may be left pending. */
+  private runBegin(exchange: ControlExchange, plan: BeginPlan, index: number): void {
+    const { host } = this
+    exchange.query(plan.statements[index]!, (error) => {
+      if (error !== undefined) {
+        // What was asked for the next transaction would be waiting for the next borrower's.
+        if (plan.compound) host.residue.isSpoiled = true
+        if (index > 0) return host.lose("BEGIN failed half way", undefined, error)
+        host.transaction.doubted()
+        return exchange.refuse(host.errorOf(error, exchange.operation))
+      }
+      if (index + 1 < plan.statements.length) return this.runBegin(exchange, plan, index + 1)
+      if (!host.transaction.hasOpenFlags) {
+        return exchange.refuse(
+          unknownError(host.database, "the statement given began no transaction", undefined, "begin")
+        )
+      }
+      host.transaction.begun(plan.isReadOnly)
+      exchange.succeed()
+    })
+  }
+
+  get commit(): Effect.Effect<void, SqlError> {
+    const { host } = this
+    return Effect.uninterruptible(host.control("commit", (exchange) =>
+      exchange.verified(() => {
+        const { ended } = host.transaction
+        if (ended !== undefined) {
+          host.transaction.finished()
+          return exchange.refuse(unknownError(
+            host.database,
+            `COMMIT was not sent, because the transaction had ended before: ${ended.message}`,
+            new RolledBack(),
+            "commit"
+          ))
+        }
+        this.finish(exchange, "COMMIT")
+      })))
+  }
+
+  get rollback(): Effect.Effect<void, SqlError> {
+    return this.host.control("rollback", (exchange) => this.finish(exchange, "ROLLBACK"))
+  }
+
+  private finish(exchange: ControlExchange, sql: "COMMIT" | "ROLLBACK"): void {
+    const { host } = this
+    exchange.query(sql, (error) => {
+      if (error === undefined) {
+        host.transaction.finished()
+        return exchange.succeed()
+      }
+      host.transaction.finishRefused()
+      exchange.refuse(host.errorOf(error, exchange.operation))
+    })
+  }
+
+  savepoint(name: string): Effect.Effect<void, SqlError> {
+    const { host } = this
+    return host.control("savepoint", (exchange) =>
+      exchange.verified(() => {
+        if (host.transaction.ended !== undefined) return exchange.refuse(host.blockedError(exchange.operation))
+        exchange.query(`SAVEPOINT ${name}`, (error) => {
+          if (error === undefined) return exchange.succeed()
+          host.transaction.doubted()
+          exchange.refuse(host.errorOf(error, exchange.operation))
+        })
+      }))
+  }
+
+  /** Where there is no transaction any more there is nothing to do, and nothing that could go wrong by it. */
+  endSavepoint(purpose: "releaseSavepoint" | "rollbackSavepoint", sql: string): Effect.Effect<void, SqlError> {
+    const { host } = this
+    return host.control(purpose, (exchange) =>
+      exchange.verified(() => {
+        if (host.transaction.ended !== undefined) return exchange.succeed()
+        exchange.query(sql, (error) => {
+          if (error === undefined) return exchange.succeed()
+          if (error.errno !== 1305) return exchange.refuse(host.errorOf(error, exchange.operation))
+          // The savepoint went with its transaction.
+          host.transaction.vanished()
+          exchange.succeed()
+        })
+      }))
+  }
+}

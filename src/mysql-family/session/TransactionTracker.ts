@@ -1,0 +1,213 @@
+/**
+ * What a session knows of its transaction. Pure: events come in, the state is what follows from them.
+ *
+ * **Details**
+ *
+ * The server says with every answer, but with no error, whether a transaction is open:
+ *
+ * | state      | means                                                                                     |
+ * | ---------- | ----------------------------------------------------------------------------------------- |
+ * | `None`     | no transaction is open                                                                    |
+ * | `Open`     | a statement of the caller began one, or autocommit is off                                 |
+ * | `Managed`  | `begin` began one, and the server has it                                                  |
+ * | `Released` | `begin` began one, and a statement committed it, which the caller had allowed             |
+ * | `Unknown`  | an error came, and errors carry no status: `before` says what was known last              |
+ * | `Ended`    | the transaction is over before its COMMIT; nothing is sent until that is acknowledged     |
+ *
+ * | event after which it is `Ended`                                    | why                                        |
+ * | ------------------------------------------------------------------ | ------------------------------------------ |
+ * | an error that ends the whole transaction, such as 1213             | the server rolled it back                  |
+ * | an answer without an open transaction in `Managed`                 | the statement has committed it             |
+ * | a probe without an open transaction after an error                 | the server rolled it back                  |
+ * | 1305 in answer to ROLLBACK TO or RELEASE                           | the savepoint went with its transaction    |
+ */
+import { Status } from "../driver/Driver.ts"
+import { TransactionEnded } from "../errors/errors.ts"
+
+/** What was known before an error. */
+type Known = "None" | "Open" | "Managed" | "Released"
+
+export type State =
+  | { readonly _tag: Known }
+  | { readonly _tag: "Unknown"; readonly before: Known }
+  | { readonly _tag: "Ended"; readonly before: Known; readonly reason: TransactionEnded }
+
+/** A statement, as far as the transaction is concerned. */
+export interface StatementEffect {
+  /** Its first words, for messages. */
+  readonly words: string
+  /** Whether it only reads or writes rows. */
+  readonly plain: boolean
+  /** Whether it ends an open transaction. */
+  readonly ends: "no" | "commits" | "control"
+}
+
+/** What the server refused a statement with. */
+export interface Refusal {
+  readonly errno: number
+  readonly sqlState: string | undefined
+  readonly message: string
+}
+
+const states: { readonly [K in Known]: State } = {
+  None: { _tag: "None" },
+  Open: { _tag: "Open" },
+  Managed: { _tag: "Managed" },
+  Released: { _tag: "Released" }
+}
+
+const unknowns: { readonly [K in Known]: State } = {
+  None: { _tag: "Unknown", before: "None" },
+  Open: { _tag: "Unknown", before: "Open" },
+  Managed: { _tag: "Unknown", before: "Managed" },
+  Released: { _tag: "Unknown", before: "Released" }
+}
+
+export class TransactionTracker {
+  state: State = states.None
+  /** The flags of the last answer. */
+  flags: number = Status.Autocommit
+  /** Whether the managed transaction was asked not to write. */
+  isReadOnly = false
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Questions
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /** Whether the next statement would be on its own, beyond doubt. */
+  get isClean(): boolean {
+    return this.state === states.None
+  }
+
+  /** Whether a transaction is open, as far as is known. */
+  get isInside(): boolean {
+    return this.state !== states.None && this.state._tag !== "Ended"
+  }
+
+  /** Whether `begin` began the transaction, and neither COMMIT nor ROLLBACK has ended it. */
+  get isManaged(): boolean {
+    const known = this.known
+    return known === "Managed" || known === "Released"
+  }
+
+  /** Why nothing may be sent. */
+  get ended(): TransactionEnded | undefined {
+    return this.state._tag === "Ended" ? this.state.reason : undefined
+  }
+
+  /** Whether the server has to be asked whether the transaction is still open, before anything is sent. */
+  get needsProbe(): boolean {
+    return this.state._tag === "Unknown" && this.state.before !== "None"
+  }
+
+  /** Whether the last answer came from a session without autocommit, in which each statement opens a transaction. */
+  get lacksAutocommit(): boolean {
+    return this.state._tag !== "Unknown" && (this.flags & Status.Autocommit) === 0
+  }
+
+  /** Whether the flags of the last answer say that a transaction is open. */
+  get hasOpenFlags(): boolean {
+    return (this.flags & (Status.InTransaction | Status.Autocommit)) !== Status.Autocommit
+  }
+
+  private get known(): Known {
+    const { state } = this
+    return state._tag === "Unknown" || state._tag === "Ended" ? state.before : state._tag
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Events
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /** A statement was answered. `mayCommit` tells whether the caller allows it to end a managed transaction. */
+  answered(flags: number, statement: StatementEffect, mayCommit: boolean): void {
+    this.acknowledged(flags)
+    if (this.state._tag !== "Managed" || this.hasOpenFlags) return
+    if (statement.ends !== "no" && mayCommit) this.state = states.Released
+    else this.end(`${statement.words} has ended it, and what was done before cannot be undone`)
+  }
+
+  /** A statement of ours was answered, which by itself ends no managed transaction. */
+  acknowledged(flags: number): void {
+    this.flags = flags
+    const { state } = this
+    if (state._tag === "Ended") return
+    const known = this.known
+    this.state = known === "None" || known === "Open"
+      ? this.hasOpenFlags ? states.Open : states.None
+      : states[known]
+  }
+
+  /** A statement was refused. `endsTransaction` tells whether that error always ends the whole transaction. */
+  refused(error: Refusal, statement: StatementEffect, endsTransaction: boolean): void {
+    if (this.state._tag === "Ended") return
+    const known = this.known
+    if (known === "None") {
+      // A plain statement cannot have begun a transaction.
+      if (!statement.plain) this.state = unknowns.None
+      return
+    }
+    this.state = unknowns[known]
+    if (endsTransaction && known !== "Released") {
+      this.end(`the server rolled it back when ${statement.words} failed: ${error.message} (${error.errno})`, error)
+    }
+  }
+
+  /** The answer to the question whether the transaction is still open. */
+  probed(flags: number): void {
+    const wasOpen = this.known === "Managed" || this.hasOpenFlags
+    this.acknowledged(flags)
+    if (wasOpen && !this.hasOpenFlags) this.vanished()
+  }
+
+  /** The transaction is not there any more, and nothing that the server said explains it. */
+  vanished(): void {
+    this.end("the server rolled it back after an error")
+  }
+
+  /** A control statement failed: what is open now is not known. */
+  doubted(): void {
+    if (this.state._tag !== "Ended") this.state = unknowns[this.known]
+  }
+
+  /** A statement goes out that begins anew or rolls back, and so acknowledges the end. */
+  acknowledgedEnd(): void {
+    if (this.state._tag === "Ended") this.state = unknowns[this.state.before]
+  }
+
+  /** BEGIN was answered. */
+  begun(isReadOnly: boolean): void {
+    this.state = states.Managed
+    this.isReadOnly = isReadOnly
+  }
+
+  /** COMMIT or ROLLBACK was answered: what is open now, the flags say. */
+  finished(): void {
+    this.isReadOnly = false
+    this.state = this.hasOpenFlags ? states.Open : states.None
+  }
+
+  /** COMMIT or ROLLBACK was refused. */
+  finishRefused(): void {
+    this.finished()
+    this.doubted()
+  }
+
+  /** The session is as it was after the handshake. */
+  reset(): void {
+    this.flags = Status.Autocommit
+    this.finished()
+  }
+
+  private end(message: string, error?: Refusal): void {
+    if (this.state._tag === "Ended") return
+    this.state = {
+      _tag: "Ended",
+      before: this.known,
+      reason: new TransactionEnded({
+        message,
+        ...(error === undefined ? undefined : { errno: error.errno, sqlState: error.sqlState, cause: error })
+      })
+    }
+  }
+}
