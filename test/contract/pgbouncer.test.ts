@@ -1,5 +1,5 @@
 import { describeWith } from "../support/index.ts"
 import { contract } from "./contract.ts"
-import { pgbouncer } from "./dialects.ts"
+import { pgbouncer } from "./postgresDialects.ts"
 
-describeWith("pgbouncer")("where PgBouncer can be had", () => contract(pgbouncer))
+describeWith("pgbouncer")("with a pooler of its own", () => contract(pgbouncer))

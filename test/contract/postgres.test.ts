@@ -1,4 +1,4 @@
 import { contract } from "./contract.ts"
-import { postgres } from "./dialects.ts"
+import { postgres } from "./postgresDialects.ts"
 
 contract(postgres)

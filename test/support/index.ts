@@ -62,7 +62,8 @@ const executeMysql = (url: URL, statement: string): Effect.Effect<void, ServerEr
         port: Number(url.port || 3306),
         user: decodeURIComponent(url.username),
         password: decodeURIComponent(url.password),
-        allowPublicKeyRetrieval: true
+        allowPublicKeyRetrieval: true,
+        connectTimeout: 10_000
       })
     ),
     (connection) => Effect.tryPromise(() => connection.query(statement)),

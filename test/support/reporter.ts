@@ -29,6 +29,11 @@ export default class LeftOutReporter implements Reporter {
           summary[state]++
           continue
         }
+        // What was to run and did not is behind a hook that failed, or was not chosen.
+        if (test.options.mode === "run") {
+          if (module.state() === "failed") summary.failed++
+          continue
+        }
         summary.leftOut++
         const reason = test.fullName.split(leftOut)[1]?.split(" > ")[0]
         if (reason === undefined) {
@@ -49,7 +54,7 @@ export default class LeftOutReporter implements Reporter {
       for (const [file, each] of files) console.log(`  ${each} of ${file}`)
     }
     // A run of chosen tests leaves out the others on purpose.
-    if (unexplained.length > 0 && this.vitest?.config.testNamePattern === undefined) {
+    if (unexplained.length > 0 && this.vitest?.config.testNamePattern == null) {
       console.error(`\n${unexplained.length} tests were left out without a reason:\n  ${unexplained.join("\n  ")}`)
       process.exitCode = 1
     }

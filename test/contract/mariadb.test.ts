@@ -1,4 +1,0 @@
-import { contract } from "./contract.ts"
-import { mariadb } from "./dialects.ts"
-
-contract(mariadb)

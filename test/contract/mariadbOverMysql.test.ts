@@ -1,0 +1,5 @@
+import { describeWith } from "../support/index.ts"
+import { contract } from "./contract.ts"
+import { mariadbOverMysql } from "./mysqlDialects.ts"
+
+describeWith("url-mariadb")("on the shared server", () => contract(mariadbOverMysql))

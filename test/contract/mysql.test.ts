@@ -1,4 +1,0 @@
-import { contract } from "./contract.ts"
-import { mysql } from "./dialects.ts"
-
-contract(mysql)
