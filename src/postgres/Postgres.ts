@@ -41,7 +41,7 @@ export const makeAdapter = (options: PostgresOptions): Effect.Effect<Adapter, In
         ["server.port", config.endpoint.port]
       ],
       maxConnections: undefined,
-      connect: makeConnect(config, { witness: new ServerIdentity(!config.prepare) }),
+      connect: makeConnect(config, { identity: new ServerIdentity(!config.prepare) }),
       resolveCommit
     }))
 

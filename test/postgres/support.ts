@@ -10,7 +10,8 @@ import { ConnectionLost } from "../../src/failure/ConnectionLost.ts"
 import type { InvalidOptions } from "../../src/options/InvalidOptions.ts"
 import { type PostgresOptions, resolve } from "../../src/postgres/adapter/Config.ts"
 import { makeConnect } from "../../src/postgres/adapter/connect.ts"
-import type { Session, SessionOptions } from "../../src/postgres/session/Session.ts"
+import type { Session } from "../../src/postgres/session/Session.ts"
+import type { SessionOptions } from "../../src/postgres/session/SessionOptions.ts"
 import { postgresUrl } from "../support/index.ts"
 
 /** What opens sessions that share their descriptions, as the sessions of one adapter do. */

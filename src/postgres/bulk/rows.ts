@@ -6,7 +6,7 @@
  */
 import type { BadRow } from "../../bulk/Bulk.ts"
 import { badRowOf, checkKeys, checkLength, refuseNull } from "../../bulk/rows.ts"
-import { copyHeaderSize, writeCopyHeader } from "../exchange/CopyExchange.ts"
+import { copyHeaderSize, writeCopyHeader } from "../exchange/copyFrames.ts"
 import type { Codec } from "../types/Codec.ts"
 import { WireBuffer } from "../wire/WireBuffer.ts"
 

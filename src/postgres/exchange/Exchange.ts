@@ -1,96 +1,65 @@
 /**
  * One exchange with the server: what is written, what comes back, and who waits for it.
+ *
+ * Each kind of exchange is a class: a statement, the fetches of a portal, a script, a COPY, a control statement. The
+ * session knows them by what is declared here.
  */
-import type { Result } from "@effect/sql-pg/PgConnection"
 import type * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import type * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
-import type { Prepared } from "../statement/PreparedCache.ts"
-import type { RowDecoder } from "../statement/RowDecoder.ts"
-import type { CopyHandler } from "./CopyExchange.ts"
-import type { Portal } from "./Portal.ts"
-
-/** What is made of the answer. */
-export const Mode = {
-  /** Rows as objects. */
-  Rows: 0,
-  /** Rows as arrays. */
-  Values: 1,
-  /** The driver's `Result`. */
-  Raw: 2,
-  /** The `Result` of each statement of a script, in text format. */
-  Script: 3,
-  /** A control statement: its command tag. */
-  Control: 4,
-  /** Some rows of a portal. */
-  Portal: 5,
-  /** Data in either direction: the command tag. */
-  Copy: 6
-} as const
-export type Mode = typeof Mode[keyof typeof Mode]
+import { type RowDecoder, skipField } from "../statement/RowDecoder.ts"
+import { Stage } from "../statement/StatementPlan.ts"
 
 /** Where an exchange is. */
-export const Stage = {
-  /** It waits for another one to learn the columns. */
-  Waiting: 0,
-  /** It asks for the columns. Nothing has run. */
-  Describe: 1,
-  /** It runs. */
-  Run: 2
+export const Progress = {
+  /** No byte of it was written. */
+  Unsent: "Unsent",
+  /** It was written. */
+  Written: "Written",
+  /** The server has bound it, and may be running it. */
+  Bound: "Bound",
+  /** The server has answered in full. */
+  Answered: "Answered"
 } as const
-export type Stage = typeof Stage[keyof typeof Stage]
+export type Progress = typeof Progress[keyof typeof Progress]
 
-export class Exchange {
-  readonly mode: Mode
-  readonly sql: string
-  readonly params: ReadonlyArray<unknown>
-  /** What errors call the exchange. */
+/** Whether the BEGIN of the transaction goes ahead of an exchange, in the same cycle. */
+export const Carries = {
+  /** No BEGIN is written with it. */
+  Nothing: "Nothing",
+  /** BEGIN goes ahead of it, and is not answered yet. */
+  Begin: "Begin",
+  /** The server has begun the transaction: what comes now is about the exchange itself. */
+  Begun: "Begun"
+} as const
+export type Carries = typeof Carries[keyof typeof Carries]
+
+export type Settle = (effect: Effect.Effect<any, SqlError>) => void
+
+export abstract class Exchange {
+  /** What errors call the exchange. Nothing is decided by it. */
   readonly operation: string
-  resume: (effect: Effect.Effect<any, SqlError>) => void
+  /** Called once, with the result. */
+  protected resume: Settle
+  private isSettled = false
 
-  /** Whether the statement may be kept under a name. */
-  prepare: boolean
   stage: Stage = Stage.Run
-  prepared: Prepared | undefined = undefined
+  progress: Progress = Progress.Unsent
+  carries: Carries = Carries.Nothing
+  /** How its rows are read. */
   description: RowDecoder | undefined = undefined
-  /** The portal whose rows are fetched. */
-  portal: Portal | undefined = undefined
-  portalName = ""
-  /** What the data of a COPY goes to or comes from. */
-  copy: CopyHandler | undefined = undefined
 
   /** Up to three parts of what is written. */
   head: Uint8Array | undefined = undefined
   bind: Uint8Array | undefined = undefined
   tail: Uint8Array | undefined = undefined
-  /** Whether the `Parse` of `prepared` is among them. */
-  parses = false
   /** Nothing else may be on the wire with it. */
   exclusive = false
-  /** The question of the witness rides with it: its answer comes after the command tag. */
-  asks = false
-  /** BEGIN goes ahead of it in the same cycle. */
-  begins = false
-  /** The server has begun the transaction. */
-  hasBegun = false
-  /** It goes ahead of whatever waits for the columns of a statement. */
-  first = false
-  /** There is nothing to do for it outside a transaction. */
-  onlyInTransaction = false
-
-  written = false
-  /** What was written has been answered in full. */
-  answered = false
-  /** The server has bound it, and may be running it. */
-  begun = false
-  /** Nobody waits any more. */
+  /** The question for the id of the transaction rides with it: its answer comes after the command tag. */
+  carriesXidQuery = false
+  /** The caller has left. */
   abandoned = false
-  /** It has been repeated because the server had lost the statement. */
-  repeated = false
 
-  rows: Array<any> = []
-  /** The results of a script so far. */
-  results: Array<Result> = []
   /** The command tag, as soon as the server has sent it. */
   tag: string | undefined = undefined
   error: PgProtocol.ErrorFields | undefined = undefined
@@ -99,86 +68,142 @@ export class Exchange {
 
   /** How long it may take once it is its turn, in milliseconds. */
   limit: number
-  /** When the session gives it up, on the session's clock. */
+  /** When its time began, and when the session gives it up, on the session's clock. */
+  startedAt = 0
   deadline = Infinity
 
-  constructor(
-    mode: Mode,
-    sql: string,
-    params: ReadonlyArray<unknown>,
-    prepare: boolean,
-    limit: number,
-    operation: string,
-    resume: (effect: Effect.Effect<any, SqlError>) => void
-  ) {
-    this.mode = mode
-    this.sql = sql
-    this.params = params
-    this.prepare = prepare
-    this.limit = limit
+  constructor(operation: string, limit: number, resume: Settle) {
     this.operation = operation
+    this.limit = limit
     this.resume = resume
   }
 
-  /** Whether the server may have run it. The rows of a COPY are nothing before the end of the data was sent. */
-  get sent(): boolean {
-    return this.written && this.stage === Stage.Run && this.copy?.committing !== false
-  }
-}
-
-/** A queue of exchanges that is cheap at both ends. */
-export class ExchangeQueue {
-  private entries: Array<Exchange> = []
-  private start = 0
-
-  get size(): number {
-    return this.entries.length - this.start
+  /** Gives the caller the result. Only the first result counts. */
+  settle(effect: Effect.Effect<any, SqlError>): void {
+    if (this.isSettled) return
+    this.isSettled = true
+    if (!this.abandoned) this.resume(effect)
   }
 
-  get head(): Exchange | undefined {
-    return this.entries[this.start]
+  // ---------------------------------------------------------------------------
+  // what kind of exchange it is
+  // ---------------------------------------------------------------------------
+
+  /** The text of the caller's statement; empty for what the session asks by itself. */
+  get text(): string {
+    return ""
   }
 
-  push(entry: Exchange): void {
-    this.entries.push(entry)
+  /** What it may leave behind in the session, as bits of `Trace`. */
+  get trace(): number {
+    return 0
   }
 
-  unshift(entry: Exchange): void {
-    if (this.start > 0) this.entries[--this.start] = entry
-    else this.entries.unshift(entry)
+  /** Whether it has to be written although its caller has left. */
+  get isNeeded(): boolean {
+    return this.carries !== Carries.Nothing
   }
 
-  shift(): Exchange | undefined {
-    const entries = this.entries
-    const entry = entries[this.start]
-    if (entry === undefined) return undefined
-    // The slot would keep the rows alive until the queue runs empty.
-    entries[this.start++] = undefined as never
-    if (this.start === entries.length) {
-      entries.length = 0
-      this.start = 0
-    } else if (this.start > 1_024) {
-      this.entries = entries.slice(this.start)
-      this.start = 0
-    }
-    return entry
+  /** Whether BEGIN may be written with it, in one cycle. */
+  get canCarryBegin(): boolean {
+    return false
   }
 
-  /** Takes everything. */
-  drain(): Array<Exchange> {
-    const all = this.entries.slice(this.start)
-    this.entries = []
-    this.start = 0
-    return all
+  /** Whether it ends the transaction, so that one that was not begun need not be. */
+  get endsTransaction(): boolean {
+    return false
   }
 
-  /** The one that is given up first. */
-  get soonest(): Exchange | undefined {
-    let soonest: Exchange | undefined
-    for (let index = this.start; index < this.entries.length; index++) {
-      const entry = this.entries[index]!
-      if (entry.deadline !== Infinity && (soonest === undefined || entry.deadline < soonest.deadline)) soonest = entry
-    }
-    return soonest
+  /** Whether there is nothing to do for it outside a transaction. */
+  get onlyInTransaction(): boolean {
+    return false
+  }
+
+  /** Whether it goes ahead of what waits for the columns of a statement. */
+  get overtakes(): boolean {
+    return false
+  }
+
+  /** Whether a cancel request may be sent to end it. What is short or decides about a transaction must not be. */
+  get canBeCancelled(): boolean {
+    return this.stage === Stage.Run
+  }
+
+  /** Whether the server may have run it. */
+  get isSent(): boolean {
+    return this.progress !== Progress.Unsent && this.stage === Stage.Run
+  }
+
+  /** Whether the server runs nothing of it before it has answered that it is bound. */
+  get isBoundFirst(): boolean {
+    return false
+  }
+
+  /** Whether it takes its own time, so that exceeding it is a timeout of a statement and not a lost connection. */
+  get hasOwnLimit(): boolean {
+    return this.limit !== Infinity
+  }
+
+  /** The end of its cycle together with the question for the id of the transaction, if that can ride with it. */
+  withXidQuery(_query: string): Uint8Array | undefined {
+    return undefined
+  }
+
+  // ---------------------------------------------------------------------------
+  // what the server says
+  // ---------------------------------------------------------------------------
+
+  /** Reads the fields of the rows to come. */
+  get reader(): PgProtocol.FieldReader<unknown> | undefined {
+    return this.abandoned || this.failure !== undefined ? skipField : this.description?.readField
+  }
+
+  /** A row in the shape of its description. */
+  onRow(_values: ReadonlyArray<unknown>): void {}
+
+  /** The server has completed a command of it. */
+  onComplete(tag: string): void {
+    this.tag = tag
+  }
+
+  /** The server had nothing to run. */
+  onEmpty(): void {}
+
+  /** The server has sent as many rows as were asked for. Returns whether more are asked for already. */
+  onSuspended(): boolean {
+    return false
+  }
+
+  /** The server has reported an error about it. */
+  onError(fields: PgProtocol.ErrorFields): void {
+    this.error = fields
+  }
+
+  /** The server asks for data. Returns what refuses to send any. */
+  abstract onCopyIn(response: PgProtocol.CopyInResponse): Uint8Array | undefined
+
+  /** The server is about to send data. */
+  onCopyOut(_response: PgProtocol.CopyOutResponse): void {
+    this.failure ??= { what: "COPY TO STDOUT is not possible here, its data was discarded", cause: undefined }
+  }
+
+  onCopyData(_data: Uint8Array): void {}
+
+  /** The answer to the question for the id of the transaction has come, or never will. */
+  onXidAnswered(): void {}
+
+  /** The caller has left while it was under way. */
+  onAbandon(): void {}
+
+  // ---------------------------------------------------------------------------
+  // how it ends
+  // ---------------------------------------------------------------------------
+
+  /** The server had no objection: the result, or `undefined` if the exchange hands out its results itself. */
+  abstract onReady(): Effect.Effect<any, SqlError> | undefined
+
+  /** What is known of the result although the session ended before the exchange did. */
+  get lastWord(): Effect.Effect<any, SqlError> | undefined {
+    return undefined
   }
 }

@@ -15,24 +15,11 @@ import type * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
+import { Stage } from "../statement/StatementPlan.ts"
 import * as frames from "../wire/frames.ts"
-import { Exchange, Mode } from "./Exchange.ts"
-
-/** What a portal needs of its session. */
-export interface PortalHost {
-  readonly inTransaction: boolean
-  /** How many bytes have been received. */
-  readonly received: number
-  /** The session's clock in milliseconds, as of the last chunk or write. */
-  readonly now: number
-  /** Plans and queues the first fetch. */
-  readonly open: (entry: Exchange) => void
-  /** Queues a cycle. */
-  readonly submit: (entry: Exchange) => void
-  readonly abandon: (entry: Exchange) => void
-  /** Writes at once: only for the entry that has the session to itself. */
-  readonly writeNow: (entry: Exchange, frame: Uint8Array) => void
-}
+import { Control, ControlExchange } from "./ControlExchange.ts"
+import type { ExchangeHost } from "./ExchangeHost.ts"
+import { Shape, StatementExchange } from "./StatementExchange.ts"
 
 type Batch = Arr.NonEmptyReadonlyArray<any>
 type Resume = (effect: Effect.Effect<Batch, SqlError | Cause.Done>) => void
@@ -51,15 +38,69 @@ const targetMillis = 20
 
 let names = 0
 
+/** The cycle of one fetch; outside a transaction, of all of them. */
+export class Fetch extends StatementExchange {
+  private readonly portal: Portal
+  /** Whether the server has said that there are more rows. */
+  isSuspended = false
+
+  constructor(portal: Portal, sql: string, params: ReadonlyArray<unknown>, prepare: boolean, limit: number) {
+    super(Shape.Objects, sql, params, prepare, limit, (effect) => portal.onFailure(effect), portal.name)
+    this.portal = portal
+  }
+
+  override get canCarryBegin(): boolean {
+    return false
+  }
+
+  override ending(confirm: boolean): Uint8Array {
+    return this.portal.firstFetch(confirm)
+  }
+
+  override onComplete(tag: string): void {
+    super.onComplete(tag)
+    this.portal.onComplete(this)
+  }
+
+  override onEmpty(): void {
+    this.portal.onComplete(this)
+  }
+
+  override onSuspended(): boolean {
+    this.isSuspended = true
+    return this.portal.onSuspended(this)
+  }
+
+  override onError(fields: PgProtocol.ErrorFields): void {
+    super.onError(fields)
+    if (this.stage === Stage.Run) this.portal.onError(this)
+  }
+
+  override onCopyIn(): Uint8Array | undefined {
+    return this.portal.onCopyIn()
+  }
+
+  override again(): void {
+    super.again()
+    this.isSuspended = false
+    this.portal.onRepeat()
+  }
+
+  override onReady(): undefined {
+    this.portal.onReady(this)
+    return undefined
+  }
+}
+
 export class Portal {
   /** The name that the first `Bind` gives it. */
   readonly name: string
-  private readonly host: PortalHost
+  private readonly host: ExchangeHost
   private readonly maxRows: number
   private readonly inTransaction: boolean
   /** The cycles under way, in order. Outside a transaction there is one for all fetches. */
-  private readonly entries: Array<Exchange>
-  private readonly first: Exchange
+  private readonly fetches: Array<Fetch>
+  private readonly first: Fetch
   private opened = false
   /** How many fetches are under way. */
   private fetching = 0
@@ -84,27 +125,15 @@ export class Portal {
   /** Outside a transaction: the `Sync` that ends the only cycle has been written. */
   private synced = false
 
-  constructor(host: PortalHost, sql: string, params: ReadonlyArray<unknown>, maxRows: number, limit: number) {
+  constructor(host: ExchangeHost, sql: string, params: ReadonlyArray<unknown>, maxRows: number, limit: number) {
     this.host = host
     this.maxRows = maxRows
     this.inTransaction = host.inTransaction
     this.name = this.inTransaction ? `wtp_${(++names).toString(36)}` : ""
     this.rowsAsked = Math.min(firstRows, maxRows)
-    this.first = this.makeEntry(sql, params, true, limit)
-    this.first.portalName = this.name
+    this.first = new Fetch(this, sql, params, true, limit)
     this.first.exclusive = !this.inTransaction
-    this.entries = [this.first]
-  }
-
-  private makeEntry(sql: string, params: ReadonlyArray<unknown>, prepare: boolean, limit: number): Exchange {
-    const entry = new Exchange(Mode.Portal, sql, params, prepare, limit, "execute", (effect) => this.onFailure(effect))
-    entry.portal = this
-    return entry
-  }
-
-  /** Whether the server has been asked for rows that it has not sent. */
-  get isFetching(): boolean {
-    return this.fetching > 0
+    this.fetches = [this.first]
   }
 
   /** Waits for rows. */
@@ -143,28 +172,36 @@ export class Portal {
     return this.frame
   }
 
-  /** The server has sent as many rows as were asked for. */
-  onSuspended(entry: Exchange): void {
+  /** The server has sent as many rows as were asked for. Returns whether more are asked for already. */
+  onSuspended(fetch: Fetch): boolean {
     // With a `Sync` behind the fetch, its answer is what ends it.
-    if (!this.inTransaction) this.onBatch(entry)
+    if (!this.inTransaction) this.onBatch(fetch)
+    return this.fetching > 0
   }
 
   /** The server has sent the last row. */
-  onComplete(entry: Exchange): void {
+  onComplete(fetch: Fetch): void {
     this.completed = true
-    if (!this.inTransaction) this.sync(entry, frames.sync)
+    if (!this.inTransaction) this.sync(fetch, frames.sync)
   }
 
   /** The server has reported an error, and reads nothing until the next `Sync`. */
-  onError(entry: Exchange): void {
-    if (!this.inTransaction) this.sync(entry, frames.sync)
+  onError(fetch: Fetch): void {
+    if (!this.inTransaction) this.sync(fetch, frames.sync)
+  }
+
+  /** The statement is a COPY. The `Sync` behind a fetch was taken for a part of the data. */
+  onCopyIn(): Uint8Array {
+    return this.inTransaction ? frames.join(frames.copyFail, frames.sync) : frames.copyFail
   }
 
   /** The cycle is over. */
-  onReady(entry: Exchange): void {
-    this.entries.shift()
+  onReady(fetch: Fetch): void {
+    this.fetches.shift()
+    // However the server has ended it: only a portal that it has suspended has more to give.
+    if (!fetch.isSuspended) this.completed = true
     this.exhausted = this.completed
-    this.onBatch(entry)
+    this.onBatch(fetch)
   }
 
   /** The first fetch is repeated, because the server had lost the statement. */
@@ -172,16 +209,16 @@ export class Portal {
     this.synced = false
   }
 
-  private sync(entry: Exchange, frame: Uint8Array): void {
+  private sync(fetch: Fetch, frame: Uint8Array): void {
     if (this.synced) return
     this.synced = true
-    this.host.writeNow(entry, frame)
+    this.host.writeNow(fetch, frame)
   }
 
-  private onBatch(entry: Exchange): void {
+  private onBatch(fetch: Fetch): void {
     this.fetching--
-    const rows = entry.rows
-    entry.rows = []
+    const rows = fetch.rows
+    fetch.rows = []
     if (this.stopped) return
     if (rows.length > 0) {
       this.batches.push(rows as unknown as Batch)
@@ -198,8 +235,8 @@ export class Portal {
     this.endedAt = this.host.now
   }
 
-  private onFailure(effect: Effect.Effect<any, SqlError>): void {
-    this.entries.shift()
+  onFailure(effect: Effect.Effect<any, SqlError>): void {
+    this.fetches.shift()
     this.fetching--
     this.failure ??= effect
     this.deliver()
@@ -235,11 +272,11 @@ export class Portal {
     }
     const { description, limit, params, sql } = this.first
     for (let index = 0; index < missing; index++) {
-      const entry = this.makeEntry(sql, params, false, limit)
-      entry.description = description
-      entry.head = frame
-      this.entries.push(entry)
-      this.host.submit(entry)
+      const fetch = new Fetch(this, sql, params, false, limit)
+      fetch.description = description
+      fetch.head = frame
+      this.fetches.push(fetch)
+      this.host.submit(fetch)
     }
   }
 
@@ -253,14 +290,14 @@ export class Portal {
     this.batches.length = 0
     if (!this.opened) return
     if (!this.inTransaction) {
-      if (this.first.sent) this.sync(this.first, frames.join(closePortal(""), frames.sync))
+      if (this.first.isSent) this.sync(this.first, frames.join(closePortal(""), frames.sync))
       this.host.abandon(this.first)
       return
     }
-    for (const entry of this.entries) if (!entry.sent || this.interrupted) this.host.abandon(entry)
-    const close = new Exchange(Mode.Control, "", [], false, Infinity, "close", () => {})
-    close.head = frames.join(closePortal(this.name), frames.sync)
-    this.host.submit(close)
+    for (const fetch of this.fetches) if (!fetch.isSent || this.interrupted) this.host.abandon(fetch)
+    this.host.submit(
+      new ControlExchange(Control.Other, frames.join(closePortal(this.name), frames.sync), "close", () => {})
+    )
   })
 }
 

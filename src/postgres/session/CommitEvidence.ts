@@ -16,9 +16,7 @@ import * as Exit from "effect/Exit"
 import type { SqlError } from "effect/sql/SqlError"
 import { Buffer } from "node:buffer"
 import type { Begin } from "../../transaction/TransactionSpec.ts"
-import { type Exchange, Mode, Stage } from "../exchange/Exchange.ts"
-import { XidQuery } from "../exchange/XidQuery.ts"
-import * as frames from "../wire/frames.ts"
+import type { Exchange } from "../exchange/Exchange.ts"
 
 /** Where a transaction id means something. */
 export interface Incarnation {
@@ -98,22 +96,15 @@ export class CommitEvidence {
     if (timeline) this.incarnation = { system: system!, timeline, started: started!, recovered: recovered! }
   }
 
-  /** What to write at the end of a statement's cycle instead of its own, if the question is to ride with it. */
-  rides(entry: Exchange): Uint8Array | undefined {
+  /** What to write at the end of a cycle instead of its own end, if the question is to ride with it. */
+  rides(exchange: Exchange): Uint8Array | undefined {
     if (!this.watching || this.xid !== undefined || this.asking || this.incarnation === undefined) return undefined
-    if (entry.copy?.writes === true) {
+    const tail = exchange.withXidQuery(this.ask!)
+    if (tail !== undefined) {
       this.asking = true
-      entry.asks = true
-      return frames.simpleQuery(`${entry.sql}\n;${this.ask!}`)
+      exchange.carriesXidQuery = true
     }
-    if (entry.stage !== Stage.Run || entry.mode > Mode.Raw || entry.prepared?.writes !== true) return undefined
-    const { prepared } = entry
-    const isKnown = entry.tail === frames.executeSync
-    if (!isKnown && entry.tail !== frames.describeExecuteSync) return undefined
-    prepared.asking ??= new XidQuery(this.ask!, prepared.listed ? prepared.name : undefined, prepared.sql)
-    this.asking = true
-    entry.asks = true
-    return prepared.asking.behind(isKnown)
+    return tail
   }
 
   /** The answer. */
@@ -135,12 +126,9 @@ export class CommitEvidence {
   }
 
   /** The cycle with the question is over, answered or not. */
-  asked({ error, prepared }: Exchange): void {
+  asked(exchange: Exchange): void {
     this.asking = false
-    if (prepared?.asking === undefined) return
-    if (error === undefined) prepared.asking.isHeld = prepared.asking.name !== ""
-    // Whether the server got as far as to its name is not known.
-    else if (!prepared.asking.isHeld) prepared.asking = undefined
+    exchange.onXidAnswered()
   }
 
   /** What has to be asked before COMMIT. */

@@ -114,15 +114,20 @@ export class SessionResidue {
   }
 
   /** What undoes everything that may have been left behind; `undefined` if there is nothing. */
-  get remedy(): string | undefined {
+  get resetSql(): string | undefined {
     if (this.always ? !this.ran : (this.trace & (Trace.State | Trace.Name)) === 0 && (this.changed?.size ?? 0) === 0) {
       return undefined
     }
     return (this.trace & Trace.Name) === 0 ? undo : `${undo}; DEALLOCATE ALL`
   }
 
+  /** Whether the reset takes away the names of all statements. */
+  get forgetsNames(): boolean {
+    return (this.trace & Trace.Name) !== 0
+  }
+
   /** Whether something was left behind that nothing undoes. */
-  get isSpoiled(): boolean {
+  get cannotBeReset(): boolean {
     return (this.trace & Trace.Library) !== 0
   }
 

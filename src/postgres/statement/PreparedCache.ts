@@ -3,7 +3,6 @@
  */
 import * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import { randomBytes } from "node:crypto"
-import type { Exchange } from "../exchange/Exchange.ts"
 import type { XidQuery } from "../exchange/XidQuery.ts"
 import { traceOf } from "../session/SessionResidue.ts"
 import type { Parameters } from "./parameters.ts"
@@ -31,8 +30,6 @@ export class Prepared {
   readonly since: number
   held: Held = Held.Nothing
   description: RowDecoder | undefined = undefined
-  /** Executions that wait for the description. */
-  followers: Array<Exchange> | undefined = undefined
   /** Executions that are bound to the name and have not ended. */
   users = 0
   /** The name is to be closed once nobody uses it. */
@@ -43,8 +40,8 @@ export class Prepared {
   /** Whether it is a COPY, which takes whatever follows on the wire for its data. */
   readonly copies: boolean
   private writing: boolean | undefined = undefined
-  /** The question of the witness that rides with it. */
-  asking: XidQuery | undefined = undefined
+  /** The question for the id of the transaction that rides with it. */
+  xidQuery: XidQuery | undefined = undefined
   private leaves: number | undefined = undefined
   /** The same text with other types. */
   next: Prepared | undefined = undefined
@@ -175,8 +172,8 @@ export class PreparedCache {
     prepared.held = Held.Nothing
     const closes = this.closes ??= []
     closes.push(PgProtocol.encodeClose({ target: "statement", name: prepared.name }))
-    const { asking } = prepared
-    if (asking?.isHeld === true) closes.push(PgProtocol.encodeClose({ target: "statement", name: asking.name }))
+    const { xidQuery } = prepared
+    if (xidQuery?.isHeld === true) closes.push(PgProtocol.encodeClose({ target: "statement", name: xidQuery.name }))
   }
 
   /** The server has forgotten every name: `DISCARD ALL` or `DEALLOCATE ALL`. */

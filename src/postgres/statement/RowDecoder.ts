@@ -17,13 +17,11 @@ import * as frames from "../wire/frames.ts"
 
 type FieldReader = PgProtocol.FieldReader<unknown>
 
-/**
- * The first value that could not be decoded since this was last cleared.
- *
- * A reader that throws would end the parser and with it the session, so readers leave their failure here instead and
- * whoever receives the row picks it up. Rows are parsed and received synchronously, one at a time.
- */
-export const decodeFailure: { column: number; cause: unknown } = { column: -1, cause: undefined }
+/** A value that could not be decoded. */
+export interface DecodeFailure {
+  readonly column: number
+  readonly cause: unknown
+}
 
 /** Reads nothing: for the rows of a statement that nobody waits for any more. */
 export const skipField: FieldReader = () => undefined
@@ -34,6 +32,13 @@ export class RowDecoder {
   /** The result formats as they stand at the end of a `Bind`, or `undefined` for binary throughout. */
   readonly formats: Uint8Array | undefined
   readonly readField: FieldReader
+  /**
+   * The first value that could not be decoded since this was last taken.
+   *
+   * A reader that throws would end the parser and with it the session, so the reader leaves its failure here, and the
+   * session that receives the row takes it. A row is parsed and received synchronously, one at a time.
+   */
+  private failure: DecodeFailure | undefined = undefined
   /** Why rows in this format cannot be read. */
   readonly problem: string | undefined
 
@@ -52,7 +57,7 @@ export class RowDecoder {
     this.fields = columns.map((column) => ({ name: column.name, dataTypeId: column.dataTypeOid }))
     this.formats = binary.includes(false) ? frames.resultFormats(binary) : undefined
     this.problem = findProblem(columns, binary, codecs)
-    this.readField = makeReader(binary, codecs)
+    this.readField = makeReader(binary, codecs, (failure) => this.failure ??= failure)
     this.builder = genericBuilder(columns.map((column) => column.name))
   }
 
@@ -63,6 +68,13 @@ export class RowDecoder {
       this.builder = compiledBuilder(this.columns.map((column) => column.name))
     }
     return this.builder(values)
+  }
+
+  /** The value of the row just read that could not be decoded, if there was one. */
+  takeFailure(): DecodeFailure | undefined {
+    const { failure } = this
+    if (failure !== undefined) this.failure = undefined
+    return failure
   }
 
   /** Whether the columns that the server announces are these. */
@@ -110,7 +122,8 @@ const unknownType = onlyText("unknown")
 
 const makeReader = (
   binary: ReadonlyArray<boolean>,
-  codecs: ReadonlyArray<Codec<any> | undefined>
+  codecs: ReadonlyArray<Codec<any> | undefined>,
+  onFailure: (failure: DecodeFailure) => void
 ): FieldReader => {
   const readers = codecs.map((codec = unknownType, index) =>
     binary[index] === true && codec.read !== undefined
@@ -123,10 +136,7 @@ const makeReader = (
     try {
       return readers[column]!(bytes, offset, size)
     } catch (cause) {
-      if (decodeFailure.cause === undefined) {
-        decodeFailure.cause = cause ?? new Error("A codec failed without an error")
-        decodeFailure.column = column
-      }
+      onFailure({ column, cause: cause ?? new Error("A codec failed without an error") })
       return undefined
     }
   }

@@ -13,12 +13,12 @@
  */
 import * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import * as Result from "effect/Result"
-import { type Exchange, Stage } from "../exchange/Exchange.ts"
 import type { TypeStore } from "../types/TypeStore.ts"
 import * as frames from "../wire/frames.ts"
 import * as parameters from "./parameters.ts"
 import { Held, maxTextLength, Prepared, PreparedCache, type RowDecoderCache } from "./PreparedCache.ts"
 import { describeRows, describeStatement, noColumns, type RowDecoder } from "./RowDecoder.ts"
+import { Stage, type StatementPlan } from "./StatementPlan.ts"
 
 export interface StatementEncoderOptions {
   /** Shared by all sessions of an adapter. */
@@ -47,7 +47,7 @@ export class StatementEncoder {
   }
 
   /** Decides how a statement travels and encodes it. Throws what the codec throws, and nothing has happened then. */
-  plan(entry: Exchange, now: number): void {
+  plan(entry: StatementPlan, now: number): void {
     const inferred = parameters.infer(entry.params, this.types)
     try {
       this.planWith(entry, inferred, now)
@@ -56,7 +56,7 @@ export class StatementEncoder {
     }
   }
 
-  private planWith(entry: Exchange, inferred: parameters.Parameters, now: number): void {
+  private planWith(entry: StatementPlan, inferred: parameters.Parameters, now: number): void {
     entry.head = undefined
     entry.parses = false
     const cache = this.cache
@@ -75,7 +75,6 @@ export class StatementEncoder {
         break
       case Held.Describing:
         entry.stage = Stage.Waiting
-        ;(prepared.followers ??= []).push(entry)
         break
       case Held.Nothing:
         this.parse(entry, prepared)
@@ -87,7 +86,7 @@ export class StatementEncoder {
   }
 
   /** Plans a statement that is not kept: what the cache is not meant for, and everything behind a pooler. */
-  private planOnce(entry: Exchange, inferred: parameters.Parameters, now: number): void {
+  private planOnce(entry: StatementPlan, inferred: parameters.Parameters, now: number): void {
     let prepared = new Prepared("", entry.sql, inferred, now)
     if (this.cache !== undefined && this.catalogue.get(prepared) === undefined) {
       // With a name it need not be parsed again for the second cycle. It is closed as soon as it has run.
@@ -102,7 +101,7 @@ export class StatementEncoder {
   }
 
   /** Sends the `Parse` along, and waits with the execution if the columns are not known. */
-  private parse(entry: Exchange, prepared: Prepared): void {
+  private parse(entry: StatementPlan, prepared: Prepared): void {
     if (prepared.sql.includes("\u0000")) throw new Error("the text contains a NUL")
     const parse = PgProtocol.encodeParse({ name: prepared.name, query: prepared.sql, parameterTypes: prepared.oids })
     if (Result.isFailure(parse)) throw parse.failure
@@ -120,25 +119,21 @@ export class StatementEncoder {
   }
 
   /** Reduces a cycle to the question for the columns. */
-  describeOnly(entry: Exchange, prepared: Prepared): void {
+  describeOnly(entry: StatementPlan, prepared: Prepared): void {
     entry.stage = Stage.Describe
     entry.tail = frames.join(PgProtocol.encodeDescribe({ target: "statement", name: prepared.name }), frames.sync)
   }
 
   /** Completes a cycle for the columns that are expected. */
-  private bindTo(entry: Exchange, description: RowDecoder, confirm: boolean): void {
+  private bindTo(entry: StatementPlan, description: RowDecoder, confirm: boolean): void {
     if (description.formats !== undefined) entry.bind = frames.withResultFormats(entry.bind!, description.formats)
     entry.stage = Stage.Run
     entry.description = description
-    entry.tail = entry.portal !== undefined
-      ? entry.portal.firstFetch(confirm)
-      : confirm
-      ? frames.describeExecuteSync
-      : frames.executeSync
+    entry.tail = entry.ending(confirm)
   }
 
   /** The columns of a statement that has been described are known: completes an execution that waited for them. */
-  run(entry: Exchange, prepared: Prepared): void {
+  run(entry: StatementPlan, prepared: Prepared): void {
     if (prepared.name === "") {
       // The unnamed statement belongs to whoever parsed last, so this one is parsed again.
       this.bindTo(entry, prepared.description!, true)
@@ -150,13 +145,9 @@ export class StatementEncoder {
   }
 
   /** The server has announced the columns. Says why the rows cannot be read, if they cannot. */
-  onColumns(entry: Exchange, columns: ReadonlyArray<PgProtocol.FieldDescription>): string | undefined {
+  onColumns(entry: StatementPlan, columns: ReadonlyArray<PgProtocol.FieldDescription>): string | undefined {
     const prepared = entry.prepared
-    if (prepared === undefined) {
-      // The result of a script: in text format, of which nothing more is expected than strings.
-      entry.description = describeRows(columns, this.types)
-      return undefined
-    }
+    if (prepared === undefined) return undefined
     if (entry.stage === Stage.Describe) {
       prepared.description = columns.length === 0 ? noColumns : describeStatement(columns, this.types)
       this.catalogue.set(prepared, prepared.description)
@@ -186,19 +177,16 @@ export class StatementEncoder {
   }
 
   /** A value could not be read, perhaps because its type has changed: next time the columns are looked at again. */
-  onUnreadable(entry: Exchange): void {
+  onUnreadable(entry: StatementPlan): void {
     if (entry.prepared === undefined) return
     this.catalogue.forget(entry.prepared)
     this.cache?.evict(entry.prepared)
   }
 
-  /** The question for the columns was refused or answered. Returns those who waited for the answer. */
-  onDescribed(prepared: Prepared, exists: boolean): ReadonlyArray<Exchange> {
-    const followers = prepared.followers ?? noEntries
-    prepared.followers = undefined
+  /** The question for the columns was refused or answered. */
+  onDescribed(prepared: Prepared, exists: boolean): void {
     if (exists) prepared.held = Held.Statement
     else this.cache?.evict(prepared)
-    return followers
   }
 
   /** The server rejected a name or the plan behind it. */
@@ -208,12 +196,12 @@ export class StatementEncoder {
   }
 
   /** A cycle failed that would have established a name: whether it exists now is not known. */
-  onFailed(entry: Exchange, prepared: Prepared): void {
+  onFailed(entry: StatementPlan, prepared: Prepared): void {
     if (entry.parses && prepared.held === Held.Parsing) this.cache?.evict(prepared)
   }
 
   /** Nobody waits any more for a statement that has not been written. Leaves of it what others need. */
-  withdraw(entry: Exchange): void {
+  withdraw(entry: StatementPlan): void {
     const { prepared } = entry
     if (!entry.parses || prepared === undefined || entry.stage === Stage.Waiting) return
     if (prepared.users > 1) {
@@ -229,7 +217,7 @@ export class StatementEncoder {
   }
 
   /** An execution has ended, or will never be written. */
-  release(entry: Exchange): void {
+  release(entry: StatementPlan): void {
     const prepared = entry.prepared
     if (prepared === undefined) return
     entry.prepared = undefined
@@ -252,9 +240,14 @@ export class StatementEncoder {
         if (tag.startsWith("DROP")) {
           this.types.forget()
           this.catalogue.clear()
-        } else if (tag === "DISCARD ALL" || tag === "DEALLOCATE ALL") this.cache?.clear()
+        } else if (tag === "DISCARD ALL" || tag === "DEALLOCATE ALL") this.forgetNames()
         return
     }
+  }
+
+  /** The server forgets every name. */
+  forgetNames(): void {
+    this.cache?.clear()
   }
 
   /** The `Close` messages that wait for a ride. */
@@ -263,7 +256,6 @@ export class StatementEncoder {
   }
 }
 
-const noEntries: ReadonlyArray<Exchange> = []
 const noTypes: ReadonlyArray<number> = []
 
 /** Commands after which a type may be another one, or one that was not there may be. */

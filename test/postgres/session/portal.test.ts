@@ -2,18 +2,21 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type { Exchange } from "../../../src/postgres/exchange/Exchange.ts"
-import { Portal, type PortalHost } from "../../../src/postgres/exchange/Portal.ts"
+import type { ExchangeHost } from "../../../src/postgres/exchange/ExchangeHost.ts"
+import { type Fetch, Portal } from "../../../src/postgres/exchange/Portal.ts"
 
 /** A session that answers when it is told to. */
 const fake = (inTransaction: boolean, maxRows: number) => {
   /** The rows that fetches under way ask for, and the entries that they are answered by. */
-  const asked: Array<{ readonly rows: number; readonly entry: Exchange }> = []
+  const asked: Array<{ readonly rows: number; readonly entry: Fetch }> = []
   let writes = 0
   const read = (entry: Exchange, frame: Uint8Array): void => {
     writes++
     const bytes = Buffer.from(frame)
     for (let at = 0; at < bytes.length; at += bytes.readInt32BE(at + 1) + 1) {
-      if (bytes[at] === 0x45) asked.push({ rows: bytes.readInt32BE(bytes.indexOf(0, at + 5) + 1), entry })
+      if (bytes[at] === 0x45) {
+        asked.push({ rows: bytes.readInt32BE(bytes.indexOf(0, at + 5) + 1), entry: entry as Fetch })
+      }
     }
   }
   const host = {
@@ -23,8 +26,11 @@ const fake = (inTransaction: boolean, maxRows: number) => {
     open: (entry) => read(entry, portal.firstFetch(false)),
     submit: (entry) => read(entry, entry.head!),
     abandon: () => {},
-    writeNow: read
-  } satisfies PortalHost
+    writeNow: read,
+    writeData: () => true,
+    onDrain: () => () => {},
+    pauseReading: () => {}
+  } satisfies ExchangeHost
   const portal = new Portal(host, "select", [], maxRows, Infinity)
   const batches: Array<ReadonlyArray<unknown>> = []
   return {
@@ -42,6 +48,7 @@ const fake = (inTransaction: boolean, maxRows: number) => {
       entry.rows = Array.from({ length: rows }, (_, row) => row)
       host.received += rows * rowBytes
       host.now += rows * rowMillis
+      entry.isSuspended = true
       if (inTransaction) portal.onReady(entry)
       else portal.onSuspended(entry)
     }

@@ -16,11 +16,11 @@ const held = (session: Session): Effect.Effect<ReadonlyArray<string>> =>
 const cycles = <A, E, R>(session: Session, effect: Effect.Effect<A, E, R>): Effect.Effect<[A, number], E, R> =>
   Effect.suspend(() => {
     let count = 0
-    const spy = session as unknown as { onReady: (...args: ReadonlyArray<unknown>) => void }
+    const spy = (session as unknown as { reader: { onReady: (...args: ReadonlyArray<unknown>) => void } }).reader
     const onReady = spy.onReady
     spy.onReady = function(...args) {
       count++
-      onReady.apply(session, args as never)
+      onReady.apply(spy, args as never)
     }
     return Effect.map(effect, (value) => {
       spy.onReady = onReady
@@ -142,7 +142,7 @@ describe("prepared statements", () => {
 
   it.effect("the question for the id of a transaction is prepared with the statement that it rides with, and goes with it", () =>
     Effect.gen(function*() {
-      const session = yield* connect({ preparedStatementCacheSize: 2 }, { witness: new ServerIdentity(false) })
+      const session = yield* connect({ preparedStatementCacheSize: 2 }, { identity: new ServerIdentity(false) })
       yield* session.script("create temp table t (a int primary key)")
       const questions = Effect.map(
         session.script("select name from pg_prepared_statements where statement like '%/* after: insert%'"),

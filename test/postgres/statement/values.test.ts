@@ -216,11 +216,11 @@ describe("results", () => {
       const second = yield* open
       const sql = "select $1::int + 1 as next, 'a'::tsvector as spot"
       yield* run(first, sql, [1])
-      const spy = second as unknown as { onReady: (...args: ReadonlyArray<unknown>) => void }
+      const spy = (second as unknown as { reader: { onReady: (...args: ReadonlyArray<unknown>) => void } }).reader
       const onReady = spy.onReady
       spy.onReady = function(...args) {
         trips++
-        onReady.apply(second, args as never)
+        onReady.apply(spy, args as never)
       }
       assert.deepStrictEqual(yield* run(second, sql, [1]), [{ next: 2, spot: "'a'" }])
       assert.strictEqual(trips, 1)

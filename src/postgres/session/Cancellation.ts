@@ -1,0 +1,112 @@
+/**
+ * What is done on the server about exchanges whose callers have left.
+ *
+ * A cancel request hits whatever runs when it arrives. So it is sent only when nobody waits for anything on the
+ * session, and nothing is written while it is under way.
+ */
+import * as Effect from "effect/Effect"
+import { ControlExchange } from "../exchange/ControlExchange.ts"
+import { type Exchange, Progress } from "../exchange/Exchange.ts"
+import { StatementExchange } from "../exchange/StatementExchange.ts"
+import { skipField } from "../statement/RowDecoder.ts"
+import type { SessionCore } from "./SessionCore.ts"
+import type { SessionKey } from "./SessionOptions.ts"
+
+/** How long an abandoned statement may still end by itself before the server is asked to cancel it, in milliseconds. */
+const grace = 10
+
+export class Cancellation {
+  private readonly core: SessionCore
+  private readonly key: SessionKey
+  /** Called when writing may go on. */
+  onFree: () => void = () => {}
+  /** Runs while an abandoned statement may still end by itself. */
+  private timer: ReturnType<typeof setTimeout> | undefined = undefined
+  /** Cancel requests that are under way. */
+  private requests = 0
+  /** The exchange that they were meant for, until it has ended. */
+  private target: Exchange | undefined = undefined
+  private readonly waiters: Array<() => void> = []
+
+  constructor(core: SessionCore, key: SessionKey) {
+    this.core = core
+    this.key = key
+  }
+
+  /** Whether nothing may be written for the moment. */
+  get isHeld(): boolean {
+    return this.timer !== undefined || this.requests > 0 || this.target !== undefined
+  }
+
+  /** The caller of an exchange has left. Its fiber has gone on already: this is about the server. */
+  readonly abandon = (exchange: Exchange): void => {
+    const { core } = this
+    if (exchange.abandoned || core.end !== undefined) return
+    exchange.abandoned = true
+    if (exchange.progress === Progress.Unsent) {
+      if (exchange instanceof StatementExchange) core.encoder.withdraw(exchange)
+      return
+    }
+    // A stream that is read to its end, or a statement whose types are being looked up: nothing is awaited for it.
+    if (exchange.progress === Progress.Answered) return
+    core.awaited--
+    if (exchange === core.inFlight.head) core.parser.readField = skipField
+    exchange.onAbandon()
+    this.consider()
+  }
+
+  /** An exchange has been answered, and has left the queue. */
+  onAnswered(exchange: Exchange): void {
+    if (exchange === this.target) this.target = undefined
+    if (this.core.inFlight.size === 0) this.release()
+    else if (this.core.awaited === 0) this.consider()
+  }
+
+  /** The session has ended. */
+  release(): void {
+    if (this.timer === undefined) return
+    clearTimeout(this.timer)
+    this.timer = undefined
+  }
+
+  private consider(): void {
+    if (this.isHeld || !this.isWasted || this.core.options.cancel === undefined) return
+    this.timer = setTimeout(() => {
+      this.timer = undefined
+      if (this.isWasted) this.send()
+      else this.onFree()
+    }, grace)
+  }
+
+  /** Whether what the server does is of no use any more. */
+  private get isWasted(): boolean {
+    const { head } = this.core.inFlight
+    return this.core.awaited === 0 && head !== undefined && head.canBeCancelled
+  }
+
+  private send(): void {
+    const { core } = this
+    const { head } = core.inFlight
+    if (core.end !== undefined || head === undefined || core.options.cancel === undefined) return
+    this.target = head
+    this.requests++
+    // A server that does not stop when it is asked to has this long.
+    core.tick()
+    head.deadline = Math.min(head.deadline, core.now + core.options.controlLimit)
+    core.timer.arm(head.deadline, core.now)
+    core.options.cancel(this.key, () => {
+      this.requests--
+      for (const waiter of this.waiters.splice(0)) waiter()
+      this.consider()
+      this.onFree()
+    })
+  }
+
+  /** Asks the server to give up what it runs, unless that is a COMMIT, which nothing may cut off. */
+  readonly request: Effect.Effect<void> = Effect.callback((resume) => {
+    const { head } = this.core.inFlight
+    if (!(head instanceof ControlExchange && head.isUndecided)) this.send()
+    if (this.requests === 0) return resume(Effect.void)
+    this.waiters.push(() => resume(Effect.void))
+  })
+}

@@ -1,0 +1,273 @@
+/**
+ * What the server says, message by message. The head of the exchanges in flight is the one that it is talking about.
+ *
+ * What a handler throws is the end of the session: the exchange in hand, those in the queues and those that are parked
+ * are told.
+ */
+import type * as PgProtocol from "@effect/sql-pg/PgProtocol"
+import * as Effect from "effect/Effect"
+import { ResultUnreadable } from "../../failure/ResultUnreadable.ts"
+import { pgError, statementError, unknownError } from "../errors/errors.ts"
+import { ControlExchange } from "../exchange/ControlExchange.ts"
+import { Carries, type Exchange, Progress } from "../exchange/Exchange.ts"
+import { ScriptExchange } from "../exchange/ScriptExchange.ts"
+import { StatementExchange } from "../exchange/StatementExchange.ts"
+import { describeRows, skipField } from "../statement/RowDecoder.ts"
+import { isStale } from "../statement/StatementEncoder.ts"
+import { Stage } from "../statement/StatementPlan.ts"
+import type { Cancellation } from "./Cancellation.ts"
+import { readAnswer } from "./CommitEvidence.ts"
+import type { Describer } from "./Describer.ts"
+import type { Restoration } from "./Restoration.ts"
+import { markCompleted } from "./scripts.ts"
+import type { SessionCore } from "./SessionCore.ts"
+import { describeCause, type Termination } from "./Termination.ts"
+import type { TransactionControl } from "./TransactionControl.ts"
+import type { Writer } from "./Writer.ts"
+
+const noFields: ReadonlyArray<PgProtocol.FieldDescription> = []
+
+/** The parts of a session that an answer may be about. */
+export interface Parts {
+  readonly core: SessionCore
+  readonly termination: Termination
+  readonly writer: Writer
+  readonly cancellation: Cancellation
+  readonly describer: Describer
+  readonly transaction: TransactionControl
+  readonly restoration: Restoration
+}
+
+export class Reader {
+  private readonly core: SessionCore
+  private readonly parts: Parts
+  readonly noticeListeners: Array<(fields: PgProtocol.ErrorFields) => void> = []
+  readonly parameterListeners: Array<(name: string, value: string) => void> = []
+
+  constructor(parts: Parts) {
+    this.core = parts.core
+    this.parts = parts
+  }
+
+  readonly onData = (chunk: Uint8Array): void => {
+    const { core } = this
+    if (core.end !== undefined) return
+    core.tick()
+    core.heardAt = core.now
+    core.received += chunk.length
+    const { termination, writer } = this.parts
+    writer.isReceiving = true
+    // The codec boundary: the parser throws what it cannot make sense of, and is of no use after that.
+    try {
+      core.parser.pushEach(chunk, this.onMessage)
+    } catch (cause) {
+      core.inFlight.head?.description?.takeFailure()
+      termination.violation(describeCause(cause), cause)
+    }
+    core.inHand = undefined
+    writer.isReceiving = false
+    if (core.pending.size > 0) writer.flush()
+  }
+
+  readonly onMessage = (message: PgProtocol.BackendMessage<unknown>): void => {
+    const { core } = this
+    if (core.end !== undefined) return
+    const { head } = core.inFlight
+    switch (message._tag) {
+      case "BindComplete":
+        if (head !== undefined && head.carries !== Carries.Begin) head.progress = Progress.Bound
+        return
+      case "ParseComplete":
+      case "CloseComplete":
+      case "ParameterDescription":
+        return
+      case "ReadyForQuery":
+        return this.onReady(head, message.status)
+      case "NoticeResponse":
+        for (const listener of this.noticeListeners) listener(message.fields)
+        return
+      case "ParameterStatus":
+        return this.onParameter(head, message.name, message.value)
+      case "NotificationResponse":
+        return core.listeners.onNotification(message)
+      case "ErrorResponse":
+        return this.onErrorResponse(head, message.fields)
+    }
+    if (head === undefined) return this.unexpected(message)
+    switch (message._tag) {
+      case "DataRow":
+        return this.onRow(head, message.values)
+      case "CommandComplete":
+        return this.onCommand(head, message.commandTag)
+      case "EmptyQueryResponse":
+        return head.onEmpty()
+      case "RowDescription":
+        return this.onColumns(head, message.fields)
+      case "NoData":
+        return this.onColumns(head, noFields)
+      case "PortalSuspended":
+        if (head.onSuspended()) core.startTime(head, head.limit)
+        else head.deadline = Infinity
+        return
+      case "CopyInResponse":
+        return this.onCopyIn(head, message)
+      case "CopyOutResponse":
+        return head.onCopyOut(message)
+      case "CopyData":
+        return head.onCopyData(message.data)
+      case "CopyDone":
+        return
+      default:
+        return this.unexpected(message)
+    }
+  }
+
+  private unexpected(message: PgProtocol.BackendMessage<unknown>): void {
+    this.parts.termination.violation(`unexpected ${message._tag}`)
+  }
+
+  private onParameter(head: Exchange | undefined, name: string, value: string): void {
+    const { core } = this
+    core.parameters.set(name, value)
+    if (core.residue.onParameter(name, value, head?.text ?? "")) this.parts.restoration.retire()
+    for (const listener of this.parameterListeners) listener(name, value)
+  }
+
+  private onCopyIn(head: Exchange, message: PgProtocol.CopyInResponse): void {
+    const refusal = head.onCopyIn(message)
+    if (refusal !== undefined) this.core.transport.socket.write(refusal)
+  }
+
+  private onRow(head: Exchange, values: ReadonlyArray<unknown>): void {
+    const { core } = this
+    if (head.carriesXidQuery && head.tag !== undefined) return core.evidence.answered(values[0])
+    const { description } = head
+    const undecodable = description?.takeFailure()
+    if (undecodable !== undefined) this.onUndecodable(head, undecodable.column, undecodable.cause)
+    if (head.abandoned || head.failure !== undefined) return
+    if (description === undefined || values.length !== description.columns.length) {
+      return this.parts.termination.violation("a row does not fit its description")
+    }
+    head.onRow(values)
+  }
+
+  private onUndecodable(head: Exchange, column: number, cause: unknown): void {
+    const name = head.description?.columns[column]?.name
+    head.failure ??= { what: `the statement ran, but column "${name}" cannot be decoded`, cause }
+    this.core.parser.readField = skipField
+    if (head instanceof StatementExchange) this.core.encoder.onUnreadable(head)
+  }
+
+  private onColumns(head: Exchange, columns: ReadonlyArray<PgProtocol.FieldDescription>): void {
+    if (head.carriesXidQuery && head.tag !== undefined) return
+    if (head instanceof StatementExchange) {
+      const problem = this.core.encoder.onColumns(head, columns)
+      if (problem !== undefined) head.failure = { what: `the statement ran, but ${problem}`, cause: undefined }
+    } else {
+      // In text format, of which nothing more is expected than strings.
+      head.description = describeRows(columns, this.core.types)
+    }
+    this.core.parser.readField = head.reader
+  }
+
+  private onCommand(head: Exchange, tag: string): void {
+    if (head.carries === Carries.Begin) {
+      head.carries = Carries.Begun
+      return
+    }
+    if (head.carriesXidQuery) {
+      if (head.tag !== undefined && !tag.startsWith("COPY")) return
+      this.core.parser.readField = readAnswer
+    }
+    this.core.encoder.onCommand(tag)
+    head.onComplete(tag)
+  }
+
+  private onErrorResponse(head: Exchange | undefined, fields: PgProtocol.ErrorFields): void {
+    const severity = fields.severityUnlocalized ?? fields.severity
+    if (head === undefined || severity === "FATAL" || severity === "PANIC") {
+      return this.parts.termination.lose({
+        what: `the server ended the session: ${fields.message ?? "unknown error"} (${fields.code ?? "?"})`,
+        serverError: pgError(fields)
+      })
+    }
+    if (fields.code === "25006" && this.core.residue.wasReadWrite) this.parts.restoration.retire()
+    head.onError(fields)
+  }
+
+  private onReady(head: Exchange | undefined, status: PgProtocol.TransactionStatus): void {
+    const { core } = this
+    const { cancellation, describer, termination, transaction, writer } = this.parts
+    if (head === undefined) return termination.violation("there was no question")
+    core.inFlight.shift()
+    core.inHand = head
+    head.progress = Progress.Answered
+    if (!head.abandoned) core.awaited--
+    if (head.stage === Stage.Describe) core.describing--
+    if (head.carriesXidQuery) core.evidence.asked(head)
+    const { carries } = head
+    if (carries !== Carries.Nothing) {
+      head.carries = Carries.Nothing
+      core.begin.answered()
+    }
+    core.status = core.begin.statusAfter(status, core.status)
+    if (core.status === "I") core.residue.onIdle()
+    if (core.inFlight.size > 0) writer.promote()
+    cancellation.onAnswered(head)
+    if (carries === Carries.Begin && head.error !== undefined) {
+      transaction.refused(head, head.error, describer, this.fail)
+    } else if (head.stage === Stage.Describe) {
+      describer.described(head as StatementExchange, this.fail)
+    } else if (head.error !== undefined) {
+      this.failed(head, head.error)
+    } else {
+      this.succeeded(head)
+    }
+    core.inHand = undefined
+  }
+
+  private failed(exchange: Exchange, error: PgProtocol.ErrorFields): void {
+    if (exchange instanceof StatementExchange && exchange.prepared !== undefined) {
+      const { encoder, status } = this.core
+      if (!isStale(error)) {
+        encoder.onFailed(exchange, exchange.prepared)
+      } else {
+        encoder.onStale(exchange.prepared)
+        // Inside a transaction the error has aborted it, and a second try would only hide it.
+        if (status === "I" && !exchange.repeated && !exchange.abandoned) {
+          exchange.repeated = true
+          exchange.prepare = false
+          return this.parts.describer.replan(exchange)
+        }
+      }
+    }
+    this.fail(exchange, error)
+  }
+
+  /** An exchange ends with the server's report. */
+  private readonly fail = (exchange: Exchange, error: PgProtocol.ErrorFields): void => {
+    const { core } = this
+    if (exchange instanceof StatementExchange) core.encoder.release(exchange)
+    const failure = statementError(core.options.database, error, core.inTransaction, exchange.operation)
+    if (exchange instanceof ScriptExchange) markCompleted(failure, exchange.results.length)
+    exchange.settle(Effect.fail(failure))
+    // What a transaction is that outlives its COMMIT cannot be known.
+    if (exchange instanceof ControlExchange && exchange.isCommit && core.inTransaction) {
+      this.parts.termination.lose({ what: "COMMIT was refused and the transaction is still open" })
+    }
+  }
+
+  private succeeded(exchange: Exchange): void {
+    if (exchange instanceof StatementExchange) this.core.encoder.release(exchange)
+    if (exchange.abandoned) return
+    const result = exchange.failure === undefined ? exchange.onReady() : undefined
+    const { failure } = exchange
+    if (failure !== undefined) exchange.settle(Effect.fail(this.unreadable(exchange, failure)))
+    else if (result !== undefined) exchange.settle(result)
+  }
+
+  private unreadable(exchange: Exchange, failure: { readonly what: string; readonly cause: unknown }) {
+    const cause = new ResultUnreadable(failure.cause === undefined ? {} : { cause: failure.cause })
+    return unknownError(this.core.options.database, failure.what, cause, exchange.operation)
+  }
+}

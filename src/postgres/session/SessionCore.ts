@@ -1,0 +1,110 @@
+/**
+ * What the parts of a session share: its queues, its clock, what the server has said last, and what is known.
+ *
+ * Exchanges wait in `pending`, are written together when the current tick is over, and are answered in order: the head
+ * of `inFlight` is the one that the server is talking about. One that is in neither queue, because it waits for
+ * something else to be answered, is in `parked`, so that the end of the session reaches each exchange.
+ */
+import type * as PgProtocol from "@effect/sql-pg/PgProtocol"
+import type * as Clock from "effect/Clock"
+import { DeadlineTimer } from "../../timing/DeadlineTimer.ts"
+import type { StallGuard } from "../../timing/StallGuard.ts"
+import { guardOf, monotonicOf } from "../../timing/timeout.ts"
+import type { PgError } from "../errors/errors.ts"
+import type { Exchange } from "../exchange/Exchange.ts"
+import { ExchangeQueue } from "../exchange/ExchangeQueue.ts"
+import { Listeners } from "../listen/Listeners.ts"
+import { StatementEncoder } from "../statement/StatementEncoder.ts"
+import type { TypeStore } from "../types/TypeStore.ts"
+import type { Transport } from "../wire/Socket.ts"
+import type { Started } from "../wire/Startup.ts"
+import { CommitEvidence } from "./CommitEvidence.ts"
+import { LazyBegin } from "./LazyBegin.ts"
+import type { SessionOptions } from "./SessionOptions.ts"
+import { SessionResidue } from "./SessionResidue.ts"
+
+/** How a session ended. */
+export interface End {
+  readonly what: string
+  readonly serverError?: PgError | undefined
+  readonly cause?: unknown
+  /** The exchange that took too long. */
+  readonly expired?: Exchange | undefined
+}
+
+export class SessionCore {
+  readonly options: SessionOptions
+  readonly transport: Transport
+  readonly parser: PgProtocol.Parser<unknown>
+  readonly parameters: Map<string, string>
+  readonly encoder: StatementEncoder
+  readonly types: TypeStore
+  readonly evidence: CommitEvidence
+  /** What borrowers leave behind. */
+  readonly residue: SessionResidue
+  readonly listeners = new Listeners()
+
+  private readonly monotonic: () => number
+  /** Knows when this process stood still, unless the clock is one of a test. */
+  readonly guard: StallGuard | undefined
+
+  readonly pending = new ExchangeQueue()
+  readonly inFlight = new ExchangeQueue()
+  /** Exchanges that wait for the answer to another one before they can be queued. */
+  readonly parked = new Set<Exchange>()
+  /** The exchange whose answer is being dealt with: it has left its queue. */
+  inHand: Exchange | undefined = undefined
+  /** How many of those in flight are still waited for. */
+  awaited = 0
+  /** How many questions for columns or types have to be answered before what waits for them can run. */
+  describing = 0
+
+  /** The status that the server reported last, or will have reported once it has seen BEGIN. */
+  status: PgProtocol.TransactionStatus = "I"
+  readonly begin = new LazyBegin()
+
+  /** The session's clock in milliseconds, as of the last chunk or write. */
+  now = 0
+  /** When the last chunk came. */
+  heardAt = 0
+  /** How many bytes have been received. */
+  received = 0
+  /** Called when the earliest deadline may have passed. */
+  onDue: () => void = () => {}
+  readonly timer = new DeadlineTimer(() => this.onDue())
+
+  end: End | undefined = undefined
+
+  constructor(options: SessionOptions, clock: Clock.Clock, transport: Transport, started: Started) {
+    this.options = options
+    this.monotonic = monotonicOf(clock)
+    this.guard = guardOf(clock)
+    this.transport = transport
+    this.parser = started.parser
+    this.parameters = started.parameters
+    this.encoder = new StatementEncoder(options)
+    this.types = options.types
+    this.evidence = new CommitEvidence(options.identity, started.parameters.get("server_version"), started.processId)
+    this.residue = new SessionResidue(started.parameters)
+    this.tick()
+  }
+
+  get inTransaction(): boolean {
+    return this.status !== "I"
+  }
+
+  tick(): void {
+    this.now = this.monotonic()
+  }
+
+  /** The time of an exchange begins now. */
+  startTime(exchange: Exchange, millis: number): void {
+    if (millis === Infinity) {
+      exchange.deadline = Infinity
+      return
+    }
+    exchange.startedAt = this.now
+    exchange.deadline = this.now + millis
+    this.timer.arm(exchange.deadline, this.now)
+  }
+}

@@ -1,0 +1,30 @@
+/**
+ * What all sessions of an adapter have in common.
+ */
+import type { StatementEncoderOptions } from "../statement/StatementEncoder.ts"
+import type { ServerIdentity } from "./CommitEvidence.ts"
+
+export interface SessionOptions extends StatementEncoderOptions {
+  /** What errors call the database. */
+  readonly database: string
+  /** How long a statement may take, in milliseconds: longer than the server allows it, if it does at all. */
+  readonly statementLimit: number
+  /** How long a control statement may take. */
+  readonly controlLimit: number
+  /** How many rows of a stream are fetched at a time. */
+  readonly fetchSize: number
+  /**
+   * Asks the server to cancel what the session runs, and calls `done` when the request cannot hit anything any more;
+   * `undefined` where statements cannot be cancelled.
+   */
+  readonly cancel: ((session: SessionKey, done: () => void) => void) | undefined
+  /** Where a COMMIT without answer can be looked into: what that takes, for all sessions. */
+  readonly identity?: ServerIdentity | undefined
+}
+
+/** What a cancel request has to show. */
+export interface SessionKey {
+  readonly processId: number
+  readonly secretKey: number
+  readonly encrypted: boolean
+}

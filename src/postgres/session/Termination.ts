@@ -1,0 +1,129 @@
+/**
+ * How a session ends, and what each exchange is told that it did not live to complete.
+ */
+import * as Effect from "effect/Effect"
+import type { SqlError } from "effect/sql/SqlError"
+import { lostError } from "../../failure/lostError.ts"
+import { statementError } from "../errors/errors.ts"
+import { ControlExchange } from "../exchange/ControlExchange.ts"
+import { type Exchange, Progress } from "../exchange/Exchange.ts"
+import * as frames from "../wire/frames.ts"
+import type { End, SessionCore } from "./SessionCore.ts"
+
+/** How long the goodbye may take, in milliseconds. */
+const closeLimit = 1_000
+
+export class Termination {
+  private readonly core: SessionCore
+  private lostBecause: SqlError | undefined = undefined
+  private readonly listeners: Array<(error: SqlError) => void> = []
+
+  constructor(core: SessionCore) {
+    this.core = core
+  }
+
+  onLost(listener: (error: SqlError) => void): void {
+    if (this.lostBecause !== undefined) listener(this.lostBecause)
+    else this.listeners.push(listener)
+  }
+
+  readonly onSocketError = (cause: Error): void =>
+    this.lose({ what: `the connection failed: ${describeCause(cause)}`, cause })
+
+  readonly onSocketClose = (): void => this.lose({ what: "the connection was closed by the other side" })
+
+  /** What the server has sent makes no sense, or was not expected. */
+  violation(what: string, cause?: unknown): void {
+    this.lose({ what: `the server's answer makes no sense: ${what}`, cause })
+  }
+
+  /** The session has come to an end that was not asked for. */
+  lose(end: End): void {
+    const { core } = this
+    if (core.end !== undefined) return
+    const error = lostError({
+      database: core.options.database,
+      operation: "session",
+      sent: false,
+      what: end.what,
+      serverError: end.serverError,
+      cause: end.cause
+    })
+    core.transport.socket.destroy()
+    this.finish(end, error)
+  }
+
+  private finish(end: End, error: SqlError | undefined): void {
+    const { core } = this
+    core.end = end
+    core.timer.stop()
+    // The pool, which lends connections, hears it before the callers that might ask for another one.
+    if (error !== undefined) {
+      this.lostBecause = error
+      for (const listener of this.listeners.splice(0)) listener(error)
+    }
+    const exchanges = [...core.inFlight.drain(), ...core.pending.drain(), ...core.parked]
+    core.parked.clear()
+    if (core.inHand !== undefined) exchanges.push(core.inHand)
+    for (const exchange of exchanges) exchange.settle(this.lastWord(exchange))
+    core.listeners.end(error)
+  }
+
+  /** What the caller hears of an exchange that the session did not live to complete. */
+  private lastWord(exchange: Exchange): Effect.Effect<any, SqlError> {
+    const { core } = this
+    if (exchange.error !== undefined) {
+      return Effect.fail(
+        statementError(core.options.database, exchange.error, core.inTransaction, exchange.operation)
+      )
+    }
+    return exchange.lastWord ?? Effect.fail(this.errorOf(exchange))
+  }
+
+  /**
+   * A server that ends the session in order says all it has to say before its last word. What it has not even bound by
+   * then it has not run. Only its own last word counts: a pooler's does not say what the server behind it has done.
+   */
+  private wasTurnedAway(exchange: Exchange): boolean {
+    return this.core.end!.serverError?.routine === "ProcessInterrupts" && exchange.isBoundFirst &&
+      exchange.progress === Progress.Written
+  }
+
+  /** The failure of an exchange that comes to a session which has ended, or was under way when it did. */
+  errorOf(exchange: Exchange): SqlError {
+    const { cause, expired, serverError, what } = this.core.end!
+    return lostError({
+      database: this.core.options.database,
+      operation: exchange.operation,
+      sent: exchange.isSent && !this.wasTurnedAway(exchange),
+      what: exchange instanceof ControlExchange && exchange.isCommit && exchange.isSent
+        ? `COMMIT was sent but not answered: it may or may not have been applied (${what})`
+        : what,
+      serverError,
+      cause,
+      timedOut: expired === exchange && exchange.hasOwnLimit
+    })
+  }
+
+  readonly close: Effect.Effect<void> = Effect.callback((resume) => {
+    const { socket } = this.core.transport
+    if (this.core.end === undefined) {
+      this.finish({ what: "the connection has been closed" }, undefined)
+      socket.end(frames.terminate)
+    }
+    if (socket.closed) return resume(Effect.void)
+    const timer = setTimeout(() => socket.destroy(), closeLimit)
+    socket.once("close", () => {
+      clearTimeout(timer)
+      resume(Effect.void)
+    })
+  })
+
+  destroy(reason: string): void {
+    const { core } = this
+    core.transport.socket.destroy()
+    if (core.end === undefined) this.finish({ what: `the connection was destroyed: ${reason}` }, undefined)
+  }
+}
+
+export const describeCause = (cause: unknown): string => cause instanceof Error ? cause.message : String(cause)

@@ -1,0 +1,180 @@
+/**
+ * How transactions begin and end on a session.
+ */
+import type { Result } from "@effect/sql-pg/PgConnection"
+import type * as PgProtocol from "@effect/sql-pg/PgProtocol"
+import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
+import type { SqlError } from "effect/sql/SqlError"
+import { RolledBack } from "../../failure/RolledBack.ts"
+import type { Begin } from "../../transaction/TransactionSpec.ts"
+import { unknownError } from "../errors/errors.ts"
+import { Control, ControlExchange } from "../exchange/ControlExchange.ts"
+import { Carries, type Exchange } from "../exchange/Exchange.ts"
+import { ScriptExchange } from "../exchange/ScriptExchange.ts"
+import { StatementExchange } from "../exchange/StatementExchange.ts"
+import { Stage } from "../statement/StatementPlan.ts"
+import * as frames from "../wire/frames.ts"
+import { beginStatement, openingOf } from "./begin.ts"
+import type { Cancellation } from "./Cancellation.ts"
+import type { Describer, Fail } from "./Describer.ts"
+import type { SessionCore } from "./SessionCore.ts"
+import { Trace, traceOf } from "./SessionResidue.ts"
+import type { Writer } from "./Writer.ts"
+
+/**
+ * How lately the server must have been heard for BEGIN to travel with the first statement, in milliseconds. After a
+ * longer silence it goes ahead, and shows within its own limit whether the server is there.
+ */
+const freshness = 1_000
+
+const commitFrame = frames.simpleQuery("COMMIT")
+const rollbackFrame = frames.simpleQuery("ROLLBACK")
+
+export class TransactionControl {
+  private readonly core: SessionCore
+  private readonly writer: Writer
+  private readonly cancellation: Cancellation
+
+  constructor(core: SessionCore, writer: Writer, cancellation: Cancellation) {
+    this.core = core
+    this.writer = writer
+    this.cancellation = cancellation
+  }
+
+  /** A control statement has its time from the moment it is asked for, whatever is ahead of it. */
+  control(kind: Control, frame: Uint8Array, operation: string): Effect.Effect<string | undefined, SqlError> {
+    return Effect.callback((resume) => {
+      const exchange = new ControlExchange(kind, frame, operation, resume)
+      if (kind === Control.Begin) exchange.carries = Carries.Begin
+      return this.queue(exchange)
+    })
+  }
+
+  private queue(exchange: ControlExchange): Effect.Effect<void> {
+    const { core } = this
+    core.tick()
+    core.startTime(exchange, core.options.controlLimit)
+    this.writer.submit(exchange)
+    return Effect.sync(() => this.cancellation.abandon(exchange))
+  }
+
+  private command(sql: string, operation: string): Effect.Effect<void, SqlError> {
+    return this.begun(
+      Effect.suspend(() => Effect.asVoid(this.control(Control.Other, frames.simpleQuery(sql), operation)))
+    )
+  }
+
+  readonly ping: Effect.Effect<void, SqlError> = Effect.suspend(() =>
+    Effect.asVoid(this.control(Control.Other, frames.sync, "ping"))
+  )
+
+  /** Runs a statement of our own that has nothing to return. */
+  run(sql: string, operation: string): Effect.Effect<void, SqlError> {
+    return this.command(sql, operation)
+  }
+
+  begin(how: Begin): Effect.Effect<void, SqlError> {
+    return Effect.suspend(() => {
+      const { core } = this
+      const question = core.evidence.begins(how)
+      // Its answer has to be there before the first write.
+      if (question !== undefined) this.ask(question, (exit) => core.evidence.introduced(exit))
+      const statement = beginStatement(how)
+      core.residue.onStatement(traceOf(statement) & Trace.ReadOnly)
+      core.tick()
+      if (
+        how.lazy !== true || how.statement !== undefined || question !== undefined || core.end !== undefined ||
+        core.now - core.heardAt > freshness
+      ) return this.command(statement, "begin")
+      core.begin.hold(openingOf(statement))
+      core.status = "T"
+      return Effect.void
+    })
+  }
+
+  /** For what cannot be the first statement that BEGIN travels with: BEGIN is sent, and waited for. */
+  begun<A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> {
+    return Effect.suspend(() => {
+      const { begin } = this.core
+      if (!begin.isHeld) return effect
+      return Effect.andThen(this.control(Control.Begin, frames.join(begin.take(), frames.sync), "begin"), effect)
+    })
+  }
+
+  /** BEGIN was refused. What waits was meant for the transaction, and must not run outside of it. */
+  refused(exchange: Exchange, error: PgProtocol.ErrorFields, describer: Describer, fail: Fail): void {
+    const { core } = this
+    const all = [exchange, ...core.pending.drain()]
+    for (const one of all.slice()) {
+      if (one instanceof StatementExchange && one.prepared !== undefined && one.stage === Stage.Describe) {
+        core.encoder.onDescribed(one.prepared, false)
+        all.push(...describer.takeFollowers(one.prepared))
+      }
+    }
+    for (const one of all) {
+      // The server has skipped its `Parse`.
+      if (one instanceof StatementExchange && one.parses && one.prepared !== undefined) {
+        core.encoder.onStale(one.prepared)
+      }
+      if (one instanceof ControlExchange && one.endsTransaction && !one.isCommit) one.settle(Effect.void)
+      else fail(one, error)
+    }
+  }
+
+  /** Asks something for our own purposes. A failure concerns `answered` alone. */
+  private ask(sql: string, answered: (exit: Exit.Exit<ReadonlyArray<Result>, SqlError>) => void): void {
+    this.writer.submit(
+      new ScriptExchange(sql, this.core.options.controlLimit, (effect) => {
+        answered(effect as Exit.Exit<ReadonlyArray<Result>, SqlError>)
+      })
+    )
+  }
+
+  readonly commit: Effect.Effect<void, SqlError> = Effect.uninterruptible(Effect.flatMap(
+    Effect.suspend(() => {
+      const { evidence } = this.core
+      const question = this.core.status === "T" ? evidence.question : undefined
+      const commit = this.control(Control.Commit, commitFrame, "commit")
+      if (question === undefined) return commit
+      // Not with COMMIT in one write: whatever cuts off the answer to the one would cut off that to the other.
+      const asked = Effect.callback<void>((resume) =>
+        this.ask(question, (exit) => {
+          evidence.confirmed(exit)
+          resume(Effect.void)
+        })
+      )
+      return Effect.andThen(asked, commit)
+    }),
+    (tag) =>
+      tag !== "ROLLBACK" ? Effect.void : Effect.suspend(() =>
+        Effect.fail(unknownError(
+          this.core.options.database,
+          "the transaction was rolled back, because a statement in it had failed",
+          new RolledBack(),
+          "commit"
+        ))
+      )
+  ))
+
+  readonly rollback: Effect.Effect<void, SqlError> = Effect.suspend(() =>
+    Effect.asVoid(this.control(Control.Rollback, rollbackFrame, "rollback"))
+  )
+
+  /** Rolls back what is open when nothing is on the wire any more. */
+  readonly rollbackAll: Effect.Effect<void, SqlError> = Effect.suspend(() =>
+    Effect.asVoid(this.control(Control.Reset, rollbackFrame, "reset"))
+  )
+
+  savepoint(name: string): Effect.Effect<void, SqlError> {
+    return this.command(`SAVEPOINT ${name}`, "savepoint")
+  }
+
+  releaseSavepoint(name: string): Effect.Effect<void, SqlError> {
+    return this.command(`RELEASE SAVEPOINT ${name}`, "releaseSavepoint")
+  }
+
+  rollbackSavepoint(name: string): Effect.Effect<void, SqlError> {
+    return this.command(`ROLLBACK TO SAVEPOINT ${name}`, "rollbackSavepoint")
+  }
+}

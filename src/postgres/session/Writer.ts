@@ -1,0 +1,174 @@
+/**
+ * Writes what waits. All that is queued in one tick goes on the wire in one piece.
+ */
+import * as Effect from "effect/Effect"
+import { Buffer } from "node:buffer"
+import { Carries, type Exchange, Progress } from "../exchange/Exchange.ts"
+import { StatementExchange } from "../exchange/StatementExchange.ts"
+import { Stage } from "../statement/StatementPlan.ts"
+import type { Cancellation } from "./Cancellation.ts"
+import type { SessionCore } from "./SessionCore.ts"
+import type { Termination } from "./Termination.ts"
+
+export class Writer {
+  private readonly core: SessionCore
+  private readonly cancellation: Cancellation
+  private readonly termination: Termination
+  private isScheduled = false
+  /** A chunk is being received: what is submitted meanwhile is written together when the chunk is done with. */
+  isReceiving = false
+  private parts: Array<Uint8Array> = []
+  private length = 0
+
+  constructor(core: SessionCore, cancellation: Cancellation, termination: Termination) {
+    this.core = core
+    this.cancellation = cancellation
+    this.termination = termination
+  }
+
+  /** Queues an exchange behind those that wait. */
+  readonly submit = (exchange: Exchange): void => {
+    if (this.core.end !== undefined) return exchange.settle(Effect.fail(this.termination.errorOf(exchange)))
+    this.core.pending.push(exchange)
+    this.schedule()
+  }
+
+  /** Queues an exchange ahead of those that wait. */
+  submitFirst(exchange: Exchange): void {
+    if (this.core.end !== undefined) return exchange.settle(Effect.fail(this.termination.errorOf(exchange)))
+    this.core.pending.unshift(exchange)
+    this.schedule()
+  }
+
+  private schedule(): void {
+    if (this.isScheduled || this.isReceiving) return
+    this.isScheduled = true
+    queueMicrotask(this.flush)
+  }
+
+  /** Writes what waits. What is thrown on the way is the end of the session, and of nothing else. */
+  readonly flush = (): void => {
+    this.isScheduled = false
+    const { core } = this
+    if (core.end !== undefined || this.cancellation.isHeld || core.pending.size === 0) return
+    try {
+      this.write()
+    } catch (cause) {
+      this.parts = []
+      this.length = 0
+      this.termination.lose({ what: "an exchange could not be written", cause })
+    }
+  }
+
+  private write(): void {
+    const { core } = this
+    const wasIdle = core.inFlight.size === 0
+    if (wasIdle) core.tick()
+    for (let exchange = core.pending.head; exchange !== undefined; exchange = core.pending.head) {
+      const { trace } = exchange
+      // No other caller's statement may follow it before what it leaves behind is undone.
+      if (trace !== 0) exchange.exclusive = true
+      if (!this.mayFollow(exchange)) break
+      core.pending.shift()
+      // A BEGIN is for all who are in the transaction, and a name for all who are bound to it.
+      if (exchange.abandoned && !exchange.isNeeded) {
+        if (exchange instanceof StatementExchange) core.encoder.release(exchange)
+        continue
+      }
+      if (exchange.onlyInTransaction && core.status === "I") {
+        exchange.settle(Effect.void)
+        continue
+      }
+      if (core.begin.isHeld && !this.begin(exchange)) continue
+      // What comes after BEGIN has to wait until it is known to have succeeded.
+      if (exchange.carries !== Carries.Nothing) exchange.exclusive = true
+      this.add(exchange)
+      if (exchange.text !== "") core.residue.onStatement(trace)
+    }
+    this.send(wasIdle)
+  }
+
+  /** Whether an exchange may be written behind those that are in flight. */
+  private mayFollow(exchange: Exchange): boolean {
+    const { core } = this
+    const ahead = core.inFlight.head
+    if (ahead !== undefined && (exchange.exclusive || ahead.exclusive)) return false
+    // Inside a transaction the order is kept: COMMIT must not overtake a statement whose description is awaited.
+    return core.describing === 0 || core.status === "I" || exchange.overtakes
+  }
+
+  /** What becomes of a BEGIN that waits, now that an exchange is to be written. Returns whether it is to be written. */
+  private begin(exchange: Exchange): boolean {
+    const { core } = this
+    if (exchange.endsTransaction) {
+      // It was never begun.
+      core.begin.drop()
+      core.status = "I"
+      core.residue.onIdle()
+      exchange.settle(Effect.void)
+      return false
+    }
+    if (exchange.canCarryBegin) {
+      this.push(core.begin.take())
+      exchange.carries = Carries.Begin
+    }
+    return true
+  }
+
+  private add(exchange: Exchange): void {
+    const { core } = this
+    const closes = core.encoder.takeCloses()
+    if (closes !== undefined) { for (const close of closes) this.push(close) }
+    if (exchange.head !== undefined) this.push(exchange.head)
+    if (exchange.bind !== undefined && exchange.stage === Stage.Run) this.push(exchange.bind)
+    const tail = core.status === "T" ? core.evidence.rides(exchange) ?? exchange.tail : exchange.tail
+    if (tail !== undefined) this.push(tail)
+    exchange.progress = Progress.Written
+    if (!exchange.abandoned) core.awaited++
+    if (exchange.stage === Stage.Describe) core.describing++
+    core.inFlight.push(exchange)
+  }
+
+  private push(part: Uint8Array): void {
+    this.parts.push(part)
+    this.length += part.length
+  }
+
+  private send(wasIdle: boolean): void {
+    const { length, parts } = this
+    if (length === 0) return
+    this.parts = []
+    this.length = 0
+    const frame = Buffer.allocUnsafe(length)
+    let offset = 0
+    for (let index = 0; index < parts.length; index++) {
+      const part = parts[index]!
+      frame.set(part, offset)
+      offset += part.length
+    }
+    if (wasIdle) this.promote()
+    this.core.transport.socket.write(frame)
+  }
+
+  /** It is the head's turn: its rows come next and its time starts. */
+  promote(): void {
+    const { core } = this
+    const { head } = core.inFlight
+    if (head === undefined) return
+    core.parser.readField = head.reader
+    if (head.limit !== Infinity) core.startTime(head, head.limit)
+  }
+
+  /** Writes a message that belongs to the cycle which is under way. */
+  readonly writeNow = (exchange: Exchange, frame: Uint8Array): void => {
+    const { core } = this
+    if (core.end !== undefined) return
+    core.tick()
+    core.startTime(exchange, exchange.limit)
+    core.transport.socket.write(frame)
+  }
+
+  /** Writes data of the exchange that has the wire. Answers whether the socket takes more. */
+  readonly writeData = (frame: Uint8Array): boolean =>
+    this.core.end !== undefined || this.core.transport.socket.write(frame)
+}
