@@ -35,7 +35,7 @@ import * as Outcome from "./failure/Outcome.ts"
 import * as Retry from "./failure/Retry.ts"
 import type { InvalidOptions } from "./options/InvalidOptions.ts"
 import { layer as poolLayer, type Options as PoolOptions, Pool } from "./pool/Pool.ts"
-import { StatementProfile } from "./pool/state/PoolState.ts"
+import { StatementProfile } from "./pool/state/StatementProfile.ts"
 import * as Transaction from "./transaction/Transaction.ts"
 
 /**

@@ -55,12 +55,17 @@ import * as Health from "./Health.ts"
 import { LeasedConnection } from "./LeasedConnection.ts"
 import * as PoolError from "./PoolError.ts"
 import { PoolGroup } from "./PoolGroup.ts"
+import type { Action } from "./state/Agenda.ts"
 import type { Request } from "./state/ConnectionQuota.ts"
 import { DeadlockDetector, type Place } from "./state/DeadlockDetector.ts"
 import type * as Lanes from "./state/Lanes.ts"
+import { Lease } from "./state/Lease.ts"
 import type { CloseReason, FailReason, PoolEvent } from "./state/PoolEvent.ts"
-import * as State from "./state/PoolState.ts"
+import { type Counts, PoolState } from "./state/PoolState.ts"
 import type * as Scaling from "./state/Scaling.ts"
+import type { Slot } from "./state/Slot.ts"
+import type { StatementProfile } from "./state/StatementProfile.ts"
+import type { Options as StateOptions } from "./state/StateOptions.ts"
 import { type Durations, PoolTelemetry } from "./telemetry/PoolTelemetry.ts"
 
 /**
@@ -297,7 +302,7 @@ export const dataPipeline: Options = { min: 5, max: 20, idleTimeout: "10 minutes
  * @category models
  * @since 0.1.0
  */
-export interface Stats extends State.Counts {
+export interface Stats extends Counts {
   /** The name of the pool in metrics: the address of the database and its name. */
   readonly pool: string
   readonly min: number
@@ -425,7 +430,7 @@ export interface Pool {
    * is not guarded against use after the effect ended. `profile` says whether others may wait behind the statement.
    */
   readonly share: <A, E, R>(
-    profile: State.StatementProfile | undefined,
+    profile: StatementProfile | undefined,
     f: (connection: Connection) => Effect.Effect<A, E, R>
   ) => Effect.Effect<A, E | SqlError, R>
   /** How often a connection was lent so far. Cheap enough to be asked at any time. */
@@ -558,7 +563,7 @@ export const withLane: {
  * It is itself the effect that asks for a connection, waits for it and uses it, because with ten thousand waiters every
  * object less counts. It is evaluated again when it has waited.
  */
-class Borrower extends State.Lease<Connection> {
+class Borrower extends Lease<Connection> {
   readonly fiber: Fiber.Fiber<unknown, unknown>
   readonly lend: (borrower: Borrower) => Effect.Effect<any, any>
   readonly body: Body
@@ -575,7 +580,7 @@ class Borrower extends State.Lease<Connection> {
     lend: (borrower: Borrower) => Effect.Effect<any, any>,
     body: Body,
     shared: boolean,
-    profile: State.StatementProfile | undefined,
+    profile: StatementProfile | undefined,
     lane: number
   ) {
     super(shared, profile, lane)
@@ -653,10 +658,10 @@ export const make = Effect.fnUntraced(function*(
   const random = yield* Random.Random
   const context = yield* Effect.context<never>()
   const runFork = Effect.runForkWith(context)
-  const state = new State.PoolState<Connection>(resolved.state, () => random.nextDoubleUnsafe())
+  const state = new PoolState<Connection>(resolved.state, () => random.nextDoubleUnsafe())
   /** Done when the last connection is gone; then there is another one for the next time. */
   let drained = Deferred.makeUnsafe<void>()
-  const opening = new Map<State.Slot<Connection>, Fiber.Fiber<Connection, SqlError>>()
+  const opening = new Map<Slot<Connection>, Fiber.Fiber<Connection, SqlError>>()
 
   /** Why the last attempt to connect failed, unless one has succeeded since. */
   let connectError: SqlError | undefined
@@ -739,7 +744,7 @@ export const make = Effect.fnUntraced(function*(
     }
   }
 
-  const performOne = (action: State.Action<Connection>): void => {
+  const performOne = (action: Action<Connection>): void => {
     switch (action._tag) {
       case "Lease": {
         const borrower = action.lease as Borrower
@@ -815,12 +820,12 @@ export const make = Effect.fnUntraced(function*(
     return fiber
   }
 
-  const connect = (slot: State.Slot<Connection>): void => {
+  const connect = (slot: Slot<Connection>): void => {
     if (account === undefined) return open(slot)
     if (ask(slot, () => connectGranted(slot))) open(slot)
   }
 
-  const open = (slot: State.Slot<Connection>): void => {
+  const open = (slot: Slot<Connection>): void => {
     const began = now()
     const fiber = observe(adapter.connect, (exit) => {
       opening.delete(slot)
@@ -833,7 +838,7 @@ export const make = Effect.fnUntraced(function*(
   let pipelines = adapter.maxConnections !== 1 && resolved.state.pipelineDepth > 1
 
   /** What became of an attempt to connect. Returns whether it failed for good. */
-  const connected = (slot: State.Slot<Connection>, exit: Exit.Exit<Connection, SqlError>, began: number): boolean => {
+  const connected = (slot: Slot<Connection>, exit: Exit.Exit<Connection, SqlError>, began: number): boolean => {
     // One that is lost by the time it is open is a failed attempt: nobody gets it, and the next one waits.
     if (Exit.isSuccess(exit) && !exit.value.isClosed) {
       const at = now()
@@ -863,7 +868,7 @@ export const make = Effect.fnUntraced(function*(
     return permanent
   }
 
-  const lost = (slot: State.Slot<Connection>, fault: boolean): void => state.lost(slot, now(), fault)
+  const lost = (slot: Slot<Connection>, fault: boolean): void => state.lost(slot, now(), fault)
 
   // -------------------------------------------------------------------------------------------------------------------
   // The budget that several pools have together
@@ -879,18 +884,18 @@ export const make = Effect.fnUntraced(function*(
       return had
     },
     giveUpNext: () => {
-      state.surrender++
+      state.closeForOthers++
     }
   })
   /** Those that may be open by the budget, and those for which it was asked. */
-  const permitted = new Set<State.Slot<Connection>>()
-  const asked = new Map<State.Slot<Connection>, Request>()
+  const permitted = new Set<Slot<Connection>>()
+  const asked = new Map<Slot<Connection>, Request>()
 
   const nesting = group?.nesting ?? new DeadlockDetector<Connection>()
   const place: Place<Connection> = { state, budget, lacksRoom: (slot) => asked.has(slot) }
   nesting.places.add(place)
 
-  const ask = (slot: State.Slot<Connection>, granted: () => void): boolean => {
+  const ask = (slot: Slot<Connection>, granted: () => void): boolean => {
     const request: Request = {
       account: account!,
       grant: () => {
@@ -907,7 +912,7 @@ export const make = Effect.fnUntraced(function*(
   }
 
   /** There is room for the connection now, if it is still needed. */
-  const connectGranted = (slot: State.Slot<Connection>): void => {
+  const connectGranted = (slot: Slot<Connection>): void => {
     if (slot.phase === "Connecting" && state.wantsMore(now())) open(slot)
     else state.closed(slot, now())
     perform()
@@ -930,7 +935,7 @@ export const make = Effect.fnUntraced(function*(
         permitted.delete(slot)
         budget!.release(account!)
       }
-      state.surrender = Math.min(state.surrender, account!.owed)
+      state.closeForOthers = Math.min(state.closeForOthers, account!.owed)
     }
     if (asked.size > 0) refuseNested()
     if (budget!.waiting > 0) budget!.relieve()
@@ -938,7 +943,7 @@ export const make = Effect.fnUntraced(function*(
   }
 
   /** Connections for which there is no room yet are none. */
-  const counts = (): State.Counts => {
+  const counts = (): Counts => {
     const { connecting, total, ...rest } = state.counts
     return { total: total - asked.size, connecting: connecting - asked.size, ...rest }
   }
@@ -954,7 +959,7 @@ export const make = Effect.fnUntraced(function*(
     fiber.addObserver(() => {
       if (timer !== fiber) return
       timer = undefined
-      if (budget !== undefined) state.spare = budget.spare
+      if (budget !== undefined) state.roomInQuota = budget.spare
       state.tick(now())
       perform()
     })
@@ -1046,7 +1051,7 @@ export const make = Effect.fnUntraced(function*(
 
   /** Whether somebody who begins to wait has connections already. */
   const isNested = (borrower: Borrower): boolean => {
-    let held: Set<State.Lease<Connection>> | undefined
+    let held: Set<Lease<Connection>> | undefined
     for (const connection of borrower.fiber.getRef(Holds)) {
       if (connection instanceof LeasedConnection) (held ??= new Set()).add(connection.lease)
     }
@@ -1314,7 +1319,7 @@ export const layer = (options: Options = {}): Layer.Layer<Pool, InvalidOptions |
 // ---------------------------------------------------------------------------------------------------------------------
 
 interface Resolved {
-  readonly state: State.Options
+  readonly state: StateOptions
   readonly startup: "verify" | "lazy"
   readonly shutdownTimeout: Duration.Duration
   readonly captureLocation: boolean

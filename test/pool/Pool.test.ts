@@ -15,7 +15,7 @@ import * as Adapter from "../../src/Adapter.ts"
 import * as InvalidOptions from "../../src/options/InvalidOptions.ts"
 import * as Pool from "../../src/pool/Pool.ts"
 import * as PoolError from "../../src/pool/PoolError.ts"
-import { StatementProfile } from "../../src/pool/state/PoolState.ts"
+import { StatementProfile } from "../../src/pool/state/StatementProfile.ts"
 import { FakeAdapter, type FakeConnection, refused, wrongPassword } from "../support/fakeAdapter.ts"
 
 const fork = Effect.forkChild({ startImmediately: true })

@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
-import { type Lease, PoolState, type Slot } from "../../../src/pool/state/PoolState.ts"
+import type { Lease } from "../../../src/pool/state/Lease.ts"
+import { PoolState } from "../../../src/pool/state/PoolState.ts"
 import { exactSeed, type Seed, seed } from "../../support/seed.ts"
-import { type Make, run } from "./model.ts"
+import { type Make, type Parts, partsOf, run } from "./model.ts"
 
 /** Runs until the checker finds something, and says what, and the seed with which it is the first thing found. */
 const search = (make: Make, first: Seed, runs: number, events: number) => {
@@ -67,55 +68,40 @@ describe("PoolState against a naive reference", () => {
   }, 120_000)
 })
 
-/** Everything that is private, so that it can be broken. */
-interface Parts {
-  opening: Array<Slot<number>>
-  main: Record<"whole" | "sharing", { head: Lease<number> | undefined }>
-  open: number
-  wakeAt: number
-  retryAt: number
-  free: (slot: Slot<number>, now: number, idleSince?: number) => void
-  fresh: (now: number) => Slot<number> | undefined
-  pick: (lease: Lease<number>, now: number) => Slot<number> | undefined
-  lend: (slot: Slot<number>, lease: Lease<number>, now: number) => void
-  join: (slot: Slot<number>, lease: Lease<number>) => void
-  settle: (now: number) => void
-  supply: (now: number) => void
-  reserve: () => boolean
-  unreserve: () => void
-  measure: (lease: Lease<number>, now: number) => void
-  limiter: { limit: number; observe: () => boolean } | undefined
-  scaling: { needs: object; meter: { ended: () => void } } | undefined
-  wake: (at: number) => void
-  drained: () => void
-}
-
-type Sabotage = (state: Pick<PoolState<number>, keyof PoolState<number>> & Parts) => void
+/** Everything that is private and not readonly here, so that it can be broken. */
+type Breakable<A> = { -readonly [K in keyof A]: A[K] }
+type Sabotage = (state: PoolState<number>, parts: { [K in keyof Parts]: Breakable<Parts[K]> }) => void
 
 /** A state that is broken on purpose. */
 const broken = (sabotage: Sabotage): Make => (options, random) => {
   const state = new PoolState<number>(options, random)
-  sabotage(state as unknown as Parameters<Sabotage>[0])
+  sabotage(state, partsOf(state))
   return state
 }
+
+/** Methods that are private. */
+type Private<Name extends string, F> = { [K in Name]: F }
+
+const needsOf = (demand: Pick<Parts["demand"], "scaling">): object | undefined =>
+  (demand.scaling as unknown as Private<"needs", object> | undefined)?.needs
 
 const mutants: ReadonlyArray<readonly [name: string, found: RegExp, make: Make]> = [
   [
     "forgets that an attempt to connect is over",
     /opening is|are being opened|nothing is opened/,
-    broken((state) => {
+    broken((state, { connections }) => {
       const connectFailed = state.connectFailed.bind(state)
       state.connectFailed = (slot, now, permanent) => {
         connectFailed(slot, now, permanent)
-        state.opening.push(slot)
+        connections.opening.push(slot)
       }
     })
   ],
   [
     "serves last come, first served",
     /was served before|deadline is due/,
-    broken((state) => {
-      const queue = state.main.whole as unknown as {
+    broken((_, parts) => {
+      const queue = parts.queue.main.whole as unknown as {
         push: (lease: Lease<number>) => void
         head: Lease<number> | undefined
         tail: Lease<number> | undefined
@@ -133,19 +119,19 @@ const mutants: ReadonlyArray<readonly [name: string, found: RegExp, make: Make]>
   [
     "lets a newcomer take what others wait for",
     /overtook|waits beside|nothing is opened/,
-    broken((state) => {
+    broken((state, { connections, dispatcher }) => {
       const acquire = state.acquire.bind(state)
-      const free = state.free.bind(state)
-      state.free = (slot, now, idleSince) => {
-        const settle = state.settle
-        state.settle = () => {}
-        free(slot, now, idleSince)
-        state.settle = settle
+      const recycle = dispatcher.recycle.bind(dispatcher)
+      dispatcher.recycle = (slot, now, idleSince) => {
+        const dispatch = dispatcher.dispatch
+        dispatcher.dispatch = () => {}
+        recycle(slot, now, idleSince)
+        dispatcher.dispatch = dispatch
       }
       state.acquire = (lease, now) => {
-        const slot = state.closing ? undefined : state.fresh(now)
+        const slot = state.closing ? undefined : connections.fresh(now)
         if (slot === undefined) return acquire(lease, now)
-        state.lend(slot, lease, now)
+        dispatcher.lend(slot, lease, now)
         return true
       }
     })
@@ -153,10 +139,9 @@ const mutants: ReadonlyArray<readonly [name: string, found: RegExp, make: Make]>
   [
     "gives a whole connection to a statement that came later than somebody who waits for one",
     /got a whole connection before|deadline is due/,
-    broken((state) => {
-      const parts = state as unknown as { first: (after?: number) => Lease<number> | undefined }
-      const first = parts.first.bind(state)
-      parts.first = (after = 0) => after > 0 ? first(after) : state.main.sharing.head ?? first()
+    broken((_, { queue }) => {
+      const first = queue.first.bind(queue)
+      queue.first = (after = 0) => after > 0 ? first(after) : queue.main.sharing.head ?? first()
     })
   ],
   [
@@ -183,24 +168,24 @@ const mutants: ReadonlyArray<readonly [name: string, found: RegExp, make: Make]>
   [
     "takes a connection back twice",
     /have \d+ for themselves|holds|is closed/,
-    broken((state) => {
+    broken((state, { dispatcher }) => {
       const end = state.end.bind(state)
       state.end = (lease, now, ready, answered) => {
         const twice = lease.state === "Ended" && lease.slot?.phase === "Leased"
         end(lease, now, ready, answered)
-        if (twice) state.free(lease.slot!, now)
+        if (twice) dispatcher.recycle(lease.slot!, now)
       }
     })
   ],
   [
     "lends a connection that was lost",
     /idle is|which is gone|is Idle and gone|lost/,
-    broken((state) => {
+    broken((state, { dispatcher }) => {
       const lost = state.lost.bind(state)
       state.lost = (slot, now, fault) => {
         const idle = slot.phase === "Idle"
         lost(slot, now, fault)
-        if (idle) state.free(slot, now)
+        if (idle) dispatcher.recycle(slot, now)
       }
     })
   ],
@@ -212,24 +197,24 @@ const mutants: ReadonlyArray<readonly [name: string, found: RegExp, make: Make]>
   [
     "does not open another connection when one was closed",
     /nothing is opened/,
-    broken((state) => {
+    broken((state, { dispatcher }) => {
       const closed = state.closed.bind(state)
       state.closed = (slot, now) => {
-        const supply = state.supply
-        state.supply = () => {}
+        const openForDemand = dispatcher.openForDemand
+        dispatcher.openForDemand = () => {}
         closed(slot, now)
-        state.supply = supply
+        dispatcher.openForDemand = openForDemand
       }
     })
   ],
   [
     "never tries to connect again",
     /wait for ever|nothing is opened/,
-    broken((state) => {
+    broken((state, { opening }) => {
       const connectFailed = state.connectFailed.bind(state)
       state.connectFailed = (slot, now, permanent) => {
         connectFailed(slot, now, permanent)
-        state.retryAt = 1e100
+        opening.retryAt = 1e100
       }
     })
   ],
@@ -251,37 +236,38 @@ const mutants: ReadonlyArray<readonly [name: string, found: RegExp, make: Make]>
   [
     "fails too late",
     /waits after its deadline|is due/,
-    broken((state) => {
-      const wake = state.wake.bind(state)
-      state.wake = (at) => wake(at + 1)
+    broken((_, { agenda }) => {
+      const wake = agenda.wake.bind(agenda)
+      agenda.wake = (at) => wake(at + 1)
     })
   ],
   [
     "forgets to ask for the timer",
     /is due/,
-    broken((state) => {
-      state.wake = (at) => {
-        state.wakeAt = Math.min(state.wakeAt, at)
+    broken((_, { agenda }) => {
+      agenda.wake = (at) => {
+        const private_ = agenda as unknown as Private<"wakeAt", number>
+        private_.wakeAt = Math.min(private_.wakeAt, at)
       }
     })
   ],
   [
     "asks for the timer again and again",
     /again and again/,
-    broken((state) => {
+    broken((state, { agenda }) => {
       const tick = state.tick.bind(state)
       state.tick = (now) => {
         tick(now)
-        state.wake(now)
+        agenda.wake(now)
       }
     })
   ],
   [
     "sends a statement to wait behind an unknown one",
     /behind an unknown|unproven/,
-    broken((state) => {
-      const join = state.join.bind(state)
-      state.join = (slot, lease) => {
+    broken((_, { sharing }) => {
+      const join = sharing.join.bind(sharing)
+      sharing.join = (slot, lease) => {
         join(slot, lease)
         slot.unproven = 0
       }
@@ -308,25 +294,24 @@ const mutants: ReadonlyArray<readonly [name: string, found: RegExp, make: Make]>
   [
     "empties no connection for those who wait for a whole one",
     /reserved for those who wait/,
-    broken((state) => {
-      state.reserve = () => false
+    broken((_, { sharing }) => {
+      sharing.reserve = () => {}
     })
   ],
   [
     "keeps a connection reserved for nobody",
     /reserved for those who wait/,
-    broken((state) => {
-      state.unreserve = () => {}
+    broken((_, { sharing }) => {
+      sharing.release = () => {}
     })
   ],
   [
     "lets one more run than the adaptive limit",
     /run \(|running is/,
-    broken((state) => {
-      const { limiter } = state
+    broken((_, { dispatcher, limiter }) => {
       if (limiter === undefined) return
-      const pick = state.pick.bind(state)
-      state.pick = (lease, now) => {
+      const pick = dispatcher.pick.bind(dispatcher)
+      dispatcher.pick = (lease, now) => {
         limiter.limit++
         const slot = pick(lease, now)
         limiter.limit--
@@ -337,8 +322,8 @@ const mutants: ReadonlyArray<readonly [name: string, found: RegExp, make: Make]>
   [
     "does not listen to how long answers take",
     /limit on what runs/,
-    broken((state) => {
-      if (state.limiter !== undefined) state.limiter.observe = () => false
+    broken((_, { limiter }) => {
+      if (limiter !== undefined) limiter.observe = () => false
     })
   ],
   [
@@ -359,49 +344,50 @@ const mutants: ReadonlyArray<readonly [name: string, found: RegExp, make: Make]>
   [
     "closes what was needed lately",
     /ScaledDown/,
-    broken((state) => {
-      Object.defineProperty(state.scaling?.needs ?? {}, "median", { get: () => 0 })
+    broken((_, { demand }) => {
+      Object.defineProperty(needsOf(demand) ?? {}, "median", { get: () => 0 })
     })
   ],
   [
     "keeps what was not needed lately",
     /ScaledDown/,
-    broken((state) => {
-      Object.defineProperty(state.scaling?.needs ?? {}, "median", { get: () => Infinity })
+    broken((_, { demand }) => {
+      Object.defineProperty(needsOf(demand) ?? {}, "median", { get: () => Infinity })
     })
   ],
   [
     "does not look at demand",
     /scaling is due/,
-    broken((state) => {
-      state.measure = () => {}
+    broken((_, { demand }) => {
+      demand.began = () => {}
     })
   ],
   [
     "looks at demand while nobody comes",
     /floor is|instead of|drained|sampled|again and again|was expected|woken/,
-    broken((state) => {
-      Object.defineProperty(state.scaling?.meter ?? {}, "isAtRest", { get: () => false })
+    broken((_, { demand }) => {
+      Object.defineProperty(demand.scaling?.meter ?? {}, "isAtRest", { get: () => false })
     })
   ],
   [
     "takes for demand what has ended",
     /ScaledUp|ScaledDown|floor is|woken/,
-    broken((state) => {
-      if (state.scaling !== undefined) state.scaling.meter.ended = () => {}
+    broken((_, { demand }) => {
+      if (demand.scaling !== undefined) demand.scaling.meter.ended = () => {}
     })
   ],
   [
     "opens connections ahead of demand for which there is no room elsewhere",
     /ScaledUp|floor is/,
     broken((state) => {
-      Object.defineProperty(state, "spare", { get: () => Infinity, set: () => {} })
+      Object.defineProperty(state, "roomInQuota", { get: () => Infinity, set: () => {} })
     })
   ],
   [
     "is drained twice",
     /drained twice|Drained after Drained/,
-    broken((state) => {
+    broken((it) => {
+      const state = it as unknown as Private<"drained", () => void>
       const drained = state.drained.bind(state)
       state.drained = () => {
         drained()
@@ -412,20 +398,21 @@ const mutants: ReadonlyArray<readonly [name: string, found: RegExp, make: Make]>
   [
     "is never drained",
     /drained is 0/,
-    broken((state) => {
+    broken((it) => {
+      const state = it as unknown as Private<"drained", () => void>
       state.drained = () => {}
     })
   ],
   [
     "goes on opening connections after the shutdown",
     /after shutdown|drained is 0/,
-    broken((state) => {
+    broken((state, { dispatcher }) => {
       const closed = state.closed.bind(state)
       state.closed = (slot, now) => {
-        const closing = state.closing
-        state.closing = false
+        const closing = dispatcher.closing
+        dispatcher.closing = false
         closed(slot, now)
-        state.closing = closing
+        dispatcher.closing = closing
       }
     })
   ]

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Lease, StatementProfile } from "../../../src/pool/state/PoolState.ts"
+import { Lease } from "../../../src/pool/state/Lease.ts"
+import { StatementProfile } from "../../../src/pool/state/StatementProfile.ts"
 import { quick, Steps } from "./steps.ts"
 
 const same = (actual: unknown, expected: unknown) => assert.deepStrictEqual(actual, expected)

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { StatementProfile } from "../../../src/pool/state/PoolState.ts"
 import { RoundTrip } from "../../../src/pool/state/RoundTrip.ts"
+import { StatementProfile } from "../../../src/pool/state/StatementProfile.ts"
 import { Steps } from "./steps.ts"
 
 describe("RoundTrip", () => {

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { PoolEvent } from "../../../src/pool/state/PoolEvent.ts"
 import { Meter, Needs, required, requiredToShare, type Sample, Scaling } from "../../../src/pool/state/Scaling.ts"
+import { partsOf } from "./model.ts"
 import { defaults, quick, Steps } from "./steps.ts"
 
 const options = { utilization: 0.75, wait: 5, interval: 1_000, window: 60_000 }
@@ -192,7 +193,7 @@ describe("PoolState", () => {
     assert.strictEqual(pool.state.counts.total, 1)
     // A pool that took a connection which is shared for one that is in use would open more.
     const naive = new Steps({ scaling })
-    const { meter } = (naive.state as unknown as { readonly scaling: Scaling }).scaling
+    const { meter } = partsOf(naive.state).demand.scaling!
     const [began, ended] = [meter.began.bind(meter), meter.ended.bind(meter)]
     meter.began = (_, now) => began(false, now)
     meter.ended = (_, now) => ended(false, now)
@@ -248,11 +249,11 @@ describe("PoolState", () => {
 
   it("goes as far as there is room outside", () => {
     const pool = new Steps({ scaling })
-    pool.state.spare = 1
+    pool.state.roomInQuota = 1
     assert.deepStrictEqual(traffic(pool, { every: 100, use: 90, millis: 1_500 }), [
       { _tag: "ScaledUp", from: 1, to: 2, reason: "Wait" }
     ])
-    pool.state.spare = 0
+    pool.state.roomInQuota = 0
     assert.deepStrictEqual(traffic(pool, { every: 100, use: 90, millis: 5_000 }), [])
     assert.strictEqual(pool.state.counts.total, 2)
   })

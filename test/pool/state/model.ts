@@ -2,8 +2,22 @@
  * Random events for a `PoolState`, and a reference that is too simple to be wrong: plain arrays, searched from end to
  * end. After every event everything that can be recounted is recounted.
  */
+import type { Agenda } from "../../../src/pool/state/Agenda.ts"
+import type { Connections } from "../../../src/pool/state/Connections.ts"
+import type { Demand } from "../../../src/pool/state/Demand.ts"
+import type { Dispatcher } from "../../../src/pool/state/Dispatcher.ts"
+import type { LeakWatch } from "../../../src/pool/state/LeakWatch.ts"
+import { Lease } from "../../../src/pool/state/Lease.ts"
+import type { Limiter } from "../../../src/pool/state/Limiter.ts"
+import type { Opening } from "../../../src/pool/state/Opening.ts"
 import type { ConnectFailure, PoolEvent, ScaleReason, Suspicion } from "../../../src/pool/state/PoolEvent.ts"
-import { Lease, type Options, type PoolState, type Slot, StatementProfile } from "../../../src/pool/state/PoolState.ts"
+import type { PoolState } from "../../../src/pool/state/PoolState.ts"
+import type { ServerLimit } from "../../../src/pool/state/ServerLimit.ts"
+import type { Sharing } from "../../../src/pool/state/Sharing.ts"
+import type { Slot } from "../../../src/pool/state/Slot.ts"
+import { StatementProfile } from "../../../src/pool/state/StatementProfile.ts"
+import type { Options } from "../../../src/pool/state/StateOptions.ts"
+import type { WaitQueue } from "../../../src/pool/state/WaitQueue.ts"
 import type { Seed } from "../../support/seed.ts"
 
 /** Makes the state that is tested. */
@@ -43,25 +57,21 @@ interface Use {
   old: boolean
 }
 
-/** The private parts of the state that are recounted. */
-interface Inside {
-  readonly idle: ReadonlyArray<Slot<number>>
-  readonly shared: ReadonlyArray<Slot<number>>
-  readonly opening: ReadonlyArray<Slot<number>>
-  readonly pinging: ReadonlyArray<Slot<number>>
-  readonly open: number
-  readonly used: number
-  readonly reserved: number
-  readonly window: number
-  readonly retryAt: number
-  readonly roundTrip: { readonly fastest: number }
-  readonly pace: number
-  readonly singly: number
-  readonly floor: number
-  readonly running: number
-  readonly limiter: { readonly limit: number } | undefined
-  readonly lanes: ReadonlyArray<{ readonly used: number }>
+/** The parts of a state, which are private. */
+export interface Parts {
+  readonly agenda: Agenda<number>
+  readonly connections: Connections<number>
+  readonly demand: Demand<number>
+  readonly dispatcher: Dispatcher<number>
+  readonly leaks: LeakWatch<number>
+  readonly limiter: Limiter | undefined
+  readonly opening: Opening
+  readonly queue: WaitQueue<number>
+  readonly server: ServerLimit
+  readonly sharing: Sharing<number>
 }
+
+export const partsOf = (state: PoolState<number>): Parts => state as unknown as Parts
 
 export const randomOptions = (seed: Seed): Options => {
   const max = seed.pick([1, 1, 2, 3, 4, 8])
@@ -355,7 +365,7 @@ export class World {
   }
 
   private checkShrunk(): void {
-    const { idle, open } = this.state as unknown as Inside
+    const { idle, open } = partsOf(this.state).connections
     this.check(idle.length === 0 || open <= this.options.max, `${open} connections, and idle ones among them`)
   }
 
@@ -375,7 +385,7 @@ export class World {
 
   private tick(): void {
     this.wakeAt = Infinity
-    this.spare = this.state.spare = this.seed.pick([Infinity, Infinity, Infinity, 0, 1])
+    this.spare = this.state.roomInQuota = this.seed.pick([Infinity, Infinity, Infinity, 0, 1])
     this.event("tick", () => {
       if (this.scaleAt <= this.now && !this.shutdown) this.scale()
       this.state.tick(this.now)
@@ -429,7 +439,7 @@ export class World {
   private scale(): void {
     const { max, min, shareWait } = this.options
     const { interval, utilization, wait, window } = this.options.scaling!
-    const { idle, open, opening, pace, singly } = this.state as unknown as Inside
+    const { connections: { idle, open, opening }, sharing: { serviceTime } } = partsOf(this.state)
     const { floor, now } = this
     const since = this.sampledAt!
     if (this.uses.length === 0) {
@@ -446,7 +456,7 @@ export class World {
     const sharing = average(this.uses.filter((use) => use.shares))
     let wanted = 0
     let reason: ScaleReason = "Utilization"
-    const limit = Math.min(max, this.state.ceiling, this.mayRun)
+    const limit = Math.min(max, partsOf(this.state).server.ceiling, this.mayRun)
     if (arrivals >= 10) {
       const factorial = (n: number): number => n <= 1 ? 1 : n * factorial(n - 1)
       const term = (k: number) => load ** k / factorial(k)
@@ -463,7 +473,7 @@ export class World {
       if (connections > least) reason = "Wait"
       wanted = connections + others
     }
-    const toShare = sharing === 0 ? 0 : singly <= 0.5 || pace === 0 ? 1 : Math.ceil(sharing / (1 + shareWait / pace))
+    const toShare = sharing === 0 ? 0 : serviceTime === 0 ? 1 : Math.ceil(sharing / (1 + shareWait / serviceTime))
     this.needs.push(Math.min(limit, Math.max(wanted, this.peak + toShare)))
     const samples = Math.ceil(window / interval)
     const lately = this.needs.slice(-samples)
@@ -471,7 +481,7 @@ export class World {
     const median = lately.sort((a, b) => a - b)[Math.ceil(samples / 2) - 1]!
 
     const size = open + opening.length
-    const mayGrow = this.suspended === undefined && this.state.ceiling === Infinity
+    const mayGrow = this.suspended === undefined && partsOf(this.state).server.ceiling === Infinity
     wanted = Math.min(wanted, mayGrow ? size + this.spare : open)
     if (wanted > Math.max(size, floor)) {
       this.see(`up by ${reason}`)
@@ -684,7 +694,7 @@ export class World {
   private inspect(): void {
     const { maxConnecting, pipelineDepth, slowConnect } = this.options
     const { floor } = this
-    const inside = this.state as unknown as Inside
+    const { connections, demand: ahead, dispatcher, limiter, opening, queue: waiters, sharing } = partsOf(this.state)
     const slots = [...this.state.slots]
     const held = this.held()
     const queue = this.queue()
@@ -693,14 +703,14 @@ export class World {
     // The way to the server is as long as the fastest answer of the last minute, or two.
     while (this.answers.length > 0 && this.answers[0]![0] <= this.now - 120_000) this.answers.shift()
     const recent = this.answers.filter(([at]) => at > this.now - 60_000)
-    const { fastest } = inside.roundTrip
+    const { fastest } = sharing.roundTrip
     if (recent.length > 0) {
       this.check(recent.every(([, millis]) => fastest <= millis), `the fastest answer is ${fastest}`)
       this.check(this.answers.some(([, millis]) => fastest === millis), `no answer took ${fastest}`)
     }
 
     // Capacity. When it has shrunk, the number of connections does so as they come back.
-    const { ceiling } = this.state
+    const { ceiling } = partsOf(this.state).server
     if (ceiling > this.ceiling) {
       this.check(this.refusedAt + this.options.overloadRecovery <= this.now, "raised too early")
       this.check(ceiling === this.ceiling + 1 || this.ceiling + 1 >= this.options.max, `raised to ${ceiling}`)
@@ -709,7 +719,7 @@ export class World {
     this.ceiling = ceiling
     this.check(slots.length <= Math.max(this.limit, this.size), `${slots.length} connections`)
     this.size = slots.length
-    this.check(inside.opening.length <= maxConnecting, `${inside.opening.length} are being opened`)
+    this.check(connections.opening.length <= maxConnecting, `${connections.opening.length} are being opened`)
 
     // What the state says of each connection is what has happened to it.
     const expected = { Connecting: "connecting", Validating: "pinging", Resetting: "resetting", Closing: "closing" }
@@ -764,23 +774,23 @@ export class World {
     // Counters.
     const used = inPhase("Leased").length + inPhase("Shared").length
     const open = slots.length - inPhase("Connecting").length - inPhase("Closing").length
-    this.equal(inside.opening.length, inPhase("Connecting").length, "opening")
-    this.equal(inside.pinging.length, inPhase("Validating").length, "pinging")
-    this.equal(inside.idle.length, inPhase("Idle").length, "idle")
-    this.equal(inside.shared.length, inPhase("Shared").length, "shared")
-    this.equal(inside.used, used, "used")
-    for (const [i, lane] of inside.lanes.entries()) {
+    this.equal(connections.opening.length, inPhase("Connecting").length, "opening")
+    this.equal(connections.pinging.length, inPhase("Validating").length, "pinging")
+    this.equal(connections.idle.length, inPhase("Idle").length, "idle")
+    this.equal(sharing.slots.length, inPhase("Shared").length, "shared")
+    this.equal(connections.used, used, "used")
+    for (const [i, lane] of waiters.lanes.entries()) {
       this.equal(lane.used, this.usedBy(i), `used by lane ${i}`)
       this.check(lane.used <= Math.max(this.usedBefore[i] ?? 0, this.most(i)), `lane ${i} has ${lane.used}`)
       this.usedBefore[i] = lane.used
     }
-    this.equal(inside.open, open, "open")
-    this.equal(inside.floor, floor, "floor")
+    this.equal(connections.open, open, "open")
+    this.equal(ahead.floor, floor, "floor")
     if (this.options.adaptive) {
-      this.equal(inside.running, held.length, "running")
-      this.equal(inside.limiter!.limit, this.mayRun, "limit on what runs")
+      this.equal(dispatcher.running, held.length, "running")
+      this.equal(limiter!.limit, this.mayRun, "limit on what runs")
     }
-    this.equal(inside.reserved, slots.filter((slot) => slot.reserved).length, "reserved")
+    this.equal(sharing.reserved, slots.filter((slot) => slot.reserved).length, "reserved")
     this.equal(this.state.waiting, queue.length, "waiting")
     this.equal(this.state.counts.total, slots.length, "total")
     this.equal(this.created - this.closed, open, "created and not closed")
@@ -808,7 +818,7 @@ export class World {
     const reservedFor = lanes
       .map((lane) => Math.min(waiting(lane, false), many ? this.claim(lane) : Infinity))
       .reduce((a, b) => a + b)
-    this.equal(inside.reserved, Math.min(reservedFor, inside.shared.length), "reserved for those who wait")
+    this.equal(sharing.reserved, Math.min(reservedFor, sharing.slots.length), "reserved for those who wait")
     const space = (lane: number) => many ? Math.max(0, this.room(lane)) : Infinity
     const free = Math.max(0, this.mayRun - held.length)
     const whole = Math.min(
@@ -830,14 +840,14 @@ export class World {
     if (demand > 0) {
       const fresh = this.fresh()
       this.check(fresh === undefined, `${queue[0]!.name} waits beside ${fresh?.id}`)
-      const pings = inside.pinging.length - slow(inside.pinging)
+      const pings = connections.pinging.length - slow(connections.pinging)
       // Time may have passed since the last event: a tick is due then.
-      const pinged = inside.idle.length === 0 || pings >= demand || this.wakeAt <= this.now
+      const pinged = connections.idle.length === 0 || pings >= demand || this.wakeAt <= this.now
       this.check(pinged, "idle connections are not pinged")
     }
     for (const lane of lanes) {
       if (waiting(lane, true) === 0 || free === 0) continue
-      for (const slot of inside.shared) {
+      for (const slot of sharing.slots) {
         if (slot.lane !== lane) continue
         this.check(
           slot.load >= pipelineDepth || slot.unproven > 0 || slot.reserved || slot.expiresAt <= this.now ||
@@ -849,32 +859,32 @@ export class World {
     }
 
     // Supply: as many as are wanted are under way, unless something that is known forbids it.
-    const hanging = slow(inside.opening)
-    const underWay = inside.opening.length - hanging
-    const pings = slow(inside.pinging) > 0 ? 0 : inside.pinging.length
+    const hanging = slow(connections.opening)
+    const underWay = connections.opening.length - hanging
+    const pings = slow(connections.pinging) > 0 ? 0 : connections.pinging.length
     // Statements that wait beside shared connections are given a moment.
     const asked = sharers > 0 ? queue.find((client) => client.lease.shared)?.lease.askedAt : undefined
-    const patient = asked !== undefined && inside.shared.length > 0 &&
+    const patient = asked !== undefined && sharing.slots.length > 0 &&
       (asked + this.options.shareWait > this.now || this.wakeAt <= this.now)
     const pressing = whole + (patient ? 0 : Math.ceil(sharers / 16))
     const wanted = Math.max(pressing - pings, floor - open)
     const possible = Math.min(
       this.limit - slots.length,
-      inside.window - underWay,
-      maxConnecting - inside.opening.length
+      opening.window - underWay,
+      maxConnecting - connections.opening.length
     )
     if (Math.min(wanted - underWay, possible) > 0) {
-      const excuse = Math.min(inside.retryAt > this.now ? inside.retryAt : Infinity, this.now)
+      const excuse = Math.min(opening.retryAt > this.now ? opening.retryAt : Infinity, this.now)
       this.check(
-        inside.retryAt > this.now || this.wakeAt <= excuse,
+        opening.retryAt > this.now || this.wakeAt <= excuse,
         `${wanted} wanted, ${underWay} under way, nothing is opened`
       )
-      if (inside.retryAt > this.now) this.check(this.wakeAt <= inside.retryAt, "the retry is forgotten")
+      if (opening.retryAt > this.now) this.check(this.wakeAt <= opening.retryAt, "the retry is forgotten")
     }
 
     // The timer.
     const due: Array<readonly [string, number]> = queue.map((client) => ["deadline", client.lease.deadline])
-    for (const slot of inside.idle) {
+    for (const slot of connections.idle) {
       const endsAt = Math.min(slot.expiresAt, this.known.get(slot)!.endsAt)
       due.push(["lifetime", endsAt], ["keepAlive", slot.aliveAt + this.options.keepAlive])
       if (open > floor) due.push(["idleTimeout", slot.idleSince + this.options.idleTimeout])
@@ -882,9 +892,9 @@ export class World {
     // When one of those under way hangs, something else is tried, if it can be.
     const room = this.limit - slots.length
     const hangs = [
-      ...(demand > 0 && room + inside.idle.length > 0 ? inside.pinging : []),
-      ...(wanted > 0 && room > 0 && maxConnecting > inside.opening.length && inside.retryAt <= this.now
-        ? inside.opening
+      ...(demand > 0 && room + connections.idle.length > 0 ? connections.pinging : []),
+      ...(wanted > 0 && room > 0 && maxConnecting > connections.opening.length && opening.retryAt <= this.now
+        ? connections.opening
         : [])
     ]
     for (const { since } of hangs) if (since + slowConnect > this.now) due.push(["hanging", since + slowConnect])
@@ -986,7 +996,7 @@ export class World {
 
   /** From when on a statement counts as slow. */
   private get slowLimit(): number {
-    return (this.state as unknown as Inside).roundTrip.fastest + this.options.slowStatement
+    return partsOf(this.state).sharing.roundTrip.fastest + this.options.slowStatement
   }
 
   /** Forgets what has long been over, so that a long run stays fast. */
@@ -1000,7 +1010,7 @@ export class World {
 
   /** The idle connection that was used last, of those that can be lent at once. */
   private fresh(): Slot<number> | undefined {
-    const { idle } = this.state as unknown as Inside
+    const { idle } = partsOf(this.state).connections
     const usable = idle.filter((slot) =>
       slot.expiresAt > this.now && slot.aliveAt + this.options.validateAfter >= this.now &&
       slot.suspicion === undefined

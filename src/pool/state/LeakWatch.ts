@@ -1,0 +1,66 @@
+/**
+ * Leases that are held for too long.
+ *
+ * @since 0.2.0
+ */
+import type { Agenda } from "./Agenda.ts"
+import type { Lease } from "./Lease.ts"
+import type { Slot } from "./Slot.ts"
+import type { Options } from "./StateOptions.ts"
+
+/**
+ * @category models
+ * @since 0.2.0
+ */
+export class LeakWatch<C> {
+  /** After what time something must be done about a lease; `Infinity` if never. */
+  readonly after: number
+  private readonly options: Pick<Options, "leakThreshold" | "reclaimAfter">
+  private readonly agenda: Agenda<C>
+
+  constructor(options: Options, agenda: Agenda<C>) {
+    this.options = options
+    this.agenda = agenda
+    this.after = Math.min(options.leakThreshold, options.reclaimAfter)
+  }
+
+  /**
+   * Reports what is held for too long on a connection. Returns the lease from which the connection is to be taken away.
+   */
+  look(slot: Slot<C>, now: number): Lease<C> | undefined {
+    const { leakThreshold, reclaimAfter } = this.options
+    for (let lease = slot.lease; lease !== undefined; lease = lease.next) {
+      const millis = now - lease.heldAt
+      const event = { connection: slot.id, millis }
+      if (millis >= leakThreshold && !lease.leaked) {
+        lease.leaked = true
+        this.agenda.report({ _tag: "LeakSuspected", ...event }, lease)
+      }
+      if (millis >= reclaimAfter) {
+        this.agenda.report({ _tag: "LeakReclaimed", ...event }, lease)
+        return lease
+      }
+    }
+    return undefined
+  }
+
+  /** When something must be done about a lease of these connections. */
+  dueAt(slots: Iterable<Slot<C>>): number {
+    let at = Infinity
+    for (const slot of slots) {
+      if (!isLent(slot)) continue
+      for (let lease = slot.lease; lease !== undefined; lease = lease.next) {
+        at = Math.min(at, lease.heldAt + (lease.leaked ? this.options.reclaimAfter : this.after))
+      }
+    }
+    return at
+  }
+}
+
+/**
+ * Whether a connection is lent, exclusively or shared.
+ *
+ * @category guards
+ * @since 0.2.0
+ */
+export const isLent = <C>(slot: Slot<C>): boolean => slot.phase === "Leased" || slot.phase === "Shared"

@@ -1,0 +1,61 @@
+/**
+ * One connection of a pool, from the decision to open it until it is gone.
+ *
+ * @since 0.1.0
+ */
+import type { Lease } from "./Lease.ts"
+import type { CloseReason, Suspicion } from "./PoolEvent.ts"
+
+/**
+ * What is done with a connection at the moment, see the picture at the head of `PoolState`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Phase = "Connecting" | "Validating" | "Idle" | "Leased" | "Shared" | "Resetting" | "Closing" | "Gone"
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export class Slot<C> {
+  readonly id: number
+  /** When opening it began. */
+  readonly createdAt: number
+  /** When the attempt to open it, or the question to it that is under way, began. */
+  since: number
+  phase: Phase = "Connecting"
+  connection: C | undefined = undefined
+  /** When it is too old to be lent again. */
+  expiresAt = Infinity
+  /** When it became idle. */
+  idleSince = 0
+  /** When the server last gave a sign of life. */
+  aliveAt = 0
+  /** The lease that has it exclusively, or the first in line of those that share it; the others follow by `next`. */
+  lease: Lease<C> | undefined = undefined
+  /** The last in line of the leases that share it. */
+  last: Lease<C> | undefined = undefined
+  /** How many statements share it. */
+  load = 0
+  /** How many statements on it are not known to be quick, or were abandoned and may still run on the server. */
+  unproven = 0
+  /** When the statement that is first in line on it became so. */
+  headSince = 0
+  /** Whether it takes no new statements, because a waiter wants a whole connection. */
+  reserved = false
+  /** Why it is closed instead of being lent again. */
+  retired: CloseReason | undefined = undefined
+  /** Why the server is asked before it is lent again. */
+  suspicion: Suspicion | undefined = undefined
+  /** The suspicion that the ping which is under way clears up. */
+  asked: Suspicion | undefined = undefined
+  /** The lane that has it, or had it last. */
+  lane = 0
+
+  constructor(id: number, createdAt: number) {
+    this.id = id
+    this.createdAt = createdAt
+    this.since = createdAt
+  }
+}
