@@ -14,28 +14,26 @@
  *
  * @since 0.1.0
  */
-import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import * as PubSub from "effect/PubSub"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
-import type * as SqlConnection from "effect/sql/SqlConnection"
-import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
-import { Adapter, type Connection } from "./Adapter.ts"
+import { Adapter } from "./Adapter.ts"
 import * as Breaker from "./breaker/Breaker.ts"
 import { ClassifyingConnection } from "./database/ClassifyingConnection.ts"
+import { PooledConnection } from "./database/PooledConnection.ts"
+import { reachable } from "./database/reachable.ts"
 import { shorten } from "./database/ShortStatement.ts"
 import * as Outcome from "./failure/Outcome.ts"
 import * as Retry from "./failure/Retry.ts"
 import type { InvalidOptions } from "./options/InvalidOptions.ts"
 import { layer as poolLayer, type Options as PoolOptions, Pool } from "./pool/Pool.ts"
-import { StatementProfile } from "./pool/state/StatementProfile.ts"
 import * as Transaction from "./transaction/Transaction.ts"
 
 /**
@@ -126,7 +124,9 @@ export const make = Effect.fnUntraced(function*(
   pool: Pool,
   options: Options = {}
 ): Effect.fn.Return<Database, InvalidOptions, Reactivity.Reactivity | Scope.Scope> {
-  const budget = yield* Retry.makeBudget(options.budget ?? {}, pool.checkoutsUnsafe)
+  /** What the budget earns from: calls that have succeeded. */
+  const tally = { successes: 0 }
+  const budget = yield* Retry.makeBudget(options.budget ?? {}, () => tally.successes)
   const events = yield* Effect.acquireRelease(PubSub.sliding<Repeated | CommitLost>(256), PubSub.shutdown)
   const onRepeat = (attempt: Retry.Attempt): void => {
     const event: Repeated = { _tag: "Repeated", database: adapter.name, ...attempt }
@@ -139,9 +139,11 @@ export const make = Effect.fnUntraced(function*(
   const transactionService = Context.Service<SqlClient.TransactionConnection, SqlClient.TransactionConnection.Service>(
     `watertight/Database/Transaction/${nextId++}`
   )
-  const breaker = options.breaker === false ? undefined : yield* Breaker.make(adapter, options.breaker)
+  const breaker = options.breaker === false
+    ? undefined
+    : yield* Breaker.make(adapter, options.breaker, { probe: reachable(pool, adapter) })
   if (breaker !== undefined) yield* pool.guardedBy(breaker)
-  // Whoever wants a whole connection is turned away or not while it waits; what it does with it is its own affair.
+  // A caller that wants a whole connection is turned away or not while it waits. What it does with it is not counted.
   const judged = Effect.mapError(pool.reserve, (error) => Outcome.attach(error, "Acquire", adapter.ruleOf))
   const reserve = breaker === undefined ? judged : breaker.execute(judged)
   const { withTransaction, ...transactions } = Transaction.make({
@@ -150,6 +152,9 @@ export const make = Effect.fnUntraced(function*(
     budget,
     onRepeat,
     onLost,
+    onSuccess: () => {
+      tally.successes++
+    },
     transactionService,
     retry: options.retry,
     resolve: options.resolve,
@@ -160,6 +165,7 @@ export const make = Effect.fnUntraced(function*(
     { ...pool, reserve },
     adapter,
     breaker,
+    tally,
     (cause, once) => Retry.recover(cause, once, { name: adapter.name, policy, budget, onRepeat })
   )
   const client = yield* SqlClient.make({
@@ -254,110 +260,3 @@ export const layerOf = <E, R>(
     Layer.provideMerge(poolLayer(options.pool)),
     Layer.provideMerge(adapter)
   )
-
-type Transform = (<A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>) | undefined
-
-/** Takes up a failed statement. */
-type Recover = <A>(cause: Cause.Cause<SqlError>, again: Effect.Effect<A, SqlError>) => Effect.Effect<A, SqlError>
-
-/** What statements outside transactions are run on: the pool, in the shape of a connection. */
-class PooledConnection implements SqlConnection.Connection {
-  private readonly pool: Pool
-  private readonly adapter: Adapter
-  private readonly breaker: Breaker.Breaker | undefined
-  private readonly recover: Recover
-  private readonly profiles = new Map<string, StatementProfile>()
-
-  constructor(pool: Pool, adapter: Adapter, breaker: Breaker.Breaker | undefined, recover: Recover) {
-    this.pool = pool
-    this.adapter = adapter
-    this.breaker = breaker
-    this.recover = recover
-  }
-
-  /** Everything here but asking the pool is for failures, and what the breaker wants to know of a success. */
-  private run<A>(
-    profile: StatementProfile,
-    f: (connection: Connection) => Effect.Effect<A, SqlError>
-  ): Effect.Effect<A, SqlError> {
-    const { breaker } = this
-    const once = this.pool.share(profile, f)
-    if (breaker === undefined) return Effect.catchCause(once, (cause) => this.failed(cause, once))
-    const startedAt = breaker.now()
-    breaker.touch(startedAt)
-    if (!breaker.closed) {
-      return Effect.catchCause(this.guarded(once), (cause) => this.recover(cause, this.guarded(once)))
-    }
-    const { permit } = breaker
-    return Effect.matchCauseEffect(once, {
-      onSuccess: (value) => {
-        if (breaker.watching) breaker.succeeded(breaker.now() - startedAt, permit)
-        return Effect.succeed(value)
-      },
-      onFailure: (cause) => {
-        const error = this.judge(cause)
-        if (error !== undefined) breaker.failed(error, breaker.now() - startedAt, permit)
-        return this.recover(cause, this.guarded(once))
-      }
-    })
-  }
-
-  private failed<A>(cause: Cause.Cause<SqlError>, once: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> {
-    this.judge(cause)
-    return this.recover(cause, this.guarded(once))
-  }
-
-  /** One attempt that is judged, and admitted by the breaker. */
-  private guarded<A>(once: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> {
-    const judged = Effect.tapCause(once, (cause) => Effect.sync(() => this.judge(cause)))
-    return this.breaker === undefined ? judged : this.breaker.execute(judged)
-  }
-
-  private judge(cause: Cause.Cause<SqlError>): SqlError | undefined {
-    const error = Option.getOrUndefined(Cause.findErrorOption(cause))
-    return isSqlError(error) ? Outcome.attach(error, "Statement", this.adapter.ruleOf) : undefined
-  }
-
-  profile(sql: string): StatementProfile {
-    let profile = this.profiles.get(sql)
-    if (profile === undefined) {
-      profile = new StatementProfile()
-      // Statements that are built from values would otherwise stay for ever.
-      if (this.profiles.size >= maxProfiles) this.profiles.delete(this.profiles.keys().next().value!)
-      this.profiles.set(sql, profile)
-    }
-    return profile
-  }
-
-  execute(
-    sql: string,
-    params: ReadonlyArray<unknown>,
-    transformRows: Transform,
-    profile: StatementProfile = this.profile(sql)
-  ) {
-    return this.run(profile, (connection) => connection.execute(sql, params, transformRows))
-  }
-  executeRaw(sql: string, params: ReadonlyArray<unknown>) {
-    return this.run(this.profile(sql), (connection) => connection.executeRaw(sql, params))
-  }
-  executeValues(sql: string, params: ReadonlyArray<unknown>) {
-    return this.run(this.profile(sql), (connection) => connection.executeValues(sql, params))
-  }
-  executeValuesUnprepared(sql: string, params: ReadonlyArray<unknown>) {
-    return this.run(this.profile(sql), (connection) => connection.executeValuesUnprepared(sql, params))
-  }
-  executeUnprepared(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
-    return this.run(this.profile(sql), (connection) => connection.executeUnprepared(sql, params, transformRows))
-  }
-  // Rows that were handed out cannot be taken back, so a stream is never repeated.
-  executeStream(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
-    return Stream.mapError(
-      Stream.unwrap(
-        Effect.map(this.pool.reserve, (connection) => connection.executeStream(sql, params, transformRows))
-      ),
-      (error) => Outcome.attach(error, "Statement", this.adapter.ruleOf)
-    )
-  }
-}
-
-const maxProfiles = 1000

@@ -37,7 +37,8 @@ import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
 import type { SqlError } from "effect/sql/SqlError"
-import { InvalidOptions } from "../options/InvalidOptions.ts"
+import type { InvalidOptions } from "../options/InvalidOptions.ts"
+import * as Checks from "../options/Options.ts"
 import * as Evidence from "./Evidence.ts"
 import * as Outcome from "./Outcome.ts"
 import { field } from "./record.ts"
@@ -162,35 +163,26 @@ export interface Budget {
   readonly tokens: () => number
   /** Whether there is enough for one more repetition, which is then spent. */
   readonly spend: (ladder?: Outcome.Ladder) => boolean
-  /** One of the calls that were made has failed, and earns nothing. */
-  readonly failed: () => void
 }
 
 /**
- * Makes a budget. `calls` tells how many calls were made so far. It is asked only when something failed, so that a
- * success costs nothing: it is a call that did not fail.
+ * Makes a budget. `successes` tells how many calls have succeeded so far. It is asked only when something failed, so
+ * that a success costs nothing but being counted. What fails, is interrupted or waits earns nothing.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const makeBudget = Effect.fnUntraced(function*(
   options: BudgetOptions,
-  calls: () => number
+  successes: () => number
 ): Effect.fn.Return<Budget, InvalidOptions> {
-  const { capacity = 100, conflictCost = 0.1, earn = 0.1 } = options
-  for (const [option, value] of Object.entries({ capacity, conflictCost, earn })) {
-    if (!(value >= 0)) return yield* new InvalidOptions({ module: "Retry", option, problem: "must not be negative" })
-  }
+  const { capacity = 100, conflictCost, earn } = yield* budgetChecks.resolve(options)
   let tokens = capacity
-  let failures = 0
-  // Calls under way look like successes. One that fails later is made up for, because this never goes back.
-  let rewarded = calls()
+  let rewarded = successes()
   const refill = (): number => {
-    const successes = calls() - failures
-    if (successes > rewarded) {
-      tokens = Math.min(capacity, tokens + (successes - rewarded) * earn)
-      rewarded = successes
-    }
+    const succeeded = successes()
+    tokens = Math.min(capacity, tokens + (succeeded - rewarded) * earn)
+    rewarded = succeeded
     return tokens
   }
   return {
@@ -200,11 +192,15 @@ export const makeBudget = Effect.fnUntraced(function*(
       if (refill() < cost) return false
       tokens -= cost
       return true
-    },
-    failed() {
-      failures++
     }
   }
+})
+
+const budgetChecks = Checks.make<BudgetOptions>()("Retry", {
+  // `Infinity` is as good as no budget.
+  capacity: Checks.custom<number>("a number, 0 or more", (value) => typeof value === "number" && value >= 0),
+  earn: Checks.number({ default: 0.1, min: 0 }),
+  conflictCost: Checks.number({ default: 0.1, min: 0 })
 })
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -301,8 +297,6 @@ export const recover = Effect.fnUntraced(function*<A, E, R>(
     if (failure === undefined || isFinal.get(failure) === true) return yield* Effect.failCause(cause)
     const verdict = Outcome.of(failure)!
     if (verdict.phase === "InTransaction") return yield* Effect.failCause(cause)
-    // Whoever got no connection has not been counted as a call.
-    if (verdict.phase !== "Acquire" && verdict.phase !== "Connect") budget.failed()
     const pause = isWorthIt(failure, verdict, mayRepeatUnknown)
       ? yield* step(ladders, verdict, policy, clock.currentTimeMillisUnsafe())
       : undefined

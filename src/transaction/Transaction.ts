@@ -218,6 +218,8 @@ export interface Options {
   readonly onRepeat?: ((attempt: Retry.Attempt) => void) | undefined
   /** Told of each COMMIT without answer, and what was found out about it. */
   readonly onLost?: ((lost: LostCommit) => void) | undefined
+  /** Told of each transaction that has succeeded. */
+  readonly onSuccess?: (() => void) | undefined
   /** What is repeated of transactions that do not say. Default: `Retry.defaults`. */
   readonly retry?: Retry.Policy | undefined
   /** Whether a COMMIT without answer is looked into, of transactions that do not say. Default: `"free"`. */
@@ -515,7 +517,13 @@ export const make = (options: Options): Manager & {
     }))
 
   const withTransaction = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
-    Effect.withFiber((fiber) => current(fiber.context) === undefined ? transact(inside(self)) : nested(self))
+    Effect.withFiber((fiber) => current(fiber.context) === undefined ? counted(transact(inside(self))) : nested(self))
+
+  const counted = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.map(self, (value) => {
+      options.onSuccess?.()
+      return value
+    })
 
   const run: Manager["run"] = (self, spec) =>
     spec.statementTimeout === undefined
@@ -530,7 +538,7 @@ export const make = (options: Options): Manager & {
         if (nesting === "mandatory") return refuse(new TransactionError.NotInTransaction({ database }))
         const transaction = startingAt(
           spec.deadline ?? (spec.retry ?? options.retry)?.deadline,
-          (startedAt) => outermost(self, spec, outer !== undefined, startedAt)
+          (startedAt) => counted(outermost(self, spec, outer !== undefined, startedAt))
         )
         return spec.idempotencyKey === undefined ? transaction : Effect.andThen(keys.prepare, transaction)
       }

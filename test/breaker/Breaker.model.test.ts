@@ -241,12 +241,12 @@ describe("the breaker decides as a CircuitBreaker that sees every call", () => {
   it.effect("when calls read its fields", () =>
     Effect.gen(function*() {
       assert.isUndefined(yield* search(100, seed(1), inParts))
-    }))
+    }), 60_000)
 
   it.effect("when calls go through execute", () =>
     Effect.gen(function*() {
       assert.isUndefined(yield* search(100, seed(2), whole))
-    }))
+    }), 60_000)
 
   for (const mistake of ["NoTouch", "NoSuccesses", "NoPermit", "FailuresOnly", "CountsEverything"] as const) {
     it.effect(`and one with the mistake ${mistake} is caught`, () =>

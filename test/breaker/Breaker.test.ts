@@ -687,12 +687,6 @@ describe("a fleet", () => {
       assert.strictEqual(operations.state, 2)
     }))
 
-  it.effect("does not look at all with a store of its own", () =>
-    Effect.gen(function*() {
-      const breaker = yield* make()
-      assert.strictEqual((breaker as unknown as { readonly due: number }).due, Infinity)
-    }))
-
   it.effect("keeps the order of what is recorded, however slow the store is", () =>
     Effect.gen(function*() {
       const store = yield* makeFakeStore
@@ -771,6 +765,78 @@ describe("a fleet", () => {
       yield* fail(one)
       assert.strictEqual(yield* stateOf(two), "Open")
     }))
+})
+
+describe("a shared store", () => {
+  it.effect("another process probes: it is asked about that every 100 ms, not by every call", () =>
+    Effect.gen(function*() {
+      const store = yield* makeFakeStore
+      const one = yield* sharing(store)
+      const two = yield* sharing(store)
+      yield* fail(one)
+      yield* TestClock.adjust("1 second")
+      two.touch(two.now())
+      yield* TestClock.adjust("9 seconds")
+      const probe = yield* Effect.forkChild(one.execute(Effect.never), { startImmediately: true })
+      yield* settle
+      store.operations.admit = 0
+      for (let n = 0; n < 50; n++) {
+        assert.strictEqual(tagOf(yield* Effect.flip(succeed(two))), "CircuitHalfOpen")
+      }
+      assert.strictEqual(store.operations.admit, 1)
+      yield* TestClock.adjust("100 millis")
+      assert.strictEqual(tagOf(yield* Effect.flip(succeed(two))), "CircuitHalfOpen")
+      assert.strictEqual(store.operations.admit, 2)
+      yield* Fiber.interrupt(probe)
+    }))
+
+  it.effect("an answer that is older than what a call has found out meanwhile: is not followed", () =>
+    Effect.gen(function*() {
+      const store = yield* makeFakeStore
+      const held = Deferred.makeUnsafe<void>()
+      let admissions = 0
+      const late: StoreService = {
+        ...store.service,
+        // The second answer is made in time and comes late.
+        admit: (key) =>
+          Effect.tap(
+            store.service.admit(key),
+            () => ++admissions === 2 ? Deferred.await(held) : Effect.void
+          )
+      }
+      const breaker = yield* sharing({ service: late })
+      yield* fail(breaker)
+      yield* TestClock.adjust("10 seconds")
+      admissions = 0
+      const probe = yield* Effect.forkChild(succeed(breaker), { startImmediately: true })
+      yield* settle
+      yield* fail(breaker)
+      assert.strictEqual(yield* stateOf(breaker), "Open")
+      yield* Deferred.succeed(held, undefined)
+      yield* Fiber.join(probe)
+      assert.isFalse(breaker.closed)
+      assert.strictEqual(tagOf(yield* Effect.flip(succeed(breaker))), "CircuitOpen")
+    }))
+
+  for (const openDuration of ["10 seconds", Schedule.spaced("10 seconds")] as const) {
+    it.effect("it says 'open' for an hour: believed as long as the options allow, then passed over", () => {
+      const log = capture()
+      return Effect.gen(function*() {
+        const store = yield* makeFakeStore
+        const breaker = yield* sharing(store, { ...touchy, openDuration })
+        const wrong = yield* sharing(store, { ...touchy, openDuration: "1 hour" })
+        yield* fail(wrong)
+        yield* TestClock.adjust("1 second")
+        breaker.touch(breaker.now())
+        const left = Duration.toMillis(Breaker.retryAfter(yield* Effect.flip(succeed(breaker)))!)
+        assert.isAtMost(left, 15_000)
+        yield* TestClock.adjust(left)
+        yield* succeed(breaker)
+        assert.isTrue(breaker.closed)
+        assert.match(log.messages.join(), /longer than its options allow/)
+      }).pipe(Effect.provide(log.layer))
+    })
+  }
 })
 
 describe("a store that is broken", () => {

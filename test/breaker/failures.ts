@@ -36,6 +36,17 @@ const situation: PoolError.Situation = {
   connectError: undefined
 }
 
+/** No connection can be opened. */
+const away: PoolError.Situation = {
+  ...situation,
+  total: 1,
+  used: 0,
+  connecting: 1,
+  connectError: new SqlError({
+    reason: new ConnectionError({ cause: new Error("ECONNREFUSED"), operation: "connect" })
+  })
+}
+
 const ofPool = (reason: PoolError.PoolErrorReason) => (): SqlError =>
   Outcome.attach(PoolError.toSqlError(reason), "Statement", () => undefined)
 
@@ -64,8 +75,11 @@ export const sick = {
       new ConnectionError({ cause: answer("53300"), operation: "connect" }),
       { about: "too many connections", scope: "Connect", ladder: "Overload" }
     ),
-  acquireTimeout: ofPool(new PoolError.AcquireTimeout({ ...situation, waitedMillis: 10_000 })),
-  queueFull: ofPool(new PoolError.QueueFull(situation)),
+  acquireTimeout: ofPool(new PoolError.AcquireTimeout({ ...away, waitedMillis: 10_000 })),
+  acquireTimeoutWhileConnectingHangs: ofPool(
+    new PoolError.AcquireTimeout({ ...away, connectError: undefined, waitedMillis: 10_000 })
+  ),
+  queueFull: ofPool(new PoolError.QueueFull(away)),
   serverCrashed: () =>
     judged(new ConnectionError({ cause: new ConnectionLost({ sent: true, serverError: answer("57P02") }) }), {
       about: "server crashed",
@@ -80,7 +94,6 @@ export const sick = {
       ladder: "Overload",
       unreachable: true
     }),
-  lostBeforeSending: () => judged(new ConnectionError({ cause: new ConnectionLost({ sent: false }) })),
   lostAfterSending: () => judged(new ConnectionError({ cause: new ConnectionLost({ sent: true }) })),
   lostInTransaction: () =>
     judged(new ConnectionError({ cause: new ConnectionLost({ sent: true }) }), undefined, "InTransaction"),
@@ -125,6 +138,15 @@ export const healthy = {
       scope: "TransactionOnNewConnection",
       endedBy: "Administrator"
     }),
+  lostBeforeSending: () => judged(new ConnectionError({ cause: new ConnectionLost({ sent: false }) })),
+  busy: ofPool(new PoolError.AcquireTimeout({ ...situation, waitedMillis: 10_000 })),
+  busyAndFull: ofPool(new PoolError.QueueFull(situation)),
+  lostAfterAStall: () =>
+    Outcome.attach(
+      lostError({ database: "fake", operation: "execute", what: "lost", sent: true, stalledMillis: 5000 }),
+      "Statement",
+      () => undefined
+    ),
   idleTooLong: () => lostBy("Idle"),
   ownLimit: () => lostBy("Limit"),
   packetTooLarge: () => lostBy("Statement"),

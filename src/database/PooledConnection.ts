@@ -1,0 +1,142 @@
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type * as SqlConnection from "effect/sql/SqlConnection"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import * as Stream from "effect/Stream"
+import type { Adapter, Connection } from "../Adapter.ts"
+import type * as Breaker from "../breaker/Breaker.ts"
+import * as Outcome from "../failure/Outcome.ts"
+import type { Pool } from "../pool/Pool.ts"
+import { StatementProfile } from "../pool/state/StatementProfile.ts"
+
+type Transform = (<A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>) | undefined
+
+/** Takes up a failed statement. */
+export type Recover = <A>(cause: Cause.Cause<SqlError>, again: Effect.Effect<A, SqlError>) => Effect.Effect<A, SqlError>
+
+/** What statements outside transactions are run on: the pool, in the shape of a connection. */
+export class PooledConnection implements SqlConnection.Connection {
+  private readonly pool: Pool
+  private readonly adapter: Adapter
+  private readonly breaker: Breaker.Breaker | undefined
+  private readonly recover: Recover
+  /** How many calls have succeeded. */
+  private readonly tally: { successes: number }
+  private readonly profiles = new Map<string, StatementProfile>()
+
+  constructor(
+    pool: Pool,
+    adapter: Adapter,
+    breaker: Breaker.Breaker | undefined,
+    tally: { successes: number },
+    recover: Recover
+  ) {
+    this.tally = tally
+    this.pool = pool
+    this.adapter = adapter
+    this.breaker = breaker
+    this.recover = recover
+  }
+
+  /** Everything here but asking the pool is for failures, what the breaker wants to know, and the retry budget. */
+  private run<A>(
+    profile: StatementProfile,
+    f: (connection: Connection) => Effect.Effect<A, SqlError>
+  ): Effect.Effect<A, SqlError> {
+    const { breaker } = this
+    const once = this.pool.share(profile, f)
+    if (breaker === undefined) {
+      return Effect.matchCauseEffect(once, {
+        onSuccess: (value) => this.succeeded(value),
+        onFailure: (cause) => {
+          this.judge(cause)
+          return this.repeat(cause, once)
+        }
+      })
+    }
+    const startedAt = breaker.now()
+    breaker.touch(startedAt)
+    if (!breaker.closed) {
+      return Effect.matchCauseEffect(this.guarded(once), {
+        onSuccess: (value) => this.succeeded(value),
+        onFailure: (cause) => this.repeat(cause, once)
+      })
+    }
+    const { permit } = breaker
+    return Effect.matchCauseEffect(once, {
+      onSuccess: (value) => {
+        if (breaker.watching) breaker.succeeded(breaker.now() - startedAt, permit)
+        return this.succeeded(value)
+      },
+      onFailure: (cause) => {
+        const error = this.judge(cause)
+        if (error !== undefined) breaker.failed(error, breaker.now() - startedAt, permit)
+        return this.repeat(cause, once)
+      }
+    })
+  }
+
+  private succeeded<A>(value: A): Effect.Effect<A> {
+    this.tally.successes++
+    return Effect.succeed(value)
+  }
+
+  private repeat<A>(cause: Cause.Cause<SqlError>, once: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> {
+    return Effect.flatMap(this.recover(cause, this.guarded(once)), (value) => this.succeeded(value))
+  }
+
+  /** One attempt that is judged, and admitted by the breaker. */
+  private guarded<A>(once: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> {
+    const judged = Effect.tapCause(once, (cause) => Effect.sync(() => this.judge(cause)))
+    return this.breaker === undefined ? judged : this.breaker.execute(judged)
+  }
+
+  private judge(cause: Cause.Cause<SqlError>): SqlError | undefined {
+    const error = Option.getOrUndefined(Cause.findErrorOption(cause))
+    return isSqlError(error) ? Outcome.attach(error, "Statement", this.adapter.ruleOf) : undefined
+  }
+
+  profile(sql: string): StatementProfile {
+    let profile = this.profiles.get(sql)
+    if (profile === undefined) {
+      profile = new StatementProfile()
+      // Statements that are built from values would otherwise stay for ever.
+      if (this.profiles.size >= maxProfiles) this.profiles.delete(this.profiles.keys().next().value!)
+      this.profiles.set(sql, profile)
+    }
+    return profile
+  }
+
+  execute(
+    sql: string,
+    params: ReadonlyArray<unknown>,
+    transformRows: Transform,
+    profile: StatementProfile = this.profile(sql)
+  ) {
+    return this.run(profile, (connection) => connection.execute(sql, params, transformRows))
+  }
+  executeRaw(sql: string, params: ReadonlyArray<unknown>) {
+    return this.run(this.profile(sql), (connection) => connection.executeRaw(sql, params))
+  }
+  executeValues(sql: string, params: ReadonlyArray<unknown>) {
+    return this.run(this.profile(sql), (connection) => connection.executeValues(sql, params))
+  }
+  executeValuesUnprepared(sql: string, params: ReadonlyArray<unknown>) {
+    return this.run(this.profile(sql), (connection) => connection.executeValuesUnprepared(sql, params))
+  }
+  executeUnprepared(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
+    return this.run(this.profile(sql), (connection) => connection.executeUnprepared(sql, params, transformRows))
+  }
+  // Rows that were handed out cannot be taken back, so a stream is never repeated.
+  executeStream(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
+    return Stream.mapError(
+      Stream.unwrap(
+        Effect.map(this.pool.reserve, (connection) => connection.executeStream(sql, params, transformRows))
+      ),
+      (error) => Outcome.attach(error, "Statement", this.adapter.ruleOf)
+    )
+  }
+}
+
+const maxProfiles = 1000
