@@ -84,7 +84,7 @@ import { keyOf } from "./keys.ts"
 import { type Options, optionsOf, type ReadOptions, readOptions } from "./options.ts"
 import * as RedisStore from "./RedisStore.ts"
 import { SharedReads } from "./SharedReads.ts"
-import { readTags, type Tags, writeTags } from "./tags.ts"
+import { type Tags, writeTags } from "./tags.ts"
 
 export type {
   /**
@@ -276,8 +276,7 @@ export const make = Effect.fnUntraced(function*(
   const read = <A, E, R>(self: Effect.Effect<A, E, R>, options: ReadOptions<A>): Effect.Effect<A, E, R> => {
     const resolved = readOptions(options)
     if (Result.isFailure(resolved)) return Effect.die(resolved.failure)
-    const times = resolved.success
-    const tags = readTags(options.tags)
+    const { tags, times } = resolved.success
     return Effect.withFiber((fiber) => {
       const { bypassed } = runtime.counters
       const skip = (reason: BypassReason) => {
@@ -425,7 +424,7 @@ export const read: {
 } = dual(
   2,
   <A, E, R>(self: Effect.Effect<A, E, R>, options: ReadOptions<A>): Effect.Effect<A, E, R | Cached> =>
-    Effect.flatMap(Cached, (cached) => cached.read(self, options))
+    Effect.withFiber((fiber) => Context.getUnsafe(fiber.context, Cached).read(self, options))
 )
 
 /**

@@ -7,7 +7,7 @@ import * as Stream from "effect/Stream"
 import type { InvalidOptions } from "../options/InvalidOptions.ts"
 import * as Checks from "../options/Options.ts"
 import type { Times } from "./CacheRuntime.ts"
-import type { Tags } from "./tags.ts"
+import { readTags, type Tags } from "./tags.ts"
 
 /**
  * The options of a cache.
@@ -129,13 +129,23 @@ const readTable = Checks.make<ReadOptions<any>>()("Cached.read", {
   schema: Checks.custom<unknown>("a schema", (value) => typeof value === "object" || typeof value === "function")
 })
 
-/** The times of a read. */
-export const readOptions = (options: ReadOptions<any>): Result.Result<Times, InvalidOptions> => {
-  const resolved = readTable.check(options)
-  return Result.map(resolved, ({ emptyTtl, staleIfError, swr, ttl }) => ({
-    ttl,
-    swr,
-    staleIfError,
-    emptyTtl: options.emptyTtl === undefined ? Math.min(emptyTtl, ttl) : emptyTtl
+/** What a read says, checked. */
+export interface Checked {
+  readonly times: Times
+  readonly tags: ReadonlyArray<string>
+}
+
+/** Options that were checked before. A program makes them once and reads with them often. */
+const known = new WeakMap<object, Result.Result<Checked, InvalidOptions>>()
+
+/** Checks the options of a read. */
+export const readOptions = (options: ReadOptions<any>): Result.Result<Checked, InvalidOptions> => {
+  const found = known.get(options)
+  if (found !== undefined) return found
+  const checked = Result.map(readTable.check(options), ({ emptyTtl, staleIfError, swr, ttl }): Checked => ({
+    times: { ttl, swr, staleIfError, emptyTtl: options.emptyTtl === undefined ? Math.min(emptyTtl, ttl) : emptyTtl },
+    tags: readTags(options.tags)
   }))
+  known.set(options, checked)
+  return checked
 }
