@@ -49,7 +49,7 @@ const watertight = (end: (end: End) => End = (end) => end) =>
 /** A cache of Effect's that is invalidated at another moment. */
 const cacheAside = (when: "before COMMIT" | "after COMMIT") =>
   Effect.map(
-    Cache.make({ capacity: 1, timeToLive: "1 minute", lookup: (_: "row") => Effect.succeed(0) }),
+    Cache.make<"row", number>({ capacity: 1, timeToLive: "1 minute", lookup: () => Effect.succeed(0) }),
     (cache): Subject => {
       let current: number | undefined
       return {
