@@ -115,16 +115,17 @@ const encode = (params: ReadonlyArray<Parameter>): Array<any> => {
   const encoded = new Array<unknown>(params.length)
   for (let index = 0; index < params.length; index++) {
     const value = params[index]!
-    encoded[index] = typeof value === "number" && Number.isSafeInteger(value)
-      ? value >= -0x8000_0000 && value <= 0x7fff_ffff ? TypedParameter.LONG(value) : TypedParameter.LONGLONG(value)
+    encoded[index] = typeof value === "number"
+      ? Number.isSafeInteger(value) ? integer(value) : value
       : typeof value === "bigint"
-      ? value > maxSigned ? TypedParameter.LONGLONG.unsigned(value) : TypedParameter.LONGLONG(value)
+      ? TypedParameter.LONGLONG(value)
       : value
   }
   return encoded
 }
 
-const maxSigned = 2n ** 63n - 1n
+const integer = (value: number): unknown =>
+  value >= -0x8000_0000 && value <= 0x7fff_ffff ? TypedParameter.LONG(value) : TypedParameter.LONGLONG(value)
 
 const { TypedParameter } = mysql2
 

@@ -1,4 +1,6 @@
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import * as BigDecimal from "effect/BigDecimal"
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
@@ -85,11 +87,20 @@ const cases: ReadonlyArray<Case> = [
   ["json", "null", null],
   ["json", { type: "Point", coordinates: [1, 2] }],
   ["json", { toSqlString: "no" }],
+  [
+    "decimal(40,10)",
+    BigDecimal.fromStringUnsafe("-123456789012345678901234567890.0123456789"),
+    "-123456789012345678901234567890.0123456789"
+  ],
+  ["decimal(30,0)", 2n ** 70n, "1180591620717411303424"],
+  ["bigint unsigned", 2n ** 63n],
+  ["datetime(3)", DateTime.makeUnsafe(date), date],
+  ["varchar(40)", new URL("https://a.example/x"), "https://a.example/x"],
+  ["blob", new Float32Array([1, -2.5]), bytes(0, 0, 128, 63, 0, 0, 32, 192)],
   ["uuid", "123e4567-e89b-12d3-a456-426614174000"],
   ["inet6", "2001:db8::1"],
   ["inet4", "192.0.2.1"],
   ["int", null],
-  ["varchar(5)", undefined, null],
   ["json", null],
   ["blob", null],
   ["datetime", null],

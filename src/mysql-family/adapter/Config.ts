@@ -115,6 +115,13 @@ export interface MysqlOptions {
   readonly applicationName?: string | undefined
   /** Whether `DATETIME` and `TIMESTAMP` are strings, with all their digits, instead of a `Date`. Default: `false`. */
   readonly dateStrings?: boolean | undefined
+  /**
+   * What `undefined` is as a parameter: refused, which finds a value that was forgotten, or `"null"`, for code that relies
+   * on it. Default: `"refuse"`.
+   *
+   * @since 0.2.0
+   */
+  readonly undefined?: "refuse" | "null" | undefined
   /** Whether statements are sent as text, for proxies that cannot prepare. Default: `false`. */
   readonly disablePreparedStatements?: boolean | undefined
   /** How many prepared statements a connection keeps. Default: 100. */
@@ -186,6 +193,7 @@ const optionNames: ReadonlyArray<string> = [
   "sessionVariables",
   "applicationName",
   "dateStrings",
+  "undefined",
   "disablePreparedStatements",
   "preparedStatementCacheSize",
   "spanAttributes",
@@ -350,6 +358,9 @@ const check = (module: "Mysql" | "Mariadb", options: MysqlOptions): Result.Resul
         "sqlMode",
         "must be a list of modes, such as \"ANSI_QUOTES,STRICT_ALL_TABLES\", or \"server\""
       )
+    }
+    if (options.undefined !== undefined && options.undefined !== "refuse" && options.undefined !== "null") {
+      yield* invalid("undefined", "must be \"refuse\" or \"null\"")
     }
     const cacheSize = yield* count("preparedStatementCacheSize", options.preparedStatementCacheSize, 1)
 

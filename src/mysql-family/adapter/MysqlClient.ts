@@ -57,6 +57,19 @@ export interface MysqlClient extends SqlClient {
   readonly server: Effect.Effect<Server, SqlError>
 
   /**
+   * A value as a JSON document.
+   *
+   * **Details**
+   *
+   * Objects and arrays are JSON by themselves where a document is stored: as a value of `sql.insert`, `sql.update` and
+   * `sql.updateValues`, and as an argument of the functions of JSON. `sql.json` is for every other place, and for
+   * documents that are no object: `sql.json(null)` is the `null` of JSON.
+   *
+   * @since 0.2.0
+   */
+  readonly json: (value: unknown) => Fragment
+
+  /**
    * Inserts rows, and changes those instead whose primary key or any unique key is there already.
    *
    * **Details**

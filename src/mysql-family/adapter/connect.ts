@@ -38,6 +38,7 @@ export const makeConnect = (
     controlLimit: config.controlTimeout,
     statementLimit: config.statementTimeout + statementGrace,
     dateStrings: config.options.dateStrings === true,
+    undefinedIsNull: config.options.undefined === "null",
     canceller: new Canceller(open, Math.min(config.connectTimeout, 5_000))
   }
   return withLimit(

@@ -11,6 +11,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import { type DriverConnection, Miscounted, type Receiver } from "../driver/Driver.ts"
 import { endsConnection } from "../errors/errno.ts"
 import { describe, isConnectionError, type MysqlError, serverErrorOf, unknownError } from "../errors/errors.ts"
+import { isWide, maxPrepared, type Parameter } from "../statement/parameters.ts"
 import type { Profile } from "../statement/statements.ts"
 import { Exchange } from "./Exchange.ts"
 import { type ExchangeHost, probe } from "./ExchangeHost.ts"
@@ -40,6 +41,14 @@ export abstract class CallerExchange extends Exchange {
 
   /** How many placeholders the statement has, where that has not been compared with its parameters. */
   protected abstract miscount(): SqlError | undefined
+
+  /**
+   * Whether a prepared statement can take these parameters. If not, they are written into its text. The drivers have no
+   * common form for a decimal, and MySQL would take all later values of that statement for decimals.
+   */
+  protected canPrepare(params: ReadonlyArray<Parameter>): boolean {
+    return this.host.prepares && params.length <= maxPrepared && !isWide(params)
+  }
 
   /** Asks first whether the transaction is still open, where an error has left that unknown. */
   protected sendChecked(): void {

@@ -59,7 +59,7 @@ export class StatementExchange extends CallerExchange implements Receiver {
   }
 
   start(): void {
-    if (!this.host.prepares) this.prepare = false
+    if (!this.canPrepare(this.params)) this.prepare = false
     if (!this.prepare) this.cut()
     this.step()
   }

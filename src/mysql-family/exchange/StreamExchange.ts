@@ -73,7 +73,7 @@ export class StreamExchange extends CallerExchange implements StreamReceiver {
   }
 
   start(): void {
-    this.isText = !this.host.prepares
+    this.isText = !this.canPrepare(this.params)
     this.pieces = this.isText || this.profile.placeholders === undefined
       ? split(this.sql, this.host.noBackslashEscapes)
       : []

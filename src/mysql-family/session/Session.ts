@@ -82,6 +82,14 @@ export class Session extends SessionCore implements Connection {
     return this.statement(ResultShape.Values, sql, params, undefined, false)
   }
 
+  private check(sql: string, params: ReadonlyArray<unknown>) {
+    return Parameters.check(params, {
+      sql,
+      noBackslashEscapes: this.noBackslashEscapes,
+      undefinedIsNull: this.context.undefinedIsNull
+    })
+  }
+
   private statement(
     shape: ResultShape,
     sql: string,
@@ -91,7 +99,7 @@ export class Session extends SessionCore implements Connection {
   ): Effect.Effect<any, SqlError> {
     return Effect.withFiber((fiber) =>
       Effect.callback((resume) => {
-        const checked = Parameters.check(params)
+        const checked = this.check(sql, params)
         if (Result.isFailure(checked)) return resume(Effect.fail(this.refusedParameter(checked.failure, "execute")))
         return this.scheduler.submit(
           new StatementExchange(this, shape, sql, checked.success, transformRows, prepare, fiber, resume)
@@ -107,7 +115,7 @@ export class Session extends SessionCore implements Connection {
   ): Stream.Stream<any, SqlError> {
     const stream = Stream.fromChannel(Channel.fromTransform((_, scope) =>
       Effect.withFiber((fiber) => {
-        const checked = Parameters.check(params)
+        const checked = this.check(sql, params)
         if (Result.isFailure(checked)) return Effect.fail(this.refusedParameter(checked.failure, "stream"))
         const exchange = new StreamExchange(this, sql, checked.success, fiber)
         return Effect.as(
@@ -152,7 +160,7 @@ export class Session extends SessionCore implements Connection {
   }
 
   private refusedParameter(refused: Parameters.Refused, operation: string): SqlError {
-    const what = `the statement was not sent: parameter ${refused.position} ${refused.problem}`
+    const what = `the statement was not sent: parameter ${refused.position}: ${refused.problem}`
     return unknownError(this.database, what, undefined, operation)
   }
 

@@ -15,6 +15,8 @@ export interface SessionContext {
   /** How long any other may take, with some time for the server's own limit to come first. */
   readonly statementLimit: number
   readonly dateStrings: boolean
+  /** Whether `undefined` as a parameter is null instead of being refused. */
+  readonly undefinedIsNull: boolean
   readonly canceller: Canceller
 }
 

@@ -1,8 +1,11 @@
 import * as Statement from "effect/sql/Statement"
+import { withManyParameters } from "../../values/manyParameters.ts"
+import { isPlain } from "../../values/Value.ts"
+import { JsonValue } from "./parameters.ts"
 
 /** Makes the compiler of the dialect: `?` for parameters and backticks around identifiers. */
 export const makeCompiler = (transform?: ((name: string) => string) | undefined): Statement.Compiler =>
-  Statement.makeCompiler({
+  withManyParameters(Statement.makeCompiler({
     dialect: "mysql",
     placeholder: () => "?",
     onIdentifier: transform === undefined
@@ -13,10 +16,16 @@ export const makeCompiler = (transform?: ((name: string) => string) | undefined)
       const names = columns.match(quoted) ?? []
       const first = `SELECT ${names.map((name) => `? AS ${name}`).join(", ")}`
       const others = ` UNION ALL SELECT ${names.map(() => "?").join(", ")}`
-      return [`(${first}${others.repeat(values.length - 1)}) AS ${alias}`, values.flat()]
+      return [`(${first}${others.repeat(values.length - 1)}) AS ${alias}`, values.flat().map(asDocument)]
     },
     onCustom: () => ["", []]
-  })
+  }))
+
+/** A value of a column may be a document, also where it stands in a SELECT. */
+const asDocument = (value: unknown): unknown =>
+  Array.isArray(value) || typeof value === "object" && value !== null && isPlain(value)
+    ? new JsonValue(value)
+    : value
 
 const quoted = /`(?:[^`]|``)*`/g
 

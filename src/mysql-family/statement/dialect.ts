@@ -2,12 +2,13 @@
 import * as Effect from "effect/Effect"
 import type { SqlClient } from "effect/sql/SqlClient"
 import { SqlError, UnknownError } from "effect/sql/SqlError"
-import type { Fragment } from "effect/sql/Statement"
+import { type Fragment, fragment, parameter } from "effect/sql/Statement"
 import type { MysqlClient, Server, TableMessage } from "../adapter/MysqlClient.ts"
 import { isAtLeast } from "../adapter/serverVersion.ts"
+import { JsonValue } from "./parameters.ts"
 import type { Ok } from "./results.ts"
 
-type Dialect = Pick<MysqlClient, "upsert" | "upsertReturning" | "match" | "analyze" | "check" | "optimize">
+type Dialect = Pick<MysqlClient, "json" | "upsert" | "upsertReturning" | "match" | "analyze" | "check" | "optimize">
 
 /** Makes the part of the client that is about the dialect. */
 export const make = (sql: SqlClient, server: Effect.Effect<Server, SqlError>): Dialect => {
@@ -47,6 +48,7 @@ export const make = (sql: SqlClient, server: Effect.Effect<Server, SqlError>): D
     )
 
   return {
+    json: (value) => fragment([parameter(new JsonValue(value))]),
     upsert: (table, rows, options) =>
       rows.length === 0
         ? Effect.succeed(nothing)

@@ -6,10 +6,23 @@
  * they are only ever given what leaves nothing to guess.
  */
 import * as Result from "effect/Result"
+import { toJson } from "../../values/json.ts"
+import { checkWellFormed } from "../../values/text.ts"
+import { unfit, UnfitValue } from "../../values/UnfitValue.ts"
+import { Decimal, valueOf } from "../../values/Value.ts"
+import { takesJson } from "./jsonPlaces.ts"
 import type { Pieces } from "./statements.ts"
 
 /** A value after the check: what it says is what is sent. */
-export type Parameter = null | string | number | bigint | boolean | Date | Buffer
+export type Parameter = null | string | number | bigint | boolean | Date | Buffer | Decimal
+
+/** A value that is to be a JSON document, wherever it stands. */
+export class JsonValue {
+  readonly value: unknown
+  constructor(value: unknown) {
+    this.value = value
+  }
+}
 
 /** Why a value cannot be sent. Never shows it. */
 export interface Refused {
@@ -18,62 +31,85 @@ export interface Refused {
   readonly problem: string
 }
 
+/** What has to be known of the statement and the client to judge a parameter. */
+export interface Context {
+  readonly sql: string
+  readonly noBackslashEscapes: boolean
+  /** Whether `undefined` is sent as null instead of being refused. */
+  readonly undefinedIsNull: boolean
+}
+
 /** Checks parameters. Returns what it is given where nothing has to be changed. */
-export const check = (params: ReadonlyArray<unknown>): Result.Result<ReadonlyArray<Parameter>, Refused> => {
+export const check = (
+  params: ReadonlyArray<unknown>,
+  context: Context
+): Result.Result<ReadonlyArray<Parameter>, Refused> => {
   let changed: Array<Parameter> | undefined
-  for (let index = 0; index < params.length; index++) {
-    const value = params[index]
-    switch (typeof value) {
-      case "string":
-      case "boolean":
-        continue
-      case "number":
-        if (value - value === 0) continue
-        return refuse(index, "is not a finite number")
-      case "bigint":
-        if (value >= minBigint && value <= maxBigint) continue
-        ;(changed ??= params.slice() as Array<Parameter>)[index] = value.toString()
-        continue
-      case "undefined":
-        ;(changed ??= params.slice() as Array<Parameter>)[index] = null
-        continue
-      case "object": {
-        if (value === null) continue
-        const encoded = checkObject(value, index)
-        if (Result.isFailure(encoded)) return Result.fail(encoded.failure)
-        if (encoded.success !== value) (changed ??= params.slice() as Array<Parameter>)[index] = encoded.success
-        continue
-      }
-      default:
-        return refuse(index, `is a ${typeof value}`)
+  let index = 0
+  // The boundary: what is no value is thrown, by us and by the getters of the program's own objects.
+  try {
+    for (; index < params.length; index++) {
+      const value = params[index]
+      if (value === null || typeof value === "boolean") continue
+      const encoded = typeof value === "string"
+        ? checkWellFormed(value)
+        : typeof value === "number"
+        ? finite(value)
+        : value === undefined && context.undefinedIsNull
+        ? null
+        : encode(value, index, context)
+      if (encoded !== value) (changed ??= params.slice() as Array<Parameter>)[index] = encoded
     }
+  } catch (cause) {
+    const problem = cause instanceof UnfitValue ? cause.message : "the value cannot be read"
+    return Result.fail({ position: index + 1, problem })
   }
   return Result.succeed(changed ?? params as ReadonlyArray<Parameter>)
 }
 
-const minBigint = -(2n ** 63n)
-const maxBigint = 2n ** 64n - 1n
+const finite = (value: number): number =>
+  value - value === 0 ? value : unfit(Number.isNaN(value) ? "NaN is no value here" : "the number is infinite")
 
-const refuse = (index: number, problem: string): Result.Result<never, Refused> =>
-  Result.fail({ position: index + 1, problem })
-
-const checkObject = (value: object, index: number): Result.Result<Parameter, Refused> => {
-  if (value instanceof Date) {
-    return Number.isNaN(value.getTime()) ? refuse(index, "is an invalid Date") : Result.succeed(value)
-  }
-  if (Buffer.isBuffer(value)) return Result.succeed(value)
+const encode = (value: unknown, index: number, context: Context): Parameter => {
+  if (value instanceof JsonValue) return toJson(value.value)
+  // A view is the bytes that it shows, of whatever numbers: a vector is written with a `Float32Array`.
   if (ArrayBuffer.isView(value)) {
-    return Result.succeed(Buffer.from(value.buffer, value.byteOffset, value.byteLength))
+    return Buffer.isBuffer(value) ? value : Buffer.from(value.buffer, value.byteOffset, value.byteLength)
   }
-  if (value instanceof ArrayBuffer) return Result.succeed(Buffer.from(value))
-  return Result.flatMap(
-    Result.try({
-      try: () => JSON.stringify(value) as string | undefined,
-      catch: (): Refused => ({ position: index + 1, problem: "cannot be written as JSON" })
-    }),
-    (json) => json === undefined ? refuse(index, "has no JSON form") : Result.succeed(json)
+  const known = valueOf(value)
+  if (known === null || typeof known !== "object") {
+    return typeof known === "string" ? checkWellFormed(known) : typeof known === "number" ? finite(known) : known
+  }
+  if (known instanceof Date) return checkDate(known)
+  if (known instanceof Decimal) return known
+  if (known instanceof Uint8Array) return Buffer.from(known.buffer, known.byteOffset, known.byteLength)
+  return takesJson(context.sql, index, context.noBackslashEscapes) ? toJson(known) : unfit(
+    Array.isArray(known)
+      ? "an array is JSON, and this is no place for it: pass a list with sql.in, or a document with sql.json"
+      : "an object is JSON, and this is no place for it: pass a document with sql.json"
   )
 }
+
+/** The binary protocol has room for years that the server has not: it would store another day. */
+export const checkDate = (date: Date): Date => {
+  const year = date.getUTCFullYear()
+  return year >= 0 && year <= 9999 ? date : unfit("the year of the Date is not between 0 and 9999")
+}
+
+const minSigned = -(2n ** 63n)
+const maxSigned = 2n ** 63n - 1n
+
+/** Whether a number among the parameters is beyond what the protocol's signed integers and doubles can carry. */
+export const isWide = (params: ReadonlyArray<Parameter>): boolean => {
+  for (let index = 0; index < params.length; index++) {
+    const value = params[index]
+    if (typeof value === "bigint" ? value > maxSigned || value < minSigned : value instanceof Decimal) return true
+  }
+  return false
+}
+
+/** The protocol counts the parameters of a prepared statement in two bytes. */
+export const maxPrepared = 65_535
 
 /**
  * Writes parameters into a text. The result means the same under every `sql_mode`, with and without
@@ -106,7 +142,9 @@ const literal = (value: Parameter): string => {
     case "boolean":
       return value ? "TRUE" : "FALSE"
     default:
-      return value instanceof Date
+      return value instanceof Decimal
+        ? value.text.startsWith("-") ? `(${value.text})` : value.text
+        : value instanceof Date
         ? `'${utcText(value)}'`
         : value.length === 0
         ? "_binary ''"

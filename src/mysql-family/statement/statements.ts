@@ -236,8 +236,18 @@ const endOfComment = (sql: string, at: number): number => {
   return end < 0 ? sql.length : end + 2
 }
 
+/** The position after a comment that begins at `at`, which is `at` if there is none. What is executed is no comment. */
+export const skipComment = (sql: string, at: number): number => {
+  if (sql.startsWith("/*", at)) {
+    const executed = /^\/\*M?!\d*/.exec(sql.slice(at, at + 12))
+    return executed === null ? endOfComment(sql, at) : at + executed[0].length
+  }
+  if (sql.startsWith("*/", at)) return at + 2
+  return isLineComment(sql, at) ? endOfLine(sql, at) : at
+}
+
 /** The position after a string or a quoted identifier that begins at `at`. */
-const endOfQuoted = (sql: string, at: number, noBackslashEscapes: boolean): number => {
+export const endOfQuoted = (sql: string, at: number, noBackslashEscapes: boolean): number => {
   const quote = sql.charCodeAt(at)
   const escapes = quote !== 96 && !noBackslashEscapes
   let index = at + 1

@@ -1,0 +1,41 @@
+/**
+ * Statements with very many parameters. Effect's compiler appends the values of a list with `push.apply`, which ends in
+ * a `RangeError` at some hundred thousand of them: a defect where an error of the database would do.
+ */
+import * as Statement from "effect/sql/Statement"
+
+/** How many values of one list the compiler is given at once. */
+const maxList = 10_000
+
+/** A compiler that compiles the same, whatever the length of the lists. */
+export const withManyParameters = (compiler: Statement.Compiler): Statement.Compiler => ({
+  dialect: compiler.dialect,
+  compile: (statement, withoutTransform) => {
+    const { segments } = statement
+    const first = segments[0]
+    return segments.length === 1 && first?._tag === "Literal"
+      ? [first.value, first.params ?? []]
+      : compiler.compile(segments.some(isLong) ? spread(statement) : statement, withoutTransform)
+  },
+  get withoutTransform() {
+    return withManyParameters(compiler.withoutTransform)
+  }
+})
+
+const isLong = (segment: Statement.Segment): boolean => segment._tag === "ArrayHelper" && segment.value.length > maxList
+
+/** Makes a parameter of each value of a long list. */
+const spread = (statement: Statement.Fragment): Statement.Fragment => {
+  const segments: Array<Statement.Segment> = []
+  for (const segment of statement.segments) {
+    if (segment._tag !== "ArrayHelper" || segment.value.length <= maxList) {
+      segments.push(segment)
+      continue
+    }
+    for (let index = 0; index < segment.value.length; index++) {
+      segments.push(Statement.literal(index === 0 ? "(" : ","), Statement.parameter(segment.value[index]))
+    }
+    segments.push(Statement.literal(")"))
+  }
+  return Statement.fragment(segments as never)
+}
