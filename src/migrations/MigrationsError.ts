@@ -55,7 +55,9 @@ export class Changed extends Data.TaggedClass("Changed")<{
     return this.statement === undefined
       ? `${what}: put back what was there and make a new migration for the change; if nothing that matters has changed, ` +
         `run \`watertight repair ${this.id} --accept\``
-      : `${stepName(this)} was edited after its statement ${this.statement} had been applied: put that statement back ` +
+      : `${
+        stepName(this)
+      } was edited after its statement ${this.statement} had been applied: put that statement back ` +
         "as it was; what comes after it may be changed"
   }
 }
@@ -165,7 +167,9 @@ export class Failed extends Data.TaggedClass("Failed")<{
         `\`watertight repair ${this.id} --as applied\` or \`watertight repair ${this.id} --as pending\``
       : this.applied === 0
       ? "Nothing of it was applied: correct it and run it again"
-      : `Its first ${plural(this.applied, "statement")} stayed applied: correct what comes after and run it again, it ` +
+      : `Its first ${
+        plural(this.applied, "statement")
+      } stayed applied: correct what comes after and run it again, it ` +
         `goes on at statement ${this.applied + 1}`
     return `${stepName(this)} failed${where}${what}. ${left}`
   }
@@ -194,7 +198,9 @@ export class Interrupted extends Data.TaggedClass("Interrupted")<{
         `--as applied\` or \`watertight repair ${this.id} --as pending\``
       : `${stepName(this)} was interrupted at statement ${this.statement}${
         this.words === undefined ? "" : ` (${this.words})`
-      }: ${plural(this.applied ?? 0, "statement")} before it stayed applied, and whether this one did cannot be told. Look at ` +
+      }: ${
+        plural(this.applied ?? 0, "statement")
+      } before it stayed applied, and whether this one did cannot be told. Look at ` +
         `the database, and run \`watertight repair ${this.id} --statement ${this.statement} --as applied\` or \`--as ` +
         "pending`; then migrate again"
   }

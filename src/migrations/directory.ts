@@ -29,15 +29,20 @@ export const fromDirectory = (directory: string): Migration.Loader<FileSystem.Fi
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
     const path = yield* Path.Path
-    const files = yield* Effect.mapError(fs.readDirectory(directory), (cause) =>
-      invalid(directory, `cannot be read: ${cause.message}`))
+    const files = yield* Effect.mapError(
+      fs.readDirectory(directory),
+      (cause) => invalid(directory, `cannot be read: ${cause.message}`)
+    )
     const chosen: Array<readonly [file: string, match: RegExpExecArray]> = []
     for (const file of [...files].sort()) {
       if (beside.test(file)) continue
       const match = named.exec(file)
       if (match !== null) chosen.push([file, match])
       else if (candidate.test(file)) {
-        return yield* invalid(path.join(directory, file), "is not named `<id>_<name>.sql` or `<id>_<name>.ts`, and would never be applied")
+        return yield* invalid(
+          path.join(directory, file),
+          "is not named `<id>_<name>.sql` or `<id>_<name>.ts`, and would never be applied"
+        )
       }
     }
     return yield* Effect.forEach(chosen, ([file, match]) => load(directory, file, match), { concurrency: 16 })
@@ -54,7 +59,10 @@ const load = Effect.fnUntraced(function*(
   const step = { id: Number(match[1]), name: match[2]!, file }
   if (!Number.isSafeInteger(step.id)) return yield* invalid(file, "has an id with too many digits")
   const kind = match[3]!
-  const text = yield* Effect.mapError(fs.readFileString(file), (cause) => invalid(file, `cannot be read: ${cause.message}`))
+  const text = yield* Effect.mapError(
+    fs.readFileString(file),
+    (cause) => invalid(file, `cannot be read: ${cause.message}`)
+  )
   if (kind === "sql") return yield* Effect.fromResult(Migration.fromText(step, text))
   const source = { kind, checksum: checksum(text) }
   const url = yield* Effect.orDie(path.toFileUrl(path.resolve(file)))

@@ -119,7 +119,9 @@ export const plan = <M extends Planned>(
     if (byId.has(record.id)) continue
     const isLater = record.id > lastFile
     const isCovered = record.id <= baseline
-    entries.push(entryOf(isCovered && record.state === "baseline" ? "baseline" : isLater ? "unknown" : "missing", record, record))
+    entries.push(
+      entryOf(isCovered && record.state === "baseline" ? "baseline" : isLater ? "unknown" : "missing", record, record)
+    )
     if (isCovered) continue
     const missing = new MigrationsError.Missing({ id: record.id, name: record.name })
     if (isLater && isComplete(record) || rules.allowMissing) warnings.push(missing)
@@ -179,7 +181,11 @@ const duplicates = (sorted: ReadonlyArray<Planned>): Array<MigrationsError.Reaso
   return problems
 }
 
-const entryOf = (state: State, step: { readonly id: number; readonly name: string }, record: Recorded | undefined): Entry => ({
+const entryOf = (
+  state: State,
+  step: { readonly id: number; readonly name: string },
+  record: Recorded | undefined
+): Entry => ({
   id: step.id,
   name: step.name,
   state,

@@ -1,7 +1,7 @@
 /** Tries again what did not get its locks, for a limited time. */
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
-import { type Ladder, rung, type Rung } from "../plan/ladder.ts"
+import { type Ladder, type Rung, rung } from "../plan/ladder.ts"
 import { now } from "./site.ts"
 
 /** What has been tried in vain. */

@@ -2,8 +2,8 @@
  * The tables in which it is written what has been applied: the one of Effect's `Migrator`, so that it and we have one
  * history, and a journal beside it for what that has no room for.
  */
-import type { Dialect } from "../sql/lexer.ts"
 import type { Recorded } from "../plan/plan.ts"
+import type { Dialect } from "../sql/lexer.ts"
 
 /** A statement with its parameters. */
 export interface Query {
@@ -38,7 +38,8 @@ export interface Row extends Recorded {
 /** The name of the journal. */
 export const journalTable = "watertight_migrations"
 
-const columns = "migration_id, name, kind, checksum, state, done, total, hashes, at_statement, at_hash, at_before, run, error"
+const columns =
+  "migration_id, name, kind, checksum, state, done, total, hashes, at_statement, at_hash, at_before, run, error"
 
 /** The statements of the journal, in the words of a dialect. */
 export class Journal {
@@ -128,7 +129,9 @@ export class Journal {
       const nothing = this.isPostgres ? "null::text" : "null"
       const number = this.isPostgres ? "null::integer" : "null"
       const known = hasJournal
-        ? `${where === "" ? " where" : `${where} and`} not exists (select 1 from ${this.journal} j where j.migration_id = e.migration_id)`
+        ? `${
+          where === "" ? " where" : `${where} and`
+        } not exists (select 1 from ${this.journal} j where j.migration_id = e.migration_id)`
         : where
       parts.push(
         `select migration_id, name, ${nothing} as kind, ${nothing} as checksum, 'applied' as state, 0 as done, ` +
@@ -230,6 +233,23 @@ export class Journal {
   /** Its row in the table of Effect's `Migrator`. */
   recordForEffect(step: { readonly id: number; readonly name: string }): Query {
     return this.query(`insert into ${this.effect} (migration_id, name) values (?, ?)`, step.id, step.name)
+  }
+
+  /** Takes name and checksum from the file. */
+  accept(step: Entry, isKnown: boolean, run: string, note: string): ReadonlyArray<Query> {
+    return [
+      isKnown
+        ? this.query(
+          `update ${this.journal} set name = ?, kind = ?, checksum = ?, note = ? where migration_id = ?`,
+          step.name,
+          step.kind ?? null,
+          step.checksum ?? null,
+          note,
+          step.id
+        )
+        : this.record(step, run, "applied", undefined, note),
+      this.query(`update ${this.effect} set name = ? where migration_id = ?`, step.name, step.id)
+    ]
   }
 
   /** Forgets a migration. */

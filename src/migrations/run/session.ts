@@ -2,8 +2,8 @@
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Adapter, Connection } from "../../Adapter.ts"
-import type { Begin } from "../../core/TransactionSpec.ts"
-import * as Outcome from "../../Outcome.ts"
+import * as Outcome from "../../failure/Outcome.ts"
+import type { Begin } from "../../transaction/TransactionSpec.ts"
 import type { Query } from "./journal.ts"
 
 /** A connection and the way in which its failures are judged. */

@@ -113,7 +113,8 @@ const wasApplied = Effect.fnUntraced(function*(work: Work, row: Row): Effect.fn.
   const state = yield* site.look(way.probe)
   // Where it was so before, the statement has something to say about that, and says it when it is run.
   if (state === way.probe.done) return row.atBefore !== way.probe.done
-  return state === row.atBefore || way.builds !== undefined ? false : yield* unknown
+  // An index that cannot be used is dropped and built again.
+  return state === row.atBefore || state.includes("i") ? false : yield* unknown
 })
 
 /** Changes the row of this run, or stops: another process has taken it over. */

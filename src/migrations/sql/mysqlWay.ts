@@ -39,7 +39,9 @@ export const mysqlWay = (statement: Statement): Way.Way => {
     case "XA":
       return control
     case "USE":
-      return Way.refused("changes to another database, and the journal stays in this one: name the database in the statements")
+      return Way.refused(
+        "changes to another database, and the journal stays in this one: name the database in the statements"
+      )
     case "LOCK":
     case "UNLOCK":
       return Way.refused("locks tables, which would keep out the journal: the migration has a lock of its own")
@@ -145,7 +147,8 @@ const rename = (cursor: Cursor): Way.Way => {
   const expected: Array<readonly [Way.Subject, boolean]> = []
   do {
     const from = cursor.name()
-    if (!cursor.take("TO")) cursor.seek("TO") && cursor.skip()
+    // MariaDB may be told in between how long to wait.
+    if (cursor.seek("TO")) cursor.skip()
     const to = cursor.name()
     if (from === undefined || to === undefined) return Way.opaque
     expected.push([table(from), false], [table(to), true])
@@ -157,7 +160,9 @@ type Expected = readonly [subject: Way.Subject, present: boolean]
 
 const alter = (cursor: Cursor): Way.Way => {
   while (cursor.takeAny("ONLINE", "OFFLINE", "IGNORE") !== undefined);
-  if (cursor.takeAny("DATABASE", "SCHEMA", "USER", "EVENT", "VIEW", "SEQUENCE", "SERVER", "DEFINER", "ALGORITHM", "SQL")) {
+  if (
+    cursor.takeAny("DATABASE", "SCHEMA", "USER", "EVENT", "VIEW", "SEQUENCE", "SERVER", "DEFINER", "ALGORITHM", "SQL")
+  ) {
     return Way.repeatable
   }
   if (!cursor.take("TABLE")) return Way.opaque
@@ -201,7 +206,9 @@ const action = (cursor: Cursor, on: Name): ReadonlyArray<Expected> | undefined =
       if (what === undefined) {
         cursor.takeAny("TO", "AS")
         const to = cursor.name()
-        return to === undefined ? undefined : [[table(on), false], [table({ schema: to.schema ?? on.schema, name: to.name }), true]]
+        return to === undefined
+          ? undefined
+          : [[table(on), false], [table({ schema: to.schema ?? on.schema, name: to.name }), true]]
       }
       const from = cursor.identifier()
       cursor.take("TO")
@@ -225,8 +232,10 @@ const action = (cursor: Cursor, on: Name): ReadonlyArray<Expected> | undefined =
 }
 
 const added = (cursor: Cursor, on: Name): ReadonlyArray<Expected> | undefined => {
-  const present = (kind: "column" | "index" | "constraint", name: string | undefined): ReadonlyArray<Expected> | undefined =>
-    name === undefined ? undefined : [[{ kind, of: on, name }, true]]
+  const present = (
+    kind: "column" | "index" | "constraint",
+    name: string | undefined
+  ): ReadonlyArray<Expected> | undefined => name === undefined ? undefined : [[{ kind, of: on, name }, true]]
   if (cursor.take("CONSTRAINT")) {
     cursor.takeIf()
     // A constraint may be without a name.
@@ -251,10 +260,22 @@ const added = (cursor: Cursor, on: Name): ReadonlyArray<Expected> | undefined =>
 }
 
 const dropped = (cursor: Cursor, on: Name): ReadonlyArray<Expected> | undefined => {
-  const absent = (kind: "column" | "index" | "constraint", name: string | undefined): ReadonlyArray<Expected> | undefined =>
-    name === undefined ? undefined : [[{ kind, of: on, name }, false]]
+  const absent = (
+    kind: "column" | "index" | "constraint",
+    name: string | undefined
+  ): ReadonlyArray<Expected> | undefined => name === undefined ? undefined : [[{ kind, of: on, name }, false]]
   if (cursor.take("PRIMARY", "KEY")) return absent("index", "PRIMARY")
-  const what = cursor.takeAny("INDEX", "KEY", "CONSTRAINT", "FOREIGN", "CHECK", "PARTITION", "PERIOD", "SYSTEM", "COLUMN")
+  const what = cursor.takeAny(
+    "INDEX",
+    "KEY",
+    "CONSTRAINT",
+    "FOREIGN",
+    "CHECK",
+    "PARTITION",
+    "PERIOD",
+    "SYSTEM",
+    "COLUMN"
+  )
   if (what === "FOREIGN") cursor.take("KEY")
   cursor.takeIf()
   switch (what) {

@@ -14,7 +14,8 @@ export const postgresWay = (statement: Statement): Way.Way => {
     case "END":
     case "ABORT":
     case "ROLLBACK":
-      return first === "ROLLBACK" && (cursor.take("TO") || cursor.take("WORK", "TO") || cursor.take("TRANSACTION", "TO"))
+      return first === "ROLLBACK" &&
+          (cursor.take("TO") || cursor.take("WORK", "TO") || cursor.take("TRANSACTION", "TO"))
         ? Way.inTransaction
         : control
     case "PREPARE":

@@ -258,8 +258,14 @@ const refusal = (
     if (isSign(tokens[0], "\\")) {
       return refuse(text, start, "has a command of psql, which is no SQL: take it out")
     }
-    if (isWord(tokens[0], "COPY") && tokens.some((token, at) => isWord(token, "STDIN") && isWord(tokens[at - 1], "FROM"))) {
-      return refuse(text, start, "has COPY … FROM STDIN, whose data is no SQL: use INSERT, or `Copy` in a TypeScript file")
+    if (
+      isWord(tokens[0], "COPY") && tokens.some((token, at) => isWord(token, "STDIN") && isWord(tokens[at - 1], "FROM"))
+    ) {
+      return refuse(
+        text,
+        start,
+        "has COPY … FROM STDIN, whose data is no SQL: use INSERT, or `Copy` in a TypeScript file"
+      )
     }
     if (isWord(tokens[0], "SOURCE") && tokens.length === 2) {
       return refuse(text, start, "has a command of the mysql client, which is no SQL: take it out")
