@@ -16,7 +16,7 @@ const three = {
   })
 }
 
-describe.each(["postgres", "mariadb"] as const)("%s", (server) => {
+describe.each(["postgresql", "mariadb"] as const)("%s", (server) => {
   it.live(
     "run: ids of 14 digits, and a table of Effect's Migrator with small ones → widened, and it goes on",
     () =>

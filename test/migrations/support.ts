@@ -42,7 +42,7 @@ export const databases = [
   {
     name: "PostgreSQL",
     isPostgres: true,
-    layer: Layer.unwrap(Effect.map(freshDatabase("postgres"), layerAt))
+    layer: Layer.unwrap(Effect.map(freshDatabase("postgresql"), layerAt))
   },
   { name: "PGlite", isPostgres: true, layer: emptyPglite },
   {
