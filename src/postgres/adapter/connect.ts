@@ -12,8 +12,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import { connectError } from "../errors/errors.ts"
 import { Session } from "../session/Session.ts"
 import type { SessionKey, SessionOptions } from "../session/SessionOptions.ts"
-import { makeBindEncoder } from "../statement/parameters.ts"
-import { RowDecoderCache } from "../statement/PreparedCache.ts"
+import { DescriptionCache } from "../statement/DescriptionCache.ts"
 import { TypeStore } from "../types/TypeStore.ts"
 import * as Socket from "../wire/Socket.ts"
 import * as Startup from "../wire/Startup.ts"
@@ -31,8 +30,8 @@ export const makeConnect = (
   const options: SessionOptions = {
     database: config.name,
     types: new TypeStore(config.types, config.codecs),
-    encodeBind: makeBindEncoder(config.types),
-    catalogue: new RowDecoderCache(),
+    undefinedAsNull: config.undefinedAsNull,
+    descriptions: new DescriptionCache(),
     prepare: config.prepare,
     preparedStatementCacheSize: config.preparedStatementCacheSize,
     statementLimit: config.statementTimeout + statementGrace,

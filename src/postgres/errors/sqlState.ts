@@ -67,13 +67,17 @@ const classes: Record<string, Rule> = {
 interface ServerFields {
   readonly code?: string
   readonly routine?: string
+  /** Set by us: the statement was parsed for another schema. */
+  readonly stale?: string
 }
 
 /** The rule for what the server said, whether it ended the session with it or not. */
 export const ruleOf = (error: SqlError): Rule | undefined => {
   const cause = error.reason.cause
-  const { code, routine } = (cause instanceof ConnectionLost ? cause.serverError ?? {} : cause ?? {}) as ServerFields
+  const { code, routine, stale } = (cause instanceof ConnectionLost ? cause.serverError ?? {} : cause ?? {}) as ServerFields
   if (typeof code !== "string" || code.length !== 5) return undefined
+  // `Bind` asked for other columns than there are by now.
+  if (stale === "true" || code === "08P01" && routine === "PortalSetResultFormat") return stalePlan
   if (code === "0A000") {
     if (routine === "RevalidateCachedQuery") return stalePlan
     // The second one is what BEGIN runs into.

@@ -134,6 +134,11 @@ export abstract class Exchange {
     return this.progress !== Progress.Unsent && this.stage === Stage.Run
   }
 
+  /** Whether the server has bound it, and may be running it. */
+  get isBound(): boolean {
+    return this.progress === Progress.Bound
+  }
+
   /** Whether the server runs nothing of it before it has answered that it is bound. */
   get isBoundFirst(): boolean {
     return false

@@ -31,6 +31,8 @@ export class StatementExchange extends Exchange implements StatementPlan {
   readonly portalName: string
   prepared: Prepared | undefined = undefined
   parses = false
+  skipsColumns = false
+  guarded = false
   /** It has been repeated because the server had lost the statement, or was asked to cancel another one. */
   repeated = false
   /** How often the catalogue has been asked for the names of its types. */
@@ -113,6 +115,7 @@ export class StatementExchange extends Exchange implements StatementPlan {
   again(): void {
     this.progress = Progress.Unsent
     this.error = undefined
+    this.skipsColumns = false
     this.rows = []
   }
 

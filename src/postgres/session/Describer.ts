@@ -13,12 +13,15 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import type { SqlError } from "effect/sql/SqlError"
 import { type PgError, unknownError } from "../errors/errors.ts"
+import { Control, ControlExchange } from "../exchange/ControlExchange.ts"
 import type { Exchange } from "../exchange/Exchange.ts"
 import { LookUp } from "../exchange/ScriptExchange.ts"
 import type { StatementExchange } from "../exchange/StatementExchange.ts"
 import type { Prepared } from "../statement/PreparedCache.ts"
+import { forgetQuestion } from "../statement/StatementEncoder.ts"
 import { Stage } from "../statement/StatementPlan.ts"
 import { UnknownTypes } from "../types/TypeStore.ts"
+import { simpleQuery } from "../wire/frames.ts"
 import type { SessionCore } from "./SessionCore.ts"
 import type { Writer } from "./Writer.ts"
 
@@ -46,14 +49,17 @@ export class Describer {
     if (core.inFlight.size === 0) core.tick()
     // The codec boundary: codecs throw what they cannot encode.
     try {
-      core.encoder.plan(exchange, core.now)
+      core.encoder.plan(exchange, core)
     } catch (cause) {
-      if (cause instanceof UnknownTypes && exchange.lookUps++ < maxLookUps) this.lookUpNames(exchange, cause.names)
-      else this.refuse(exchange, cause)
-      return
+      return this.refuseOrLookUp(exchange, cause)
     }
     if (exchange.stage === Stage.Waiting) this.follow(exchange)
     else this.writer.submit(exchange)
+  }
+
+  private refuseOrLookUp(exchange: StatementExchange, cause: unknown): void {
+    if (cause instanceof UnknownTypes && exchange.lookUps++ < maxLookUps) this.lookUpTypes(exchange, cause)
+    else this.refuse(exchange, cause)
   }
 
   /** An exchange cannot be sent. */
@@ -82,49 +88,53 @@ export class Describer {
   /** Plans once more and puts in front of what waits. */
   replan(exchange: StatementExchange): void {
     const { core } = this
-    core.encoder.release(exchange)
     exchange.again()
     // The codec boundary, as in `open`.
     try {
-      core.encoder.plan(exchange, core.now)
+      core.encoder.planAgain(exchange, core)
     } catch (cause) {
-      return this.refuse(exchange, cause)
+      return this.refuseOrLookUp(exchange, cause)
     }
     if (exchange.stage === Stage.Waiting) this.follow(exchange)
     else core.pending.unshift(exchange)
   }
 
-  /** The question for the columns was answered: now the statement can run, and those that waited for it. */
+  /** The question for the description was answered: now the statement can run, and those that waited for it. */
   described(exchange: StatementExchange, fail: Fail): void {
     const { core } = this
     const prepared = exchange.prepared!
     const exists = exchange.error === undefined
     if (exists) {
       if (prepared.description === undefined) throw new Error("the columns of a statement were not announced")
-      const missing = core.encoder.unknownTypes(prepared)
+      const missing = core.encoder.unknownTypes(exchange, prepared)
       if (missing.length > 0) {
         core.parked.add(exchange)
         return this.lookUp(missing, [], (error) => this.typesKnown(exchange, error, fail))
       }
     }
+    const goesOn = exists || core.encoder.isUndecided(exchange, prepared, exchange.error!)
     core.encoder.onDescribed(prepared, exists)
     const followers = this.takeFollowers(prepared)
     // In front of what waits, in their order. If there is no such statement, each of the others asks for itself.
     for (let index = followers.length - 1; index >= 0; index--) {
       const follower = followers[index]!
       if (follower.abandoned) core.encoder.release(follower)
-      else if (exists) this.run(follower, prepared)
       else this.replan(follower)
     }
-    if (!exists) return fail(exchange, exchange.error!)
-    if (exchange.abandoned) return core.encoder.release(exchange)
-    exchange.again()
-    this.run(exchange, prepared)
+    if (!goesOn) return fail(exchange, exchange.error!)
+    const { guarded } = exchange
+    if (exchange.abandoned) core.encoder.release(exchange)
+    else this.replan(exchange)
+    if (!exists && guarded) core.pending.unshift(this.goBack())
   }
 
-  private run(exchange: StatementExchange, prepared: Prepared): void {
-    this.core.encoder.run(exchange, prepared)
-    this.core.pending.unshift(exchange)
+  /** Takes the transaction back to where it was before a question that was refused. */
+  private goBack(): Exchange {
+    const { core } = this
+    const exchange = new ControlExchange(Control.Other, simpleQuery(forgetQuestion), "execute", () => {})
+    core.tick()
+    core.startTime(exchange, core.options.controlLimit)
+    return exchange
   }
 
   /** The types of a described statement were looked up, or not. */
@@ -140,15 +150,15 @@ export class Describer {
     core.inHand = undefined
   }
 
-  private lookUpNames(exchange: StatementExchange, names: ReadonlyArray<string>): void {
+  private lookUpTypes(exchange: StatementExchange, { names, oids }: UnknownTypes): void {
     const { core } = this
     core.parked.add(exchange)
-    this.lookUp([], names, (error) => {
+    this.lookUp(oids, names, (error) => {
       core.parked.delete(exchange)
       if (error !== undefined) exchange.settle(Effect.fail(error))
       else if (!exchange.abandoned) {
         core.inHand = exchange
-        this.open(exchange)
+        this.replan(exchange)
         core.inHand = undefined
       }
     })

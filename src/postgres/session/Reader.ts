@@ -13,7 +13,7 @@ import { Carries, type Exchange, Progress } from "../exchange/Exchange.ts"
 import { ScriptExchange } from "../exchange/ScriptExchange.ts"
 import { StatementExchange } from "../exchange/StatementExchange.ts"
 import { describeRows, skipField } from "../statement/RowDecoder.ts"
-import { isStale } from "../statement/StatementEncoder.ts"
+import { hasChanged, isStale } from "../statement/StatementEncoder.ts"
 import { Stage } from "../statement/StatementPlan.ts"
 import type { Cancellation } from "./Cancellation.ts"
 import { readAnswer } from "./CommitEvidence.ts"
@@ -75,11 +75,15 @@ export class Reader {
     const { head } = core.inFlight
     switch (message._tag) {
       case "BindComplete":
-        if (head !== undefined && head.carries !== Carries.Begin) head.progress = Progress.Bound
+        if (head !== undefined && head.carries !== Carries.Begin && head.stage === Stage.Run) {
+          head.progress = Progress.Bound
+        }
         return
       case "ParseComplete":
       case "CloseComplete":
+        return
       case "ParameterDescription":
+        if (head instanceof StatementExchange) core.encoder.onParameters(head, message.parameterTypes)
         return
       case "ReadyForQuery":
         return this.onReady(head, message.status)
@@ -175,11 +179,13 @@ export class Reader {
       head.carries = Carries.Begun
       return
     }
+    // What stands around a question for a description.
+    if (head.stage === Stage.Describe) return
     if (head.carriesXidQuery) {
       if (head.tag !== undefined && !tag.startsWith("COPY")) return
       this.core.parser.readField = readAnswer
     }
-    this.core.encoder.onCommand(tag)
+    this.core.encoder.onCommand(tag, head.text)
     head.onComplete(tag)
   }
 
@@ -228,8 +234,9 @@ export class Reader {
 
   private failed(exchange: Exchange, error: PgProtocol.ErrorFields): void {
     if (exchange instanceof StatementExchange && exchange.prepared !== undefined) {
-      const { encoder, status } = this.core
-      if (!isStale(error)) {
+      const { encoder, now, status } = this.core
+      const changed = hasChanged(exchange, error, now)
+      if (!changed && !isStale(error)) {
         encoder.onFailed(exchange, exchange.prepared)
       } else {
         encoder.onStale(exchange.prepared)
@@ -239,6 +246,8 @@ export class Reader {
           exchange.prepare = false
           return this.parts.describer.replan(exchange)
         }
+        // That the statement was written for another schema is what its repetition needs to know.
+        if (changed && error.code?.startsWith("42") === true) return this.fail(exchange, { ...error, stale: "true" })
       }
     }
     this.fail(exchange, error)

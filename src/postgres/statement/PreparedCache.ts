@@ -1,11 +1,12 @@
 /**
- * The statements that a session has given a name, and the descriptions that all sessions of an adapter share.
+ * The statements that a session has given a name.
  */
 import * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import { randomBytes } from "node:crypto"
 import type { XidQuery } from "../exchange/XidQuery.ts"
 import { traceOf } from "../session/SessionResidue.ts"
 import type { Parameters } from "./parameters.ts"
+import { countPlaceholders } from "./placeholders.ts"
 import type { RowDecoder } from "./RowDecoder.ts"
 
 /** What the server is known to hold under a name. */
@@ -26,10 +27,16 @@ export class Prepared {
   readonly name: string
   readonly sql: string
   readonly oids: ReadonlyArray<number>
+  /** What it is known by to `DescriptionCache`. */
+  readonly key: string
   /** When it was made, on the session's clock. */
   readonly since: number
+  /** What the schema was then: see `DescriptionCache.epoch`. */
+  readonly epoch: number
   held: Held = Held.Nothing
   description: RowDecoder | undefined = undefined
+  /** The types of the parameters, as the server has described them under this name. */
+  types: ReadonlyArray<number> | undefined = undefined
   /** Executions that are bound to the name and have not ended. */
   users = 0
   /** The name is to be closed once nobody uses it. */
@@ -43,16 +50,19 @@ export class Prepared {
   /** The question for the id of the transaction that rides with it. */
   xidQuery: XidQuery | undefined = undefined
   private leaves: number | undefined = undefined
+  private wants: number | undefined | null = null
   /** The same text with other types. */
   next: Prepared | undefined = undefined
 
-  constructor(name: string, sql: string, parameters: Parameters, since: number) {
+  constructor(name: string, sql: string, parameters: Parameters, since: number, epoch = 0) {
     const oids: Array<number> = new Array(parameters.length)
     for (let index = 0; index < parameters.length; index++) oids[index] = parameters[index]!.oid
     this.name = name
     this.sql = sql
     this.oids = oids
+    this.key = keyOf(sql, parameters)
     this.since = since
+    this.epoch = epoch
     this.copies = copyPattern.test(sql)
   }
 
@@ -66,6 +76,11 @@ export class Prepared {
     return this.leaves ??= traceOf(this.sql)
   }
 
+  /** How many parameters the text asks for, unless that cannot be told. */
+  get placeholders(): number | undefined {
+    return this.wants === null ? this.wants = countPlaceholders(this.sql) : this.wants
+  }
+
   takes(parameters: Parameters): boolean {
     const oids = this.oids
     if (oids.length !== parameters.length) return false
@@ -74,6 +89,16 @@ export class Prepared {
     }
     return true
   }
+}
+
+/** A text and the types that are named for its parameters: to the server, that is one statement. */
+export const keyOf = (sql: string, parameters: Parameters): string => {
+  let named = ""
+  for (let index = 0; index < parameters.length; index++) {
+    const { oid } = parameters[index]!
+    if (oid !== 0) named += `${index}:${oid},`
+  }
+  return named === "" ? sql : `${named}\u0000${sql}`
 }
 
 const copyPattern = /^\s*copy\b/i
@@ -114,19 +139,23 @@ export class PreparedCache {
     return this.count
   }
 
-  /** Finds a statement, or makes the entry of one that is about to be parsed. */
-  get(sql: string, parameters: Parameters, now: number): Prepared {
+  /** Finds a statement that is held, or on its way. One that has become too old is dropped. */
+  find(sql: string, parameters: Parameters, now: number, epoch: number): Prepared | undefined {
     let found = this.statements.get(sql)
     while (found !== undefined && !found.takes(parameters)) found = found.next
-    if (found !== undefined) {
-      if (found.held !== Held.Statement || now - found.since < maxAge) {
-        found.lastUse = ++this.uses
-        return found
-      }
-      this.evict(found)
+    if (found === undefined) return undefined
+    if (found.held !== Held.Statement || found.epoch === epoch && now - found.since < maxAge) {
+      found.lastUse = ++this.uses
+      return found
     }
+    this.evict(found)
+    return undefined
+  }
+
+  /** Makes the entry of a statement that is about to be parsed. */
+  add(sql: string, parameters: Parameters, now: number, epoch: number): Prepared {
     while (this.count >= this.max && this.evictOldest()) {}
-    const prepared = this.unlisted(sql, parameters, now)
+    const prepared = this.unlisted(sql, parameters, now, epoch)
     prepared.listed = true
     prepared.lastUse = ++this.uses
     prepared.next = this.statements.get(sql)
@@ -136,8 +165,8 @@ export class PreparedCache {
   }
 
   /** A statement with a name for one use. */
-  unlisted(sql: string, parameters: Parameters, now: number): Prepared {
-    return new Prepared(uniqueName(), sql, parameters, now)
+  unlisted(sql: string, parameters: Parameters, now: number, epoch: number): Prepared {
+    return new Prepared(uniqueName(), sql, parameters, now, epoch)
   }
 
   /** Drops a statement. Its name is closed when the last execution that is bound to it has ended. */
@@ -212,55 +241,3 @@ export class PreparedCache {
     return true
   }
 }
-
-/**
- * The descriptions that sessions have learned, by text and parameter types, bounded by number and by text.
- *
- * With a description at hand a statement takes one round trip also in a session that has not seen it. It is a guess
- * there: the server confirms it before the rows come, and a changed schema makes it forget.
- */
-export class RowDecoderCache {
-  private readonly descriptions = new Map<string, RowDecoder>()
-  private text = 0
-
-  get(prepared: Prepared): RowDecoder | undefined {
-    const key = keyOf(prepared)
-    const found = this.descriptions.get(key)
-    if (found !== undefined) {
-      // A map keeps the order of insertion, so the first is the one that was not asked for longest.
-      this.descriptions.delete(key)
-      this.descriptions.set(key, found)
-    }
-    return found
-  }
-
-  set(prepared: Prepared, description: RowDecoder): void {
-    const key = keyOf(prepared)
-    this.remove(key)
-    this.descriptions.set(key, description)
-    this.text += key.length
-    for (const oldest of this.descriptions.keys()) {
-      if (this.descriptions.size <= maxDescriptions && this.text <= maxDescribedText) break
-      this.remove(oldest)
-    }
-  }
-
-  forget(prepared: Prepared): void {
-    this.remove(keyOf(prepared))
-  }
-
-  /** Somebody changed the schema, so anything may have other columns now. */
-  clear(): void {
-    this.descriptions.clear()
-    this.text = 0
-  }
-
-  private remove(key: string): void {
-    if (this.descriptions.delete(key)) this.text -= key.length
-  }
-}
-
-const maxDescriptions = 2_000
-const maxDescribedText = 8_000_000
-
-const keyOf = ({ oids, sql }: Prepared): string => oids.length === 0 ? sql : `${oids.join(",")}\u0000${sql}`

@@ -77,6 +77,15 @@ export class RowDecoder {
     return failure
   }
 
+  /** Whether another one is for the same columns. */
+  isLike(other: RowDecoder): boolean {
+    return this.columns.length === other.columns.length &&
+      this.columns.every(({ dataTypeOid, name }, index) => {
+        const column = other.columns[index]!
+        return column.dataTypeOid === dataTypeOid && column.name === name
+      })
+  }
+
   /** Whether the columns that the server announces are these. */
   matches(columns: ReadonlyArray<PgProtocol.FieldDescription>): boolean {
     if (columns.length !== this.columns.length) return false

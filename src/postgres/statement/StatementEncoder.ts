@@ -3,195 +3,292 @@
  *
  * | the session knows                      | is written                                         | round trips |
  * | -------------------------------------- | -------------------------------------------------- | ----------- |
- * | the statement and its columns          | Bind, Execute, Sync                                | 1           |
- * | nothing, but another session has seen it | Parse, Bind, Describe portal, Execute, Sync      | 1           |
- * | that somebody is asking for its columns | nothing until they are known                      | 1           |
- * | nothing, and neither does anybody else | Parse, Describe statement, Sync; then as in line 1 | 2           |
+ * | the statement                          | Bind, Execute, Sync                                | 1           |
+ * | nothing, but another session has seen it | Parse, Describe, Bind, Execute, Sync             | 1           |
+ * | that another statement asks for its description | nothing until that is there               | 1           |
+ * | nothing, and no other session does     | Parse, Describe, Sync; then as in line 1           | 2           |
  *
  * The last line is the price for results that are right the first time: a type without a codec must be asked for as
  * text, and a statement must not be run twice to find that out.
+ *
+ * A description says of which types the parameters are. Those whose values are none of them, or where the server can
+ * derive no type, are of types of their own, and with those the statement is another one. A value that a type holds
+ * only in part goes with a `Parse` of its own: what the server has derived under a name some time ago must not decide
+ * what is lost.
  */
 import * as PgProtocol from "@effect/sql-pg/PgProtocol"
-import * as Result from "effect/Result"
-import type { TypeStore } from "../types/TypeStore.ts"
 import * as frames from "../wire/frames.ts"
+import type { Description, DescriptionCache } from "./DescriptionCache.ts"
+import { Fit } from "./fit.ts"
+import * as messages from "./messages.ts"
 import * as parameters from "./parameters.ts"
-import { Held, maxTextLength, Prepared, PreparedCache, type RowDecoderCache } from "./PreparedCache.ts"
+import { countPlaceholders } from "./placeholders.ts"
+import { Held, keyOf, maxTextLength, Prepared, PreparedCache } from "./PreparedCache.ts"
 import { describeRows, describeStatement, noColumns, type RowDecoder } from "./RowDecoder.ts"
 import { Stage, type StatementPlan } from "./StatementPlan.ts"
 
-export interface StatementEncoderOptions {
+export interface StatementEncoderOptions extends parameters.ParameterOptions {
   /** Shared by all sessions of an adapter. */
-  readonly types: TypeStore
-  readonly encodeBind: parameters.BindEncoder
-  /** Shared by all sessions of an adapter. */
-  readonly catalogue: RowDecoderCache
+  readonly descriptions: DescriptionCache
   /** Whether statements may have names, which not every pooler allows. */
   readonly prepare: boolean
   readonly preparedStatementCacheSize: number
 }
 
+/** When a statement is planned, and what is known then. */
+export interface Moment {
+  /** The session's clock. */
+  readonly now: number
+  readonly inTransaction: boolean
+  /** The statement that has just been described for this execution. */
+  readonly described?: Prepared | undefined
+}
+
 export class StatementEncoder {
-  private readonly types: TypeStore
-  private readonly encodeBind: parameters.BindEncoder
-  private readonly catalogue: RowDecoderCache
+  private readonly options: StatementEncoderOptions
+  private readonly descriptions: DescriptionCache
   private readonly cache: PreparedCache | undefined
 
   constructor(options: StatementEncoderOptions) {
-    this.types = options.types
-    this.encodeBind = options.encodeBind
-    this.catalogue = options.catalogue
+    this.options = options
+    this.descriptions = options.descriptions
     this.cache = options.prepare && options.preparedStatementCacheSize > 0
       ? new PreparedCache(options.preparedStatementCacheSize)
       : undefined
   }
 
   /** Decides how a statement travels and encodes it. Throws what the codec throws, and nothing has happened then. */
-  plan(entry: StatementPlan, now: number): void {
-    const inferred = parameters.infer(entry.params, this.types)
+  plan(entry: StatementPlan, moment: Moment): void {
+    const slots = parameters.classify(entry.params, this.options)
     try {
-      this.planWith(entry, inferred, now)
+      this.planWith(entry, slots, moment)
     } finally {
-      parameters.release(inferred)
+      parameters.release(slots)
     }
   }
 
-  private planWith(entry: StatementPlan, inferred: parameters.Parameters, now: number): void {
+  /** Plans a statement once more, now that it has been described. */
+  planAgain(entry: StatementPlan, moment: Moment): void {
+    const described = entry.prepared
+    entry.prepared = undefined
+    try {
+      this.plan(entry, { ...moment, described })
+    } finally {
+      if (described !== undefined) this.cache?.release(described)
+    }
+  }
+
+  private planWith(entry: StatementPlan, slots: parameters.Parameters, moment: Moment): void {
     entry.head = undefined
     entry.parses = false
-    const cache = this.cache
-    if (cache === undefined || !entry.prepare || entry.sql.length >= maxTextLength) {
-      return this.planOnce(entry, inferred, now)
-    }
-    const prepared = cache.get(entry.sql, inferred, now)
-    entry.bind = this.encodeBind(entry.portalName, prepared.name, inferred)
-    switch (prepared.held) {
-      case Held.Statement:
-        this.bindTo(entry, prepared.description!, false)
-        break
-      case Held.Parsing:
-        // The wire is ordered, so the name will exist. The columns are a guess until somebody has seen them.
-        this.bindTo(entry, prepared.description!, true)
-        break
-      case Held.Describing:
+    entry.guarded = false
+    // Each turn gives at least one more parameter a type of its own.
+    for (;;) {
+      const found = this.find(entry, slots, moment)
+      this.checkCount(entry, slots, found)
+      if (found?.held === Held.Describing) {
         entry.stage = Stage.Waiting
-        break
-      case Held.Nothing:
-        this.parse(entry, prepared)
-        break
+        return this.use(entry, found)
+      }
+      const known = found?.held === Held.Statement
+        ? found
+        : this.descriptions.get(found?.key ?? keyOf(entry.sql, slots), moment.now)
+      if (known === undefined) return this.describe(entry, slots, moment)
+      if (known.types === undefined) {
+        if (!parameters.isOpen(slots)) return this.describe(entry, slots, moment)
+        parameters.settleAlone(slots, this.options)
+        continue
+      }
+      if (known.types.length !== slots.length) parameters.checkCount(known.types.length, slots.length)
+      const fit = parameters.settle(slots, known.types, writesOf(known, entry.sql), this.options)
+      if (fit === Fit.Unfit) continue
+      if (found?.held === Held.Statement && fit === Fit.Exact) return this.bindKnown(entry, found, slots)
+      return this.parseAndBind(entry, slots, moment, fit === Fit.Exact ? found : undefined, known as Description)
     }
+  }
+
+  /** The statement under a name of this session. */
+  private find(entry: StatementPlan, slots: parameters.Parameters, moment: Moment): Prepared | undefined {
+    const { described, now } = moment
+    if (described?.held === Held.Statement && described.name !== "" && described.takes(slots)) return described
+    return this.isKept(entry, now) ? this.cache!.find(entry.sql, slots, now, this.descriptions.epoch) : undefined
+  }
+
+  private isKept(entry: StatementPlan, now: number): boolean {
+    return this.cache !== undefined && entry.prepare && entry.sql.length < maxTextLength &&
+      !this.descriptions.isFickle(entry.sql, now)
+  }
+
+  private checkCount(entry: StatementPlan, slots: parameters.Parameters, found: Prepared | undefined): void {
+    const wanted = found === undefined ? countPlaceholders(entry.sql) : found.placeholders
+    if (wanted !== undefined && wanted !== slots.length) parameters.checkCount(wanted, slots.length)
+  }
+
+  private use(entry: StatementPlan, prepared: Prepared): void {
     entry.prepared = prepared
     prepared.users++
     entry.exclusive ||= prepared.copies
   }
 
-  /** Plans a statement that is not kept: what the cache is not meant for, and everything behind a pooler. */
-  private planOnce(entry: StatementPlan, inferred: parameters.Parameters, now: number): void {
-    let prepared = new Prepared("", entry.sql, inferred, now)
-    if (this.cache !== undefined && this.catalogue.get(prepared) === undefined) {
+  private bindKnown(entry: StatementPlan, prepared: Prepared, slots: parameters.Parameters): void {
+    this.bind(entry, prepared.name, slots, prepared.description!, false)
+    this.use(entry, prepared)
+  }
+
+  /** The statement is parsed and run in one cycle, for columns that are a guess until the server has confirmed them. */
+  private parseAndBind(
+    entry: StatementPlan,
+    slots: parameters.Parameters,
+    { now }: Moment,
+    found: Prepared | undefined,
+    known: Description
+  ): void {
+    const { epoch } = this.descriptions
+    if (found?.held === Held.Parsing) {
+      // The wire is ordered, so the name will exist.
+      this.bind(entry, found.name, slots, found.description!, true)
+      return this.use(entry, found)
+    }
+    const isNew = found === undefined && this.isKept(entry, now) &&
+      this.cache!.find(entry.sql, slots, now, epoch) === undefined
+    const prepared = found ??
+      (isNew ? this.cache!.add(entry.sql, slots, now, epoch) : new Prepared("", entry.sql, slots, now, epoch))
+    this.parse(entry, prepared)
+    if (slots.length > 0) entry.head = frames.join(entry.head!, describeOf(prepared.name))
+    else prepared.types = noTypes
+    prepared.held = Held.Parsing
+    prepared.description = known.columns!
+    this.bind(entry, prepared.name, slots, known.columns!, true)
+    this.use(entry, prepared)
+  }
+
+  /** The statement is parsed and described, and waits with the execution. */
+  private describe(entry: StatementPlan, slots: parameters.Parameters, { inTransaction, now }: Moment): void {
+    const { epoch } = this.descriptions
+    let prepared: Prepared
+    if (this.isKept(entry, now)) {
+      prepared = this.cache!.find(entry.sql, slots, now, epoch) ?? this.cache!.add(entry.sql, slots, now, epoch)
+    } else if (this.cache === undefined) {
+      prepared = new Prepared("", entry.sql, slots, now, epoch)
+    } else {
       // With a name it need not be parsed again for the second cycle. It is closed as soon as it has run.
-      prepared = this.cache.unlisted(entry.sql, inferred, now)
+      prepared = this.cache.unlisted(entry.sql, slots, now, epoch)
       prepared.doomed = true
     }
-    entry.bind = this.encodeBind(entry.portalName, prepared.name, inferred)
     this.parse(entry, prepared)
-    entry.prepared = prepared
-    prepared.users++
-    entry.exclusive ||= prepared.copies
+    prepared.held = Held.Describing
+    prepared.types = noTypes
+    entry.guarded = inTransaction && parameters.isOpen(slots)
+    this.describeOnly(entry, prepared)
+    this.use(entry, prepared)
   }
 
-  /** Sends the `Parse` along, and waits with the execution if the columns are not known. */
   private parse(entry: StatementPlan, prepared: Prepared): void {
-    if (prepared.sql.includes("\u0000")) throw new Error("the text contains a NUL")
-    const parse = PgProtocol.encodeParse({ name: prepared.name, query: prepared.sql, parameterTypes: prepared.oids })
-    if (Result.isFailure(parse)) throw parse.failure
+    entry.head = messages.encodeParse(prepared.name, prepared.sql, prepared.oids)
     entry.parses = true
-    entry.head = parse.success
-    const guess = this.catalogue.get(prepared)
-    if (guess === undefined) {
-      prepared.held = Held.Describing
-      this.describeOnly(entry, prepared)
+  }
+
+  /** Reduces a cycle to the question for the description. */
+  describeOnly(entry: StatementPlan, prepared: Prepared): void {
+    entry.stage = Stage.Describe
+    if (entry.guarded) {
+      entry.head = frames.join(savepoint, entry.head!)
+      entry.tail = frames.join(describeOf(prepared.name), releaseSavepoint, frames.sync)
     } else {
-      prepared.held = Held.Parsing
-      prepared.description = guess
-      this.bindTo(entry, guess, true)
+      entry.tail = frames.join(describeOf(prepared.name), frames.sync)
     }
   }
 
-  /** Reduces a cycle to the question for the columns. */
-  describeOnly(entry: StatementPlan, prepared: Prepared): void {
-    entry.stage = Stage.Describe
-    entry.tail = frames.join(PgProtocol.encodeDescribe({ target: "statement", name: prepared.name }), frames.sync)
-  }
-
-  /** Completes a cycle for the columns that are expected. */
-  private bindTo(entry: StatementPlan, description: RowDecoder, confirm: boolean): void {
-    if (description.formats !== undefined) entry.bind = frames.withResultFormats(entry.bind!, description.formats)
+  private bind(
+    entry: StatementPlan,
+    name: string,
+    slots: parameters.Parameters,
+    description: RowDecoder,
+    confirm: boolean
+  ): void {
+    entry.bind = messages.encodeBind(entry.portalName, name, slots, description.formats)
     entry.stage = Stage.Run
     entry.description = description
     entry.tail = entry.ending(confirm)
   }
 
-  /** The columns of a statement that has been described are known: completes an execution that waited for them. */
-  run(entry: StatementPlan, prepared: Prepared): void {
-    if (prepared.name === "") {
-      // The unnamed statement belongs to whoever parsed last, so this one is parsed again.
-      this.bindTo(entry, prepared.description!, true)
-    } else {
-      entry.parses = false
-      entry.head = undefined
-      this.bindTo(entry, prepared.description!, false)
-    }
+  /** The server has announced the types of the parameters. */
+  onParameters(entry: StatementPlan, types: ReadonlyArray<number>): void {
+    const { prepared } = entry
+    if (prepared === undefined) return
+    prepared.types = types
+    entry.skipsColumns = entry.stage === Stage.Run
   }
 
   /** The server has announced the columns. Says why the rows cannot be read, if they cannot. */
   onColumns(entry: StatementPlan, columns: ReadonlyArray<PgProtocol.FieldDescription>): string | undefined {
     const prepared = entry.prepared
     if (prepared === undefined) return undefined
+    if (entry.skipsColumns) {
+      entry.skipsColumns = false
+      return undefined
+    }
     if (entry.stage === Stage.Describe) {
-      prepared.description = columns.length === 0 ? noColumns : describeStatement(columns, this.types)
-      this.catalogue.set(prepared, prepared.description)
+      prepared.description = columns.length === 0 ? noColumns : describeStatement(columns, this.options.types)
+      this.learn(prepared)
       return undefined
     }
     if (entry.description === undefined || !entry.description.matches(columns)) {
       // The guess was wrong: the schema has changed. The rows come in the formats that were right before.
-      entry.description = describeRows(columns, this.types)
-      this.catalogue.forget(prepared)
-      this.cache?.evict(prepared)
+      entry.description = describeRows(columns, this.options.types)
+      this.onStale(prepared)
     } else if (prepared.held === Held.Parsing) {
       prepared.held = Held.Statement
+      this.learn(prepared)
     }
     return entry.description.problem
   }
 
-  /** Which types of a described statement nobody knows yet. */
-  unknownTypes(prepared: Prepared): ReadonlyArray<number> {
-    const { description } = prepared
-    return description === undefined ? noTypes : this.types.missing(description.columns.map((c) => c.dataTypeOid))
+  private learn(prepared: Prepared): void {
+    const { description, since, types } = prepared
+    this.descriptions.set(prepared, { columns: description, types, since })
+  }
+
+  /** Which types of a described statement are not known yet: those of columns, and those of open parameters. */
+  unknownTypes(entry: StatementPlan, prepared: Prepared): ReadonlyArray<number> {
+    const wanted = prepared.description!.columns.map((column) => column.dataTypeOid)
+    prepared.types!.forEach((oid, index) => {
+      if (parameters.needsType(entry.params[index])) wanted.push(oid)
+    })
+    return this.options.types.missing(wanted)
   }
 
   /** The types of a described statement have been looked up. */
   describeAgain(prepared: Prepared): void {
-    prepared.description = describeStatement(prepared.description!.columns, this.types)
-    this.catalogue.set(prepared, prepared.description)
+    prepared.description = describeStatement(prepared.description!.columns, this.options.types)
+    this.learn(prepared)
   }
 
   /** A value could not be read, perhaps because its type has changed: next time the columns are looked at again. */
   onUnreadable(entry: StatementPlan): void {
-    if (entry.prepared === undefined) return
-    this.catalogue.forget(entry.prepared)
-    this.cache?.evict(entry.prepared)
+    if (entry.prepared !== undefined) this.onStale(entry.prepared)
   }
 
-  /** The question for the columns was refused or answered. */
+  /** The question for the description was refused or answered. */
   onDescribed(prepared: Prepared, exists: boolean): void {
     if (exists) prepared.held = Held.Statement
     else this.cache?.evict(prepared)
   }
 
+  /**
+   * The question for the description was refused. Answers whether that may be because the server cannot derive the
+   * types of values that have types of their own.
+   */
+  isUndecided(entry: StatementPlan, prepared: Prepared, error: PgProtocol.ErrorFields): boolean {
+    if (!underivable.has(error.code ?? "")) return false
+    if (!entry.params.some((value, index) => prepared.oids[index] === 0 && parameters.needsType(value))) return false
+    this.descriptions.set(prepared, { columns: undefined, types: undefined, since: prepared.since })
+    return true
+  }
+
   /** The server rejected a name or the plan behind it. */
   onStale(prepared: Prepared): void {
-    this.catalogue.forget(prepared)
+    this.descriptions.forget(prepared)
     this.cache?.evict(prepared)
   }
 
@@ -225,21 +322,19 @@ export class StatementEncoder {
   }
 
   /** Takes note of commands that make what is known of statements out of date. */
-  onCommand(tag: string): void {
+  onCommand(tag: string, sql: string): void {
     // Most tags are told apart by their first letter.
     switch (tag.charCodeAt(0)) {
       case 0x41: // ALTER
-        if (changesTypes.test(tag)) this.types.forget()
-        return this.catalogue.clear()
       case 0x43: // CREATE
-        if (!tag.startsWith("CREATE")) return
-        if (changesTypes.test(tag)) this.types.forget()
-        this.catalogue.clear()
+        if (changesTypes.test(tag)) this.options.types.forget()
+        if (changesMeaning.test(tag) && !isTemporary.test(sql)) this.descriptions.clear()
         return
       case 0x44: // DROP, DISCARD, DEALLOCATE; but DELETE is the common one
         if (tag.startsWith("DROP")) {
-          this.types.forget()
-          this.catalogue.clear()
+          if (isTemporary.test(sql)) return
+          this.options.types.forget()
+          this.descriptions.clear()
         } else if (tag === "DISCARD ALL" || tag === "DEALLOCATE ALL") this.forgetNames()
         return
     }
@@ -258,8 +353,31 @@ export class StatementEncoder {
 
 const noTypes: ReadonlyArray<number> = []
 
+const savepoint = messages.runWithin("SAVEPOINT watertight_describe")
+const releaseSavepoint = messages.runWithin("RELEASE SAVEPOINT watertight_describe")
+
+/** Takes a transaction back to where it was before a question that was refused. */
+export const forgetQuestion =
+  "ROLLBACK TO SAVEPOINT watertight_describe; RELEASE SAVEPOINT watertight_describe"
+
+const describeOf = (name: string): Uint8Array => frames.join(PgProtocol.encodeDescribe({ target: "statement", name }))
+
+/** Whether a value of the statement may get into a table. */
+const writesOf = (known: Prepared | Description, sql: string): boolean =>
+  known instanceof Prepared ? known.writes : new Prepared("", sql, [], 0).writes
+
+/** What the server says that cannot derive a type, or derives one for which there is no function or operator. */
+const underivable = new Set(["42P18", "42P08", "42725", "42883", "42804", "42846", "42P38"])
+
 /** Commands after which a type may be another one, or one that was not there may be. */
 const changesTypes = /^(?:ALTER (?:TYPE|DOMAIN|TABLE|VIEW|EXTENSION)|CREATE (?:TYPE|DOMAIN|EXTENSION))/
+
+/** Commands after which a statement may mean something else. A new table or index is no reason by itself. */
+const changesMeaning =
+  /^(?:ALTER|CREATE (?:TYPE|DOMAIN|EXTENSION|VIEW|FUNCTION|PROCEDURE|AGGREGATE|CAST|OPERATOR|RULE|SCHEMA))/
+
+/** What is done to a temporary table of one session is no concern of the others. */
+const isTemporary = /^\s*(?:create|alter|drop)\s+(?:table\s+(?:if\s+exists\s+)?pg_temp\.|temp)/i
 
 /** Whether the server reports that a name or the plan behind it is of no use any more. */
 export const isStale = (fields: PgProtocol.ErrorFields): boolean =>
@@ -268,3 +386,20 @@ export const isStale = (fields: PgProtocol.ErrorFields): boolean =>
   fields.code === "0A000" && fields.routine === "RevalidateCachedQuery" ||
   // `Bind` asked for other columns than there are.
   fields.code === "08P01" && fields.routine === "PortalSetResultFormat"
+
+/**
+ * Whether a statement that was parsed under a name before is refused as it is bound: then it means something else by
+ * now. A value that is refused may simply be wrong, so that counts at most once a second.
+ */
+export const hasChanged = (
+  entry: StatementPlan & { readonly isBound: boolean },
+  fields: PgProtocol.ErrorFields,
+  now: number
+): boolean => {
+  const { prepared } = entry
+  if (prepared === undefined || prepared.name === "" || entry.parses || entry.isBound) return false
+  const code = fields.code ?? ""
+  return code.startsWith("42") || refusedValue.has(code) && now - prepared.since > 1_000
+}
+
+const refusedValue = new Set(["22P02", "22P03", "22003", "22007", "22008"])

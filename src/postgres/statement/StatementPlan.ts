@@ -32,6 +32,10 @@ export interface StatementPlan {
   parses: boolean
   /** Nothing else may be on the wire with it. */
   exclusive: boolean
+  /** The answer to the question for the types of its parameters has the columns as well, in no format. */
+  skipsColumns: boolean
+  /** The question for its types stands behind a savepoint, because the server may refuse it. */
+  guarded: boolean
   /** The end of the cycle that runs it, with the question for its columns if they are to be confirmed. */
   readonly ending: (confirm: boolean) => Uint8Array
 }

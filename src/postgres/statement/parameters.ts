@@ -1,33 +1,62 @@
 /**
- * Which PostgreSQL type a JavaScript value is sent as.
+ * The parameters of one execution: what each is, and in which form it goes.
  *
- * The rules are the driver's own, so that a program behaves the same on both: integers go as `int4` or `int8`, other
- * numbers as `float8`, strings as untyped literals whose type the server derives from the statement.
+ * | a parameter                                        | its type                                                |
+ * | -------------------------------------------------- | ------------------------------------------------------- |
+ * | a string, null                                     | the server derives it from the statement                |
+ * | a number, bigint, `Date`, `BigDecimal`, an array, an object | so too; what is sent is checked against what the server derived |
+ * | the same where the server derives nothing          | that of the value itself: `int4`, `timestamptz`, `int4[]` |
+ * | a boolean, bytes                                   | `bool`, `bytea`                                         |
+ * | `Types.value("uuid[]", …)`, a parameter of the driver | the one that is named                                 |
  */
-import * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import * as PgTypes from "@effect/sql-pg/PgTypes"
-import * as Result from "effect/Result"
+import { checkText, isWellFormed } from "../../values/text.ts"
+import { unfit, UnfitValue } from "../../values/UnfitValue.ts"
+import { type Value, valueOf } from "../../values/Value.ts"
 import type { Codec } from "../types/Codec.ts"
+import { toServerJson } from "../types/scalars/json.ts"
 import { TypedValue } from "../types/TypedValue.ts"
 import { type TypeStore, UnknownTypes } from "../types/TypeStore.ts"
+import { Fit, isJson, lossOf, Oid, textFit } from "./fit.ts"
+import { arrayText, fitText, type NullCheck, ownElementType, ownType, scalarText } from "./parameterText.ts"
 
-const INT32_MIN = -2147483648
-const INT32_MAX = 2147483647
+/** The protocol counts them in two bytes. */
+export const maxParameters = 65_535
+
+export const Form = {
+  Null: 0,
+  /** A text, of a type that is named or that the server derives. */
+  Text: 1,
+  /** A value whose text depends on the type that the server derives. */
+  Open: 2,
+  /** A value of a type that is named, as its codec writes it. */
+  Coded: 3,
+  /** Bytes as they are. */
+  Bytes: 4
+} as const
+export type Form = typeof Form[keyof typeof Form]
 
 /** A parameter that can be filled again, so that a statement does not allocate one for each of its values. */
-interface Slot extends PgTypes.Parameter {
+export interface Slot {
+  form: Form
+  /** The type that is named, or 0. */
   oid: number
-  value: unknown
-  /** How the value is written, where the driver does not do it. */
+  value: Value | unknown
+  /** What is written, for `Text`. */
+  text: string
   codec: Codec<any> | undefined
 }
 
-const makeSlot = (): Slot => ({
-  [PgTypes.ParameterTypeId]: PgTypes.ParameterTypeId,
-  oid: 0,
-  value: null,
-  codec: undefined
-})
+export type Parameters = ReadonlyArray<Slot>
+
+/** What all statements of an adapter have in common. */
+export interface ParameterOptions {
+  readonly types: TypeStore
+  /** Whether `undefined` is taken for null. */
+  readonly undefinedAsNull: boolean
+}
+
+const makeSlot = (): Slot => ({ form: Form.Null, oid: 0, value: null, text: "", codec: undefined })
 
 /**
  * Encoding is synchronous, so one set of slots per number of parameters serves every session. They are emptied by
@@ -36,201 +65,243 @@ const makeSlot = (): Slot => ({
 const reusable: Array<Array<Slot> | undefined> = []
 const reusableUpTo = 64
 
-export type Parameters = Array<PgTypes.Parameter>
+const isNull: NullCheck = (value) => value === null
+const isNullish: NullCheck = (value) => value === null || value === undefined
 
-const fail = (message: string): never => {
-  throw new PgTypes.CodecError({ message })
-}
+/** What stands for null in arrays. */
+export const nullCheck = (options: ParameterOptions): NullCheck => options.undefinedAsNull ? isNullish : isNull
 
-const inferScalar = (slot: Slot, value: unknown, types: TypeStore): void => {
-  slot.codec = undefined
-  switch (typeof value) {
-    case "string":
-      slot.oid = 0
-      slot.value = value
-      return
-    case "number":
-      if (Number.isInteger(value)) {
-        if (value >= INT32_MIN && value <= INT32_MAX) {
-          slot.oid = PgTypes.OID.int4
-          slot.value = value
-          return
-        }
-        if (Number.isSafeInteger(value)) {
-          slot.oid = PgTypes.OID.int8
-          slot.value = BigInt(value)
-          return
-        }
-      }
-      slot.oid = PgTypes.OID.float8
-      slot.value = value
-      return
-    case "boolean":
-      slot.oid = PgTypes.OID.bool
-      slot.value = value
-      return
-    case "bigint":
-      slot.oid = PgTypes.OID.int8
-      slot.value = value
-      return
-    case "undefined":
-      slot.oid = 0
-      slot.value = null
-      return
-  }
-  if (value === null) {
-    slot.oid = 0
-    slot.value = null
-  } else if (value instanceof TypedValue) {
-    slot.oid = types.byName(value.type)
-    slot.codec = types.codec(slot.oid)
-    slot.value = value.value
-  } else if (PgTypes.isParameter(value)) {
-    slot.oid = value.oid
-    slot.value = value.value
-  } else if (value instanceof Date) {
-    slot.oid = PgTypes.OID.timestamptz
-    slot.value = value
-  } else if (value instanceof Uint8Array) {
-    slot.oid = PgTypes.OID.bytea
-    slot.value = value
-  } else if (value instanceof Int8Array) {
-    slot.oid = PgTypes.OID.bytea
-    slot.value = new Uint8Array(value.buffer, value.byteOffset, value.byteLength)
-  } else {
-    fail(
-      typeof value === "object"
-        ? "an object has no PostgreSQL type of its own: pass sql.json(value) for a jsonb, or Types.value(type, value)"
-        : `a ${typeof value} cannot be sent to PostgreSQL`
-    )
-  }
-}
-
-const inferArray = (
-  slot: Slot,
-  value: ReadonlyArray<unknown>,
-  types: TypeStore
-): void => {
-  slot.codec = undefined
-  if (value.length === 0) {
-    // The server derives the array's type from the statement, as it does for a string.
-    slot.oid = 0
-    slot.value = "{}"
-    return
-  }
-  let elementOid = 0
-  let nested = false
-  const convert = (element: unknown): unknown => {
-    if (Array.isArray(element)) {
-      nested = true
-      return element.map(convert)
-    }
-    inferScalar(slot, element, types)
-    if (slot.value === null) return null
-    // A string by itself is untyped, but an array names the type of its elements.
-    const oid = slot.oid === 0 ? PgTypes.OID.text : slot.oid
-    if (elementOid === 0) elementOid = oid
-    else if (elementOid !== oid) fail("the elements of an array must all be of one type")
-    return slot.value
-  }
-  const values = value.map(convert)
-  const { codec } = slot
-  if (elementOid === 0) {
-    fail("the type of an array that contains only nulls is not known: pass Types.value(type, value)")
-  }
-  const arrayOid = PgTypes.arrayOidFor(elementOid, types.registry) ?? types.arrayOf(elementOid)
-  if (arrayOid === undefined) return fail(`no array type is known for elements of type ${elementOid}`)
-  slot.oid = arrayOid
-  slot.value = values
-  // The driver's arrays have one dimension.
-  slot.codec = nested || codec !== undefined ? types.codec(arrayOid) : undefined
-}
-
-/** Infers the parameters of a statement. Throws a `CodecError` for a value that has no type. */
-export const infer = (values: ReadonlyArray<unknown>, types: TypeStore): Parameters => {
+/** Finds out what the parameters are. Throws an `UnfitValue` for what is no value. */
+export const classify = (values: ReadonlyArray<unknown>, options: ParameterOptions): Parameters => {
   const count = values.length
+  if (count > maxParameters) return refuseCount(count)
   let slots = count <= reusableUpTo ? reusable[count] : undefined
   if (slots === undefined) {
     slots = Array.from({ length: count }, makeSlot)
     if (count <= reusableUpTo) reusable[count] = slots
   }
   for (let index = 0; index < count; index++) {
+    const slot = slots[index]!
     const value = values[index]
-    if (Array.isArray(value)) {
-      try {
-        inferArray(slots[index]!, value, types)
-      } catch (cause) {
-        throw inParameter(index, cause)
-      }
-    } else {
-      // Only an object can fail, and the common values should not pay for the handler.
-      if (typeof value !== "object" && typeof value !== "function" && typeof value !== "symbol") {
-        inferScalar(slots[index]!, value, types)
-      } else {
-        try {
-          inferScalar(slots[index]!, value, types)
-        } catch (cause) {
-          throw inParameter(index, cause)
+    slot.oid = 0
+    slot.codec = undefined
+    switch (typeof value) {
+      case "number":
+      case "bigint":
+        slot.form = Form.Open
+        slot.value = value
+        break
+      case "boolean":
+        slot.form = Form.Text
+        slot.oid = Oid.bool
+        slot.text = value ? "t" : "f"
+        break
+      default:
+        if (value === null || value === undefined && options.undefinedAsNull) {
+          slot.form = Form.Null
+        } else {
+          // Only these can fail, and the common values should not pay for the handler.
+          try {
+            classifyOther(slot, value, options)
+          } catch (cause) {
+            throw inParameter(index, cause)
+          }
         }
-      }
     }
   }
   return slots
 }
 
+const classifyOther = (slot: Slot, given: unknown, options: ParameterOptions): void => {
+  if (given instanceof TypedValue) return classifyTyped(slot, given, options)
+  if (PgTypes.isParameter(given)) return classifyDriver(slot, given, options)
+  const value = valueOf(given)
+  if (typeof value === "string") {
+    slot.form = Form.Text
+    slot.text = checkText(value)
+  } else if (value instanceof Uint8Array) {
+    slot.form = Form.Bytes
+    slot.oid = Oid.bytea
+    slot.value = value
+  } else {
+    slot.form = Form.Open
+    slot.value = value
+  }
+}
+
+/** A name that users have made means what the `search_path` of the moment says, so the server is asked first. */
+const classifyTyped = (slot: Slot, typed: TypedValue, { types }: ParameterOptions): void => {
+  if (!isWellFormed(typed.type) || typed.type.includes("\u0000")) unfit("the name of the type is no text")
+  if (typed.value === null || typed.value === undefined) {
+    slot.oid = types.builtinNamed(typed.type) ?? types.byName(typed.type)
+    slot.form = Form.Null
+    return
+  }
+  const builtin = types.builtinNamed(typed.type)
+  if (builtin !== undefined) return code(slot, builtin, typed.value, types)
+  slot.form = Form.Open
+  slot.value = typed
+}
+
+const code = (slot: Slot, oid: number, value: unknown, types: TypeStore): void => {
+  slot.oid = oid
+  slot.form = Form.Coded
+  slot.codec = types.codec(oid)
+  slot.value = value
+}
+
+const classifyDriver = (slot: Slot, given: PgTypes.Parameter, { types }: ParameterOptions): void => {
+  const { oid, value } = given
+  slot.oid = oid
+  if (value === null || value === undefined) {
+    slot.form = Form.Null
+  } else if (isJson(oid)) {
+    // A codec that someone has chosen for documents is for columns; what is meant here is the value.
+    slot.form = Form.Text
+    slot.text = toServerJson(value)
+  } else if (oid === 0) {
+    slot.form = Form.Text
+    slot.text = scalarText(valueOf(value))
+  } else {
+    slot.form = Form.Coded
+    slot.codec = types.driverCodec(oid)
+    slot.value = value
+  }
+}
+
+/**
+ * Brings the open parameters into the form of the types that the server has derived. Answers `Unfit` if a value is none
+ * of its type: its slot has a type of its own then, with which the statement is another one.
+ */
+export const settle = (
+  slots: Parameters,
+  types: ReadonlyArray<number>,
+  writes: boolean,
+  options: ParameterOptions
+): Fit => {
+  let worst: Fit = Fit.Exact
+  for (let index = 0; index < slots.length; index++) {
+    const slot = slots[index]!
+    let fit: Fit = Fit.Exact
+    if (slot.form === Form.Open) {
+      try {
+        fit = settleOpen(slot, types[index]!, writes, options)
+      } catch (cause) {
+        throw inParameter(index, cause)
+      }
+    } else if (slot.form === Form.Text && slot.oid === 0) {
+      fit = textFit(options.types.baseOf(types[index]!), slot.text)
+    }
+    if (fit > worst) worst = fit
+  }
+  return worst
+}
+
+const settleOpen = (slot: Slot, oid: number, writes: boolean, options: ParameterOptions): Fit => {
+  const { types } = options
+  const { value } = slot
+  // The most common of all: the key of a row.
+  if (typeof value === "number" && oid === Oid.int4 && (value | 0) === value) {
+    slot.text = String(value)
+    return Fit.Exact
+  }
+  if (types.codec(oid) === undefined) throw new UnknownTypes([], [oid])
+  if (value instanceof TypedValue) {
+    if (!types.isCalled(oid, value.type)) {
+      code(slot, types.byName(value.type), value.value, types)
+      return Fit.Unfit
+    }
+    slot.text = types.codec(oid)!.format(value.value)
+    return Fit.Exact
+  }
+  const { fit, text } = fitText(types, oid, value as Value, nullCheck(options))
+  if (fit === Fit.Unfit) {
+    if (writes) {
+      const loss = lossOf(types.baseOf(oid), value as Value)
+      if (loss !== undefined) return unfit(`${types.codec(oid)!.name}: ${loss}`)
+    }
+    beItself(slot, options)
+  }
+  slot.text = fit === Fit.Unfit ? slot.text : text
+  return fit
+}
+
+/** The server cannot derive the types of this statement: each value is of its own. */
+export const settleAlone = (slots: Parameters, options: ParameterOptions): void => {
+  for (let index = 0; index < slots.length; index++) {
+    const slot = slots[index]!
+    if (slot.form !== Form.Open) continue
+    try {
+      if (slot.value instanceof TypedValue) {
+        code(slot, options.types.byName(slot.value.type), slot.value.value, options.types)
+      } else beItself(slot, options)
+    } catch (cause) {
+      throw inParameter(index, cause)
+    }
+  }
+}
+
+const beItself = (slot: Slot, options: ParameterOptions): void => {
+  const value = slot.value as Value
+  slot.form = Form.Text
+  if (!Array.isArray(value)) {
+    slot.oid = ownType(value)
+    slot.text = scalarText(value)
+    return
+  }
+  const isNothing = nullCheck(options)
+  const element = ownElementType(value, isNothing)
+  if (element === 0) {
+    if (value.length > 0) {
+      return unfit("the type of an array that contains only nulls is not known: pass Types.value(type, value)")
+    }
+    // The server has the last word on what an empty array is.
+    slot.oid = 0
+    slot.text = "{}"
+    return
+  }
+  const array = options.types.arrayOf(element)
+  if (array === undefined) return unfit(`no array type is known for elements of type ${element}`)
+  slot.oid = array
+  slot.text = arrayText(value, ",", false, isNothing, scalarText)
+}
+
+/** Whether there is a value whose form depends on what the server derives. */
+export const isOpen = (slots: Parameters): boolean => {
+  for (let index = 0; index < slots.length; index++) if (slots[index]!.form === Form.Open) return true
+  return false
+}
+
+/** Whether the type that is derived for a value has to be known. */
+export const needsType = (value: unknown): boolean =>
+  typeof value === "object" && value !== null && !PgTypes.isParameter(value) || value instanceof TypedValue ||
+  typeof value === "number" || typeof value === "bigint"
+
 const inParameter = (index: number, cause: unknown): Error =>
   cause instanceof UnknownTypes
     ? cause
-    : new PgTypes.CodecError({ message: `parameter $${index + 1}: ${cause instanceof Error ? cause.message : cause}` })
+    : new UnfitValue({
+      message: `parameter $${index + 1}: ${
+        cause instanceof UnfitValue || cause instanceof PgTypes.CodecError ? cause.message : "its codec refused it"
+      }`
+    })
+
+const refuseCount = (count: number): never =>
+  unfit(
+    `a statement has at most ${maxParameters} parameters, not ${count}: ` +
+      "use Bulk.insert, or Arrays.unnest, which takes one for each column"
+  )
+
+/** Compares how many there are with how many the text asks for. */
+export const checkCount = (wanted: number, given: number): void => {
+  if (wanted !== given) unfit(`it has ${wanted} placeholders, but there are ${given} parameters`)
+}
 
 /** Lets go of the values that were encoded. */
-export const release = (parameters: Parameters): void => {
-  for (let index = 0; index < parameters.length; index++) (parameters[index] as Slot).value = null
-}
-
-/** Encodes a `Bind`. Throws the codec's errors. */
-export type BindEncoder = (portal: string, statement: string, parameters: Parameters) => Uint8Array
-
-const hasCodec = (parameter: PgTypes.Parameter): boolean => (parameter as Slot).codec !== undefined
-
-/** The driver's writer wants the failures of its own kind. */
-const writeValue = (
-  sink: PgProtocol.ValueSink,
-  codec: Codec<any>,
-  value: unknown
-): Result.Result<void, PgTypes.CodecError> => {
-  try {
-    if (codec.write === undefined) sink.utf8(codec.format(value))
-    else codec.write(sink, value)
-    return Result.void
-  } catch (cause) {
-    const what = cause instanceof Error ? cause.message : String(cause)
-    return Result.fail(new PgTypes.CodecError({ message: `${codec.name}: ${what}` }))
+export const release = (slots: Parameters): void => {
+  for (let index = 0; index < slots.length; index++) {
+    slots[index]!.value = null
+    slots[index]!.text = ""
   }
 }
 
-/** The encoder for a registry of types. The driver's own writer takes a faster path when no registry is given. */
-export const makeBindEncoder = (registry: PgTypes.Registry | undefined): BindEncoder => {
-  const encodeDriver = registry === undefined
-    ? PgProtocol.makeBindEncoder(PgTypes.writeParameter, PgTypes.isTextFormat)
-    : PgProtocol.makeBindEncoder(
-      (sink: PgProtocol.ValueSink, parameter: PgTypes.Parameter) => PgTypes.writeParameter(sink, parameter, registry),
-      PgTypes.isTextFormat
-    )
-  const encodeOwn = PgProtocol.makeBindEncoder((sink: PgProtocol.ValueSink, parameter: PgTypes.Parameter) => {
-    const { codec, value } = parameter as Slot
-    if (codec === undefined || value === null || value === undefined) {
-      return PgTypes.writeParameter(sink, value === undefined ? { ...parameter, value: null } : parameter, registry)
-    }
-    return writeValue(sink, codec, value)
-  }, (parameter) => {
-    const { codec, oid } = parameter as Slot
-    return codec === undefined ? oid === 0 : codec.write === undefined
-  })
-  return (portal, statement, parameters) => {
-    const encode = parameters.some(hasCodec) ? encodeOwn : encodeDriver
-    const result = encode({ portal, statement, parameters })
-    if (Result.isFailure(result)) throw result.failure
-    return result.success
-  }
-}

@@ -21,13 +21,21 @@ import {
 } from "./compositeCodecs.ts"
 import { onlyText, textCodec, versionedText } from "./scalars/text.ts"
 
-/** Names that a statement was given types by, and which nobody has looked up yet. */
+/** Types that a statement needs and that have not been looked up yet: by name, or by number. */
 export class UnknownTypes extends Error {
   readonly names: ReadonlyArray<string>
-  constructor(names: ReadonlyArray<string>) {
-    super(`the type ${names.join(", ")} is not known`)
+  readonly oids: ReadonlyArray<number>
+  constructor(names: ReadonlyArray<string>, oids: ReadonlyArray<number> = []) {
+    super(`the type ${[...names, ...oids].join(", ")} is not known`)
     this.names = names
+    this.oids = oids
   }
+}
+
+/** What an array is made of. */
+export interface Elements {
+  readonly element: number
+  readonly delimiter: string
 }
 
 interface Exchange {
@@ -52,6 +60,30 @@ export type Codecs = Readonly<Record<string, Codec<any>>>
 
 const text = textCodec("text")
 const builtinByName = new Map(builtins.map((type) => [type.name, type]))
+const builtinNames = new Map([
+  ...builtins.map(({ name, oid }) => [name, oid] as const),
+  ...builtinRanges.flatMap(([range, , multirange, , , prefix]) =>
+    [[`${prefix}range`, range], [`${prefix}multirange`, multirange]] as const
+  ),
+  ...vectors.map(([oid, , , name]) => [name, oid] as const)
+])
+/** The names that SQL has for them, none of which can be a type of the user's. */
+const aliases: Readonly<Record<string, string>> = {
+  bigint: "int8",
+  boolean: "bool",
+  "character varying": "varchar",
+  decimal: "numeric",
+  "double precision": "float8",
+  int: "int4",
+  integer: "int4",
+  real: "float4",
+  smallint: "int2",
+  "time with time zone": "timetz",
+  "time without time zone": "time",
+  "timestamp with time zone": "timestamptz",
+  "timestamp without time zone": "timestamp"
+}
+const builtinNumbers = new Map(Array.from(builtinNames, ([name, oid]) => [oid, name]))
 /** The arrays of the types that PostgreSQL itself has. */
 const builtinArrays = new Map(builtins.flatMap((type) => type.array === 0 ? [] : [[type.array, type] as const]))
 
@@ -76,10 +108,12 @@ export class TypeStore {
   private readonly entries = new Map<number, Exchange>()
   private readonly names = new Map<string, number>()
   private readonly arrays = new Map<number, number>()
+  private readonly elements = new Map<number, Elements>()
   /** Arrays that follow from their elements. */
   private readonly builtArrays = new Set<number>()
   /** Types that nobody has asked the catalogue for, although a value of them has come. */
   private readonly wanted = new Set<number>()
+  private readonly driverCodecs = new Map<number, Codec<any>>()
   private loaded = false
 
   constructor(registry?: PgTypes.Registry, choices: Codecs = {}) {
@@ -96,7 +130,7 @@ export class TypeStore {
       this.names.set(name, oid)
       if (array !== 0) {
         codecs.set(array, arrayCodec(`${name}[]`, oid, chosen, name === "box" ? ";" : ","))
-        this.arrays.set(oid, array)
+        this.addArray(oid, array, name === "box" ? ";" : ",")
       }
     }
     for (const [range, array, multirange, multirangeArray, element, prefix] of builtinRanges) {
@@ -107,7 +141,7 @@ export class TypeStore {
         codecs.set(oid, chosen)
         codecs.set(arrayOid, arrayCodec(`${made.name}[]`, oid, chosen, ","))
         this.names.set(made.name, oid)
-        this.arrays.set(oid, arrayOid)
+        this.addArray(oid, arrayOid)
       }
     }
     for (const [oid, array, element, name] of vectors) {
@@ -115,16 +149,23 @@ export class TypeStore {
       codecs.set(oid, codec)
       codecs.set(array, arrayCodec(`${name}[]`, oid, codec, ","))
       this.names.set(name, oid)
-      this.arrays.set(oid, array)
+      this.addArray(oid, array)
     }
     const rows = recordCodec((oid) => this.codecs.get(oid), (oid) => this.wanted.add(oid))
     codecs.set(record, rows)
     codecs.set(recordArray, arrayCodec("record[]", record, rows, ","))
   }
 
+  private addArray(element: number, array: number, delimiter = ","): void {
+    this.arrays.set(element, array)
+    this.elements.set(array, { element, delimiter })
+  }
+
   /** What the driver knows or was taught is read by the driver, so that what was registered with it goes on working. */
   private withDriver(oid: number, codec: Codec<any>): Codec<any> {
     if (!driverKnows(oid, this.registry)) return codec
+    // The driver's bytes are a view that would keep the whole buffer of the socket alive.
+    if (oid === PgTypes.OID.bytea && this.registry === undefined) return codec
     const read = Result.getOrThrow(PgTypes.makeFieldReader([{ format: 1, dataTypeOid: oid }], this.registry))
     const own = codec.read!
     const isTime = oid === PgTypes.OID.timestamp || oid === PgTypes.OID.timestamptz
@@ -191,6 +232,68 @@ export class TypeStore {
   /** The array of a type, where it is known. */
   arrayOf(oid: number): number | undefined {
     return this.arrays.get(oid)
+  }
+
+  /** What the elements of an array are; `undefined` for what is no array. */
+  elementOf(oid: number): Elements | undefined {
+    return this.elements.get(oid)
+  }
+
+  /** What a domain is made of, and any other type itself. */
+  baseOf(oid: number): number {
+    let base = oid
+    for (let entry = this.entries.get(base); entry?.kind === "d"; entry = this.entries.get(base)) base = entry.base
+    return base
+  }
+
+  /** The type that PostgreSQL itself has under a name, also as an array. */
+  builtinNamed(name: string): number | undefined {
+    const isArray = name.endsWith("[]")
+    const element = isArray ? name.slice(0, -2) : name
+    const oid = builtinNames.get(Object.hasOwn(aliases, element) ? aliases[element]! : element)
+    return oid === undefined || !isArray ? oid : this.arrays.get(oid)
+  }
+
+  /** Whether a type is the one that somebody calls so, whatever schema it is from if none is named. */
+  isCalled(oid: number, name: string): boolean {
+    if (this.names.get(name) === oid) return true
+    if (name.endsWith("[]")) {
+      const elements = this.elements.get(oid)
+      return elements !== undefined && this.isCalled(elements.element, name.slice(0, -2))
+    }
+    const entry = this.entries.get(oid)
+    return entry !== undefined && (entry.name === name || `${entry.schema}.${entry.name}` === name)
+  }
+
+  /** Whether the program has chosen how the values of a type are written. */
+  isChosen(oid: number): boolean {
+    const entry = this.entries.get(oid)
+    if (entry !== undefined) {
+      return `${entry.schema}.${entry.name}` in this.choices || entry.name in this.choices ||
+        entry.kind === "d" && this.isChosen(entry.base)
+    }
+    const builtin = builtinNumbers.get(oid)
+    return builtin !== undefined && (builtin in this.choices || `pg_catalog.${builtin}` in this.choices)
+  }
+
+  /** How the driver writes a value of a type that one of its constructors has named. */
+  driverCodec(oid: number): Codec<any> {
+    let codec = this.driverCodecs.get(oid)
+    if (codec === undefined) {
+      const name = builtinNumbers.get(oid) ?? `type ${oid}`
+      const { registry } = this
+      codec = {
+        ...onlyText(name),
+        write: (sink, value) => {
+          // What the driver says of a value may show it.
+          const encoded = PgTypes.encode(value, oid, registry)
+          if (Result.isFailure(encoded)) throw new UnfitValue({ message: `expected a value of ${name}` })
+          sink.raw(encoded.success)
+        }
+      }
+      this.driverCodecs.set(oid, codec)
+    }
+    return codec
   }
 
   /** Which of these types the catalogue has to be asked for. */
@@ -272,7 +375,7 @@ where t.oid in (${roots})${asked === "" ? "" : ` or t.oid in (select o from (val
         this.entries.set(entry.oid, entry)
         this.codecs.delete(entry.oid)
       }
-      if (entry.array !== 0) this.arrays.set(entry.oid, entry.array)
+      if (entry.array !== 0) this.addArray(entry.oid, entry.array, entry.delimiter)
     }
     this.wanted.clear()
     for (const oid of oids) if (this.codec(oid) === undefined && !this.entries.has(oid)) this.giveUp(oid)

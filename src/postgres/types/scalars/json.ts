@@ -4,8 +4,8 @@ import { unfit } from "../../../values/UnfitValue.ts"
 import type { Codec } from "../Codec.ts"
 import { readText } from "./primitives.ts"
 
-/** Why the server would refuse a text that JSON allows. */
-const toServerJson = (value: unknown): string => {
+/** The text of a document, but not one that JSON allows and the server does not. */
+export const toServerJson = (value: unknown): string => {
   const text = toJson(value)
   return text.includes("\\u") && /(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f])/i.test(text)
     ? unfit("the server's JSON has neither NUL nor half characters")

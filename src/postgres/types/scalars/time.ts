@@ -197,6 +197,13 @@ const formatMicros = (micros: bigint | number): string => {
   return historic === text ? `${text} ${clock}+00` : `${historic.slice(0, -3)} ${clock}+00 BC`
 }
 
+/** An instant in the form that every type of dates and times reads: in UTC, and saying so. */
+export const formatInstant = (date: Date): string => {
+  const millis = date.getTime()
+  const isRecent = millis >= -62_135_596_800_000 && millis < 253_402_300_800_000
+  return isRecent ? date.toISOString() : formatMicros(checkMicros(BigInt(millis) * 1000n))
+}
+
 /** Takes what people have: a `Date`, milliseconds, microseconds, or a text in ISO format. */
 const toMicros = (value: unknown): bigint | number => {
   const millis = value instanceof Date ? value.getTime() : value
