@@ -93,6 +93,14 @@ export interface PostgresOptions extends PgPoolConfig {
    * is made of such a type, as an array of it, follows.
    */
   readonly codecs?: Codecs | undefined
+  /**
+   * What a parameter is that is `undefined`. It is refused by default, because it is rarely meant: `where id = ${id}`
+   * with an `undefined` finds nothing, without a word. `"null"` takes it for null, as other libraries do. In
+   * `sql.insert` and `sql.update` it is null in any case. Default: `"refuse"`.
+   *
+   * @since 0.2.0
+   */
+  readonly undefined?: "refuse" | "null" | undefined
   /** How many rows of a stream are fetched at a time, at most: fewer when rows are large or slow. Default: 4000. */
   readonly fetchSize?: number | undefined
 }
@@ -120,6 +128,7 @@ export interface Resolved {
   readonly maxMessageSize: number
   readonly types: PgTypes.Registry | undefined
   readonly codecs: Codecs | undefined
+  readonly undefinedAsNull: boolean
 }
 
 const optionNames: ReadonlyArray<string> = [
@@ -147,6 +156,7 @@ const optionNames: ReadonlyArray<string> = [
   "transformJson",
   "types",
   "codecs",
+  "undefined",
   "pooler",
   "notifications",
   "multiplex",
@@ -251,6 +261,10 @@ const check = (options: PostgresOptions): Result.Result<Resolved, InvalidOption>
       yield* invalid("pooler", "must be `\"transaction\"`: a pooler that works by sessions needs no option")
     }
 
+    if (options.undefined !== undefined && options.undefined !== "refuse" && options.undefined !== "null") {
+      yield* invalid("undefined", "must be `\"refuse\"` or `\"null\"`")
+    }
+
     // Sizes.
     const min: number | undefined = yield* count("minConnections", options.minConnections, 0)
     const max: number | undefined = yield* count("maxConnections", options.maxConnections, 0)
@@ -297,7 +311,8 @@ const check = (options: PostgresOptions): Result.Result<Resolved, InvalidOption>
       preparedStatementCacheSize: cacheSize ?? 100,
       maxMessageSize: Math.min(maxMessageSize ?? maxMessageSizeLimit, maxMessageSizeLimit),
       types: options.types,
-      codecs: options.codecs
+      codecs: options.codecs,
+      undefinedAsNull: options.undefined === "null"
     }
   })
 

@@ -74,7 +74,8 @@ interface ServerFields {
 /** The rule for what the server said, whether it ended the session with it or not. */
 export const ruleOf = (error: SqlError): Rule | undefined => {
   const cause = error.reason.cause
-  const { code, routine, stale } = (cause instanceof ConnectionLost ? cause.serverError ?? {} : cause ?? {}) as ServerFields
+  const { code, routine, stale } =
+    (cause instanceof ConnectionLost ? cause.serverError ?? {} : cause ?? {}) as ServerFields
   if (typeof code !== "string" || code.length !== 5) return undefined
   // `Bind` asked for other columns than there are by now.
   if (stale === "true" || code === "08P01" && routine === "PortalSetResultFormat") return stalePlan

@@ -46,6 +46,8 @@ export abstract class Exchange {
   stage: Stage = Stage.Run
   progress: Progress = Progress.Unsent
   carries: Carries = Carries.Nothing
+  /** The server has bound it: what it reports after that is about the run. */
+  wasBound = false
   /** How its rows are read. */
   description: RowDecoder | undefined = undefined
 
@@ -132,11 +134,6 @@ export abstract class Exchange {
   /** Whether the server may have run it. */
   get isSent(): boolean {
     return this.progress !== Progress.Unsent && this.stage === Stage.Run
-  }
-
-  /** Whether the server has bound it, and may be running it. */
-  get isBound(): boolean {
-    return this.progress === Progress.Bound
   }
 
   /** Whether the server runs nothing of it before it has answered that it is bound. */

@@ -116,6 +116,7 @@ export class StatementExchange extends Exchange implements StatementPlan {
     this.progress = Progress.Unsent
     this.error = undefined
     this.skipsColumns = false
+    this.wasBound = false
     this.rows = []
   }
 

@@ -86,12 +86,12 @@ export class Describer {
   }
 
   /** Plans once more and puts in front of what waits. */
-  replan(exchange: StatementExchange): void {
+  replan(exchange: StatementExchange, described?: Prepared): void {
     const { core } = this
     exchange.again()
     // The codec boundary, as in `open`.
     try {
-      core.encoder.planAgain(exchange, core)
+      core.encoder.planAgain(exchange, core, described)
     } catch (cause) {
       return this.refuseOrLookUp(exchange, cause)
     }
@@ -119,12 +119,12 @@ export class Describer {
     for (let index = followers.length - 1; index >= 0; index--) {
       const follower = followers[index]!
       if (follower.abandoned) core.encoder.release(follower)
-      else this.replan(follower)
+      else this.replan(follower, exists ? prepared : undefined)
     }
     if (!goesOn) return fail(exchange, exchange.error!)
     const { guarded } = exchange
     if (exchange.abandoned) core.encoder.release(exchange)
-    else this.replan(exchange)
+    else this.replan(exchange, exists ? prepared : undefined)
     if (!exists && guarded) core.pending.unshift(this.goBack())
   }
 

@@ -77,6 +77,7 @@ export class Reader {
       case "BindComplete":
         if (head !== undefined && head.carries !== Carries.Begin && head.stage === Stage.Run) {
           head.progress = Progress.Bound
+          head.wasBound = true
         }
         return
       case "ParseComplete":

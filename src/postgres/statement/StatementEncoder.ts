@@ -67,14 +67,14 @@ export class StatementEncoder {
     }
   }
 
-  /** Plans a statement once more, now that it has been described. */
-  planAgain(entry: StatementPlan, moment: Moment): void {
-    const described = entry.prepared
+  /** Plans a statement once more; `described` is what has just been learned for it. */
+  planAgain(entry: StatementPlan, { inTransaction, now }: Moment, described: Prepared | undefined): void {
+    const before = entry.prepared
     entry.prepared = undefined
     try {
-      this.plan(entry, { ...moment, described })
+      this.plan(entry, { now, inTransaction, described })
     } finally {
-      if (described !== undefined) this.cache?.release(described)
+      if (before !== undefined) this.cache?.release(before)
     }
   }
 
@@ -82,6 +82,7 @@ export class StatementEncoder {
     entry.head = undefined
     entry.parses = false
     entry.guarded = false
+    if (slots.length > maxDescribed) return this.planBlindly(entry, slots, moment)
     // Each turn gives at least one more parameter a type of its own.
     for (;;) {
       const found = this.find(entry, slots, moment)
@@ -105,6 +106,22 @@ export class StatementEncoder {
       if (found?.held === Held.Statement && fit === Fit.Exact) return this.bindKnown(entry, found, slots)
       return this.parseAndBind(entry, slots, moment, fit === Fit.Exact ? found : undefined, known as Description)
     }
+  }
+
+  /**
+   * The driver reads no description of so many parameters. They go as texts, whose types the server derives and checks,
+   * and the results come as texts.
+   */
+  private planBlindly(entry: StatementPlan, slots: parameters.Parameters, { now }: Moment): void {
+    this.checkCount(entry, slots, undefined)
+    parameters.settleBlindly(slots, this.options)
+    const prepared = new Prepared("", entry.sql, slots, now, this.descriptions.epoch)
+    this.parse(entry, prepared)
+    entry.bind = messages.encodeBind(entry.portalName, "", slots, allText)
+    entry.stage = Stage.Run
+    entry.description = undefined
+    entry.tail = entry.ending(true)
+    this.use(entry, prepared)
   }
 
   /** The statement under a name of this session. */
@@ -230,7 +247,6 @@ export class StatementEncoder {
     }
     if (entry.stage === Stage.Describe) {
       prepared.description = columns.length === 0 ? noColumns : describeStatement(columns, this.options.types)
-      this.learn(prepared)
       return undefined
     }
     if (entry.description === undefined || !entry.description.matches(columns)) {
@@ -261,7 +277,6 @@ export class StatementEncoder {
   /** The types of a described statement have been looked up. */
   describeAgain(prepared: Prepared): void {
     prepared.description = describeStatement(prepared.description!.columns, this.options.types)
-    this.learn(prepared)
   }
 
   /** A value could not be read, perhaps because its type has changed: next time the columns are looked at again. */
@@ -271,8 +286,9 @@ export class StatementEncoder {
 
   /** The question for the description was refused or answered. */
   onDescribed(prepared: Prepared, exists: boolean): void {
-    if (exists) prepared.held = Held.Statement
-    else this.cache?.evict(prepared)
+    if (!exists) return this.cache?.evict(prepared)
+    prepared.held = Held.Statement
+    this.learn(prepared)
   }
 
   /**
@@ -353,12 +369,17 @@ export class StatementEncoder {
 
 const noTypes: ReadonlyArray<number> = []
 
+/** How many parameters the driver can read a description of. */
+const maxDescribed = 32_767
+
+/** The result formats at the end of a `Bind`: text for all columns. */
+const allText = new Uint8Array([0, 1, 0, 0])
+
 const savepoint = messages.runWithin("SAVEPOINT watertight_describe")
 const releaseSavepoint = messages.runWithin("RELEASE SAVEPOINT watertight_describe")
 
 /** Takes a transaction back to where it was before a question that was refused. */
-export const forgetQuestion =
-  "ROLLBACK TO SAVEPOINT watertight_describe; RELEASE SAVEPOINT watertight_describe"
+export const forgetQuestion = "ROLLBACK TO SAVEPOINT watertight_describe; RELEASE SAVEPOINT watertight_describe"
 
 const describeOf = (name: string): Uint8Array => frames.join(PgProtocol.encodeDescribe({ target: "statement", name }))
 
@@ -392,12 +413,12 @@ export const isStale = (fields: PgProtocol.ErrorFields): boolean =>
  * now. A value that is refused may simply be wrong, so that counts at most once a second.
  */
 export const hasChanged = (
-  entry: StatementPlan & { readonly isBound: boolean },
+  entry: StatementPlan & { readonly wasBound: boolean },
   fields: PgProtocol.ErrorFields,
   now: number
 ): boolean => {
   const { prepared } = entry
-  if (prepared === undefined || prepared.name === "" || entry.parses || entry.isBound) return false
+  if (prepared === undefined || prepared.name === "" || entry.parses || entry.wasBound) return false
   const code = fields.code ?? ""
   return code.startsWith("42") || refusedValue.has(code) && now - prepared.since > 1_000
 }

@@ -63,7 +63,9 @@ export const fitText = (types: TypeStore, oid: number, value: Value, nullable: N
   if (!Array.isArray(value)) return isText(base) ? put(Fit.Unfit, "") : put(Fit.Exact, types.codec(oid)!.format(value))
   const array = types.elementOf(base)
   if (array !== undefined) return fitArray(types, array, value, nullable)
-  return types.codec(oid)?.shape === "array" ? put(Fit.Exact, types.codec(oid)!.format(value)) : fitForeign(types, oid, value)
+  return types.codec(oid)?.shape === "array"
+    ? put(Fit.Exact, types.codec(oid)!.format(value))
+    : fitForeign(types, oid, value)
 }
 
 /** A codec of the user's own may take arrays for what is none to the server. */
@@ -81,7 +83,8 @@ const fitArray = (
   nullable: NullCheck
 ): Fitted => {
   const base = types.baseOf(element)
-  const elementsAreArrays = isJson(base) || types.elementOf(base) !== undefined || types.codec(element)?.shape === "array"
+  const elementsAreArrays = isJson(base) || types.elementOf(base) !== undefined ||
+    types.codec(element)?.shape === "array"
   let worst: Fit = Fit.Exact
   const text = arrayText(values, delimiter, elementsAreArrays, nullable, (value) => {
     // The values of JSON in an array are documents: only a parameter by itself may be the text of one.

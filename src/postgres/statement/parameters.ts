@@ -12,7 +12,7 @@
 import * as PgTypes from "@effect/sql-pg/PgTypes"
 import { checkText, isWellFormed } from "../../values/text.ts"
 import { unfit, UnfitValue } from "../../values/UnfitValue.ts"
-import { type Value, valueOf } from "../../values/Value.ts"
+import { isPlain, type Value, valueOf } from "../../values/Value.ts"
 import type { Codec } from "../types/Codec.ts"
 import { toServerJson } from "../types/scalars/json.ts"
 import { TypedValue } from "../types/TypedValue.ts"
@@ -241,6 +241,32 @@ export const settleAlone = (slots: Parameters, options: ParameterOptions): void 
   }
 }
 
+/** No description can be had: each value goes as a text, and the server has to derive its type. */
+export const settleBlindly = (slots: Parameters, options: ParameterOptions): void => {
+  const isNothing = nullCheck(options)
+  for (let index = 0; index < slots.length; index++) {
+    const slot = slots[index]!
+    if (slot.form !== Form.Open) continue
+    try {
+      const { value } = slot
+      if (value instanceof TypedValue) {
+        code(slot, options.types.byName(value.type), value.value, options.types)
+        continue
+      }
+      slot.form = Form.Text
+      slot.text = Array.isArray(value)
+        ? arrayText(value, ",", false, isNothing, scalarText)
+        : isRecord(value)
+        ? toServerJson(value)
+        : scalarText(value as Value)
+    } catch (cause) {
+      throw inParameter(index, cause)
+    }
+  }
+}
+
+const isRecord = (value: unknown): boolean => typeof value === "object" && value !== null && isPlain(value)
+
 const beItself = (slot: Slot, options: ParameterOptions): void => {
   const value = slot.value as Value
   slot.form = Form.Text
@@ -304,4 +330,3 @@ export const release = (slots: Parameters): void => {
     slots[index]!.text = ""
   }
 }
-

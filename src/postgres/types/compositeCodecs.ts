@@ -83,7 +83,8 @@ const nest = (lengths: ReadonlyArray<number>, depth: number, next: () => unknown
 
 const needsQuotes = /[{}(),"\\;\s]|^$|^null$/i
 
-export const quoteElement = (text: string): string => needsQuotes.test(text) ? `"${text.replace(/["\\]/g, "\\$&")}"` : text
+export const quoteElement = (text: string): string =>
+  needsQuotes.test(text) ? `"${text.replace(/["\\]/g, "\\$&")}"` : text
 
 export const arrayCodec = (
   name: string,

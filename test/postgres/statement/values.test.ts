@@ -24,7 +24,6 @@ describe("parameters", () => {
     ["a string where a number is wanted", "12", "$1::int", "integer", 12],
     ["a string where a date is wanted", "2026-02-03", "$1::date", "date", "2026-02-03"],
     ["null", null, "$1::int", "integer", null],
-    ["undefined", undefined, "$1::text", "text", null],
     ["a date", date, "$1", "timestamp with time zone", date],
     ["bytes", new Uint8Array([0, 1, 255]), "$1", "bytea", new Uint8Array([0, 1, 255])],
     ["signed bytes", new Int8Array([-1, 2]), "$1", "bytea", new Uint8Array([255, 2])],
@@ -54,8 +53,10 @@ describe("parameters", () => {
 
   const refused: ReadonlyArray<[name: string, value: unknown, message: string]> = [
     ["an object", { a: 1 }, "parameter $2: an object has no PostgreSQL type of its own: pass sql.json(value)"],
-    ["a function", () => 1, "parameter $2: a function cannot be sent"],
-    ["a symbol", Symbol.iterator, "parameter $2: a symbol cannot be sent"],
+    ["undefined", undefined, "parameter $2: undefined is no value: pass null"],
+    ["undefined in an array", [1, undefined], "parameter $2: undefined is no value"],
+    ["a function", () => 1, "parameter $2: a function is no value"],
+    ["a symbol", Symbol.iterator, "parameter $2: a symbol is no value"],
     ["uneven arrays in an array", [[1], [2, 3]], "the arrays inside an array must all have the same length"],
     ["a mixed array", [1, "a"], "parameter $2: the elements of an array must all be of one type"],
     ["an array of nulls", [null], "parameter $2: the type of an array that contains only nulls is not known"],
@@ -84,14 +85,16 @@ describe("parameters", () => {
       assert.strictEqual(yield* one(session, "select 1"), 1)
     }))
 
-  it.effect("more parameters than the protocol can count are refused", () =>
+  it.effect("as many parameters as the protocol can count: arrive; one more: refused", () =>
     Effect.gen(function*() {
       const session = yield* connect()
-      const many = Array.from({ length: 40_000 }, (_, index) => index)
-      const error = yield* sqlFailure(run(session, `select ${many.map((_, index) => `$${index + 1}`).join(",")}`, many))
-      assert.include(error.message, "32767")
+      const many = Array.from({ length: 65_535 }, (_, index) => index)
+      const sql = `select cardinality(array[${many.map((_, index) => `$${index + 1}::int`).join(",")}])`
+      assert.strictEqual(yield* one(session, sql, many), 65_535)
+      const error = yield* sqlFailure(run(session, sql, [...many, 1]))
+      assert.include(error.message, "at most 65535 parameters, not 65536: use Bulk.insert, or Arrays.unnest")
       assert.strictEqual(yield* one(session, "select 1"), 1)
-    }))
+    }), 60_000)
 
   it.effect("ten thousand parameters and a megabyte of text arrive", () =>
     Effect.gen(function*() {
