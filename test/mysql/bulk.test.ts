@@ -15,7 +15,7 @@ import { type BulkMethod, CurrentBulkMethod } from "../../src/mysql-family/bulk/
 import type { Session } from "../../src/mysql-family/session/Session.ts"
 import { FaultProxy, freshDatabase, mariadbUrl } from "../support/index.ts"
 import { exactSeed, type Seed, seed } from "../support/seed.ts"
-import { connect, eventually, failure, lost, run, serverError, sqlFailure, type Subject, subjects } from "./support.ts"
+import { connect, eventually, failure, lost, onMariadb, run, serverError, sqlFailure, type Subject } from "./support.ts"
 
 /** What each driver has. */
 const methodsOf = (subject: Subject): ReadonlyArray<BulkMethod> => [
@@ -96,7 +96,7 @@ const makers: Readonly<Record<string, (random: Seed) => unknown>> = {
 
 const AnySeed = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 0x7fffffff }))
 
-describe.each(subjects)("Bulk over $name", (subject) => {
+describe.each(onMariadb)("Bulk over $name", (subject) => {
   it.layer(database(subject))((it) => {
     it.effect.prop(
       "stores what single inserts store, whatever the type and the method",

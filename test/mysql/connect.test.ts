@@ -9,7 +9,7 @@ import * as path from "node:path"
 import type { MysqlOptions } from "../../src/mysql-family/adapter/Config.ts"
 import { Mysql } from "../../src/mysql/index.ts"
 import { FaultProxy, freePort, MariadbServer, mariadbUrl } from "../support/index.ts"
-import { connect, connector, one, run, serverError, sqlFailure, subjects } from "./support.ts"
+import { connect, connector, one, onMariadb, run, serverError, sqlFailure } from "./support.ts"
 
 const parts = (url: string): MysqlOptions => {
   const { hostname, password, pathname, port, username } = new URL(url)
@@ -22,7 +22,7 @@ const parts = (url: string): MysqlOptions => {
   }
 }
 
-describe.each(subjects)("connecting over $name", (subject) => {
+describe.each(onMariadb)("connecting over $name", (subject) => {
   it.live("states what the session is to be like", () =>
     Effect.gen(function*() {
       const session = yield* connect(subject, {

@@ -8,7 +8,7 @@ import * as SqlClient from "effect/sql/SqlClient"
 import { Outcome } from "watertight"
 import { ImplicitCommit } from "../../src/mysql-family/errors/errors.ts"
 import { freshDatabase } from "../support/index.ts"
-import { sqlFailure, type Subject, subjects } from "./support.ts"
+import { onMariadb, sqlFailure, type Subject } from "./support.ts"
 
 /** A client on an empty database of its own. */
 const client = (subject: Subject) =>
@@ -17,7 +17,7 @@ const client = (subject: Subject) =>
     (url) => subject.module.layer({ url: Redacted.make(url), maxConnections: 4 })
   ))
 
-describe.each(subjects)("Effect's own consumers over $name", (subject) => {
+describe.each(onMariadb)("Effect's own consumers over $name", (subject) => {
   it.live("Migrator, which records a failed migration as applied", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient

@@ -5,7 +5,7 @@ import * as Redacted from "effect/Redacted"
 import { everyWord } from "../../src/mysql-family/statement/dialect.ts"
 import { Mysql } from "../../src/mysql/index.ts"
 import { freshDatabase } from "../support/index.ts"
-import { sqlFailure, type Subject, subjects } from "./support.ts"
+import { onMariadb, sqlFailure, type Subject } from "./support.ts"
 
 const client = (subject: Subject) =>
   Layer.unwrap(Effect.map(
@@ -22,7 +22,7 @@ describe("a person's words", () => {
   })
 })
 
-describe.each(subjects)("the dialect over $name", (subject) => {
+describe.each(onMariadb)("the dialect over $name", (subject) => {
   it.live("upserts by any unique key", () =>
     Effect.gen(function*() {
       const sql = yield* Mysql.MysqlClient

@@ -1,8 +1,8 @@
 /**
- * The table of errors: every number that a MariaDB server can be made to answer with here, provoked, with its class,
+ * The table of errors: every number that a server can be made to answer with here, provoked, with its class,
  * what may be repeated, and what becomes of the connection and of the transaction that it stands in.
  */
-import { assert, describe, it } from "@effect/vitest"
+import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Redacted from "effect/Redacted"
@@ -10,11 +10,13 @@ import type * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
 import { Outcome } from "watertight"
 import type { Session } from "../../src/mysql-family/session/Session.ts"
-import { MariadbServer, mariadbUrl } from "../support/index.ts"
-import { connect, one, run, serverError, sqlFailure, type Subject, subjects, table } from "./support.ts"
+import type { Feature, Kind } from "./servers.ts"
+import { connect, describeEach, liveWith, one, run, serverError, sqlFailure, type Subject, table } from "./support.ts"
 
 interface Row {
   readonly errno: number
+  /** What the server needs for it. */
+  readonly needs?: Feature
   readonly tag: SqlError["reason"]["_tag"]
   readonly scope: Outcome.Scope
   /** Whether the transaction that it stood in is still open. */
@@ -25,9 +27,7 @@ interface Row {
 const failing = (sql: (name: string) => string) => (session: Session, name: string) =>
   sqlFailure(run(session, sql(name)))
 
-const endless = "select count(*) from seq_1_to_100000 a, seq_1_to_100000 b where a.seq + b.seq < 0"
-
-const rows: ReadonlyArray<Row> = [
+const rowsOf = (server: Kind): ReadonlyArray<Row> => [
   {
     errno: 1062,
     tag: "UniqueViolation",
@@ -64,7 +64,7 @@ const rows: ReadonlyArray<Row> = [
     provoke: failing((t) => `delete from ${t} where id = 1`)
   },
   {
-    errno: 4025,
+    errno: server.errnos.check,
     tag: "ConstraintError",
     scope: "Never",
     survives: true,
@@ -149,6 +149,7 @@ const rows: ReadonlyArray<Row> = [
   },
   {
     errno: 1020,
+    needs: "snapshot isolation",
     tag: "SerializationError",
     scope: "Transaction",
     survives: false,
@@ -180,11 +181,10 @@ const rows: ReadonlyArray<Row> = [
       })
   },
   {
-    errno: 1205,
+    errno: server.errnos.nowait,
     tag: "LockTimeoutError",
     scope: "Statement",
     survives: true,
-    // What MySQL answers with 3572.
     provoke: (session, name, subject) =>
       Effect.gen(function*() {
         const other = yield* connect(subject)
@@ -206,17 +206,21 @@ const rows: ReadonlyArray<Row> = [
         const killer = yield* Effect.forkChild(
           Effect.andThen(Effect.sleep("50 millis"), run(other, `kill query ${session.threadId}`))
         )
-        const error = yield* sqlFailure(run(session, endless))
+        const error = yield* sqlFailure(run(session, server.endless))
         yield* Fiber.join(killer)
         return error
       })
   },
   {
-    errno: 1969,
+    errno: server.errnos.timeLimit,
     tag: "StatementTimeoutError",
     scope: "Never",
     survives: true,
-    provoke: failing(() => "set statement max_statement_time = 0.05 for select sleep(2)")
+    provoke: (session) =>
+      Effect.andThen(
+        run(session, `set ${server.timeLimit.variable} = ${server.timeLimit.of(0.05)}`),
+        sqlFailure(run(session, server.endless))
+      )
   },
   {
     errno: 1792,
@@ -266,7 +270,7 @@ const rows: ReadonlyArray<Row> = [
     survives: false,
     provoke: (session) =>
       // Larger than `max_allowed_packet`: the server hangs up on it.
-      sqlFailure(run(session, "select length(?)", ["x".repeat(20_000_000)]))
+      sqlFailure(run(session, "select length(?)", ["x".repeat(server.tooLarge)]))
   }
 ]
 
@@ -282,66 +286,72 @@ const refusals: ReadonlyArray<
   [1290, "UnknownError", "exporter", "select 1 into outfile '/nowhere/at_all'"]
 ]
 
-describe.each(subjects)("errors over $name", (subject) => {
-  for (const row of rows) {
-    it.live(`${row.errno} is a ${row.tag}, to be repeated: ${row.scope}`, () =>
-      Effect.gen(function*() {
-        const session = yield* connect(subject)
-        const adapter = yield* subject.module.makeAdapter({ url: Redacted.make(mariadbUrl()) })
-        const name = yield* table(session, "id int primary key, v int")
-        yield* run(session, `insert into ${name} values (1, 0), (2, 0), (3, 0), (4, 0)`)
-        yield* Effect.acquireRelease(
-          Effect.gen(function*() {
-            yield* run(
-              session,
-              `create table ${name}_child (id int primary key check (id > 0), parent int, foreign key (parent) references ${name} (id)) engine = innodb`
-            )
-            yield* run(session, `insert into ${name}_child values (1, 1)`)
-            yield* run(session, `create table ${name}_text (t varchar(3)) engine = innodb`)
-            yield* session.executeUnprepared(
-              `create procedure ${name}_signal() begin signal sqlstate '45000' set message_text = 'no'; end`,
-              [],
-              undefined
-            )
-          }),
-          () =>
-            Effect.orDie(Effect.scoped(Effect.gen(function*() {
-              session.destroy("the test is over")
-              const cleaner = yield* connect(subject)
-              yield* run(cleaner, `drop table ${name}_child, ${name}_text`)
-              yield* run(cleaner, `drop procedure ${name}_signal`)
-              yield* run(cleaner, `drop table ${name}`)
-            })))
-        )
+describeEach("errors over $name", (subject) => {
+  for (const row of rowsOf(subject.server)) {
+    liveWith(subject, ...(row.needs === undefined ? [] : [row.needs]))(
+      `${row.errno} is a ${row.tag}, to be repeated: ${row.scope}`,
+      () =>
+        Effect.gen(function*() {
+          const session = yield* connect(subject)
+          const adapter = yield* subject.module.makeAdapter({ url: Redacted.make(subject.server.url()) })
+          const name = yield* table(session, "id int primary key, v int")
+          yield* run(session, `insert into ${name} values (1, 0), (2, 0), (3, 0), (4, 0)`)
+          yield* Effect.acquireRelease(
+            Effect.gen(function*() {
+              yield* run(
+                session,
+                `create table ${name}_child (id int primary key check (id > 0), parent int, foreign key (parent) references ${name} (id)) engine = innodb`
+              )
+              yield* run(session, `insert into ${name}_child values (1, 1)`)
+              yield* run(session, `create table ${name}_text (t varchar(3)) engine = innodb`)
+              yield* session.executeUnprepared(
+                `create procedure ${name}_signal() begin signal sqlstate '45000' set message_text = 'no'; end`,
+                [],
+                undefined
+              )
+            }),
+            () =>
+              Effect.orDie(Effect.scoped(Effect.gen(function*() {
+                session.destroy("the test is over")
+                const cleaner = yield* connect(subject)
+                yield* run(cleaner, `drop table ${name}_child, ${name}_text`)
+                yield* run(cleaner, `drop procedure ${name}_signal`)
+                yield* run(cleaner, `drop table ${name}`)
+              })))
+          )
 
-        yield* session.begin({})
-        const error = yield* row.provoke(session, name, subject)
-        assert.strictEqual(error.reason._tag, row.tag, error.message)
-        if (row.errno !== 1153) assert.strictEqual(serverError(error).errno, row.errno)
-        Outcome.attach(error, "InTransaction", adapter.ruleOf)
-        assert.strictEqual(Outcome.of(error)?.scope, row.scope)
+          yield* session.begin({})
+          const error = yield* row.provoke(session, name, subject)
+          assert.strictEqual(error.reason._tag, row.tag, error.message)
+          if (row.errno !== 1153) assert.strictEqual(serverError(error).errno, row.errno)
+          Outcome.attach(error, "InTransaction", adapter.ruleOf)
+          assert.strictEqual(Outcome.of(error)?.scope, row.scope)
 
-        // What follows shows whether the transaction is what we take it for.
-        const next = yield* Effect.exit(run(session, "select @@in_transaction"))
-        assert.strictEqual(next._tag, row.survives ? "Success" : "Failure")
-        if (session.isClosed) return
-        assert.strictEqual(session.inTransaction, row.survives)
-        if (row.survives) {
-          assert.strictEqual(yield* one(session, "select @@in_transaction"), 1)
-          yield* session.rollback
-        }
-        if (!session.isReady) yield* session.reset
-        assert.strictEqual(yield* one(session, "select @@in_transaction"), 0)
-        assert.isTrue(session.isReady)
-      }), 30_000)
+          // What follows shows whether the transaction is what we take it for.
+          const next = yield* Effect.exit(run(session, subject.server.inTransaction))
+          assert.strictEqual(next._tag, row.survives ? "Success" : "Failure")
+          if (session.isClosed) return
+          assert.strictEqual(session.inTransaction, row.survives)
+          if (row.survives) {
+            assert.strictEqual(yield* one(session, subject.server.inTransaction), 1)
+            yield* session.rollback
+          }
+          if (!session.isReady) yield* session.reset
+          assert.strictEqual(yield* one(session, subject.server.inTransaction), 0)
+          assert.isTrue(session.isReady)
+        }),
+      30_000
+    )
   }
 
   it.live("of the server shutting down", () =>
     Effect.gen(function*() {
-      const server = yield* MariadbServer.make()
+      const server = yield* subject.server.make()
       const session = yield* connect(subject, { url: Redacted.make(server.url) })
       const adapter = yield* subject.module.makeAdapter({ url: Redacted.make(server.url) })
-      const fiber = yield* Effect.forkChild(sqlFailure(run(session, "select sleep(20)")), { startImmediately: true })
+      const fiber = yield* Effect.forkChild(sqlFailure(run(session, subject.server.endless)), {
+        startImmediately: true
+      })
       yield* Effect.sleep("50 millis")
       yield* server.stop
       const error = yield* Fiber.join(fiber)
@@ -354,11 +364,12 @@ describe.each(subjects)("errors over $name", (subject) => {
 
   it.live("of a server that refuses", () =>
     Effect.gen(function*() {
-      const server = yield* MariadbServer.make({ settings: { secure_file_priv: "/tmp", max_user_connections: 50 } })
+      const server = yield* subject.server.make({ settings: { secure_file_priv: "/tmp", max_user_connections: 50 } })
+      const peers = subject.server.lacks.unix_socket === undefined
       for (
         const statement of [
           "create user app identified by 'app'",
-          "create user peer identified via unix_socket",
+          ...(peers ? ["create user peer identified via unix_socket"] : []),
           "create user single identified by 'app' with max_user_connections 1",
           "create table own (id int primary key)",
           "create table secret (a int, b int)",
@@ -370,6 +381,7 @@ describe.each(subjects)("errors over $name", (subject) => {
           "grant all on test.* to single"
         ]
       ) yield* server.query(statement, [], "test")
+      for (const user of ["app", "exporter", "single"]) yield* server.logIn(user, "app")
       const urlOf = (user: string, database = "test") =>
         Redacted.make(`mysql://${user}:app@${server.host}:${server.port}/${database}`)
       const { ruleOf } = yield* subject.module.makeAdapter({ url: urlOf("app") })
@@ -399,7 +411,7 @@ describe.each(subjects)("errors over $name", (subject) => {
           verdictOf(error, "Connect").scope
         ])
       assert.deepStrictEqual(yield* refused("app", "mysql"), [1044, "AuthorizationError", "Never"])
-      assert.deepStrictEqual(yield* refused("peer"), [1698, "AuthenticationError", "Never"])
+      if (peers) assert.deepStrictEqual(yield* refused("peer"), [1698, "AuthenticationError", "Never"])
       yield* connect(subject, { url: urlOf("single") })
       assert.deepStrictEqual(yield* refused("single"), [1226, "ConnectionError", "Connect"])
       yield* server.query("set global max_user_connections = 1")

@@ -9,7 +9,7 @@ import { Outcome, Pool, Retry, Transaction } from "watertight"
 import { GaleraCluster } from "../support/index.ts"
 import * as Ledger from "../transactions/ledger.ts"
 import { cutOff, kill, place } from "./galera.ts"
-import { connector, one, run, serverError, sqlFailure, subjects } from "./support.ts"
+import { connector, one, onMariadb, run, serverError, sqlFailure } from "./support.ts"
 
 class Cluster extends Context.Service<Cluster, GaleraCluster.GaleraCluster>()("Cluster") {
   static readonly layer = Layer.effect(Cluster, GaleraCluster.make())
@@ -23,7 +23,7 @@ const arrival = (nodes: ReadonlyArray<GaleraCluster.Node>, table: string) =>
   )
 
 layer(Cluster.layer, { excludeTestServices: true, timeout: 60_000 })((it) => {
-  describe.each(subjects)("a Galera cluster over $name", (subject) => {
+  describe.each(onMariadb)("a Galera cluster over $name", (subject) => {
     it.effect("repeats the whole transaction where another node was ahead of its COMMIT", () =>
       Effect.gen(function*() {
         const { nodes } = yield* Cluster
@@ -63,16 +63,16 @@ layer(Cluster.layer, { excludeTestServices: true, timeout: 60_000 })((it) => {
         const [first, , third] = nodes as [GaleraCluster.Node, GaleraCluster.Node, GaleraCluster.Node]
         yield* first.query("create table entry (n int primary key, name varchar(10))", [], "test")
         yield* arrival(nodes, "entry")
-        const sessions = yield* Effect.forEach(subjects, (subject) =>
+        const sessions = yield* Effect.forEach(onMariadb, (subject) =>
           Effect.gen(function*() {
             const connect = yield* connector(subject, { url: Redacted.make(third.url) })
             const session = yield* connect
             const { ruleOf } = yield* subject.module.makeAdapter({ url: Redacted.make(third.url) })
             yield* session.begin({})
-            yield* run(session, "insert into entry values (?, 'ghost')", [subjects.indexOf(subject)])
+            yield* run(session, "insert into entry values (?, 'ghost')", [onMariadb.indexOf(subject)])
             return { connect, session, idle: yield* connect, ruleOf }
           }))
-        const clients = yield* Effect.forEach(subjects, (subject) =>
+        const clients = yield* Effect.forEach(onMariadb, (subject) =>
           Effect.map(
             Layer.build(subject.module.layer({ url: Redacted.make(url), pool: { max: 6, validateAfter: "1 minute" } })),
             (context) => ({ sql: Context.get(context, SqlClient.SqlClient), pool: Context.get(context, Pool.Pool) })
@@ -123,7 +123,7 @@ layer(Cluster.layer, { excludeTestServices: true, timeout: 60_000 })((it) => {
 
   // The last one of the file: a node is missing after it.
   describe("the ledger of a Galera cluster", () => {
-    const subject = subjects[1]!
+    const subject = onMariadb[1]!
 
     it.effect("is wrong when a client repeats what is unknown", () =>
       Effect.gen(function*() {

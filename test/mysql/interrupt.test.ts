@@ -1,36 +1,47 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import type { Session } from "../../src/mysql-family/session/Session.ts"
 import { profileOf } from "../../src/mysql-family/statement/statements.ts"
-import { FaultProxy, mariadbUrl, seed } from "../support/index.ts"
-import { connect, connector, elapsed, eventually, one, run, sqlFailure, subjects, table } from "./support.ts"
+import { FaultProxy, seed } from "../support/index.ts"
+import {
+  connect,
+  connector,
+  describeEach,
+  elapsed,
+  eventually,
+  one,
+  run,
+  sqlFailure,
+  type Subject,
+  table
+} from "./support.ts"
 
 /** What the server says that the session is doing. */
-const activity = (observer: Session, session: Session) =>
+const activity = (subject: Subject, observer: Session, session: Session) =>
   Effect.map(
-    run(observer, "select info from information_schema.processlist where id = ?", [session.threadId]),
+    run(observer, `select info as info from ${subject.server.processlist} where id = ?`, [session.threadId]),
     ([row]) => row as { readonly info: string | null } | undefined
   )
 
-const runs = (observer: Session, session: Session, text: string) =>
-  Effect.map(activity(observer, session), (row) => row?.info?.includes(text) === true)
+const runs = (subject: Subject, observer: Session, session: Session, text: string) =>
+  Effect.map(activity(subject, observer, session), (row) => row?.info?.includes(text) === true)
 
-describe.each(subjects)("interruption over $name", (subject) => {
+describeEach("interruption over $name", (subject) => {
   it.live("of a statement alone goes on at once, and the server stops soon", () =>
     Effect.gen(function*() {
       const session = yield* connect(subject)
       const observer = yield* connect(subject)
       for (const execute of [session.execute, session.executeUnprepared]) {
         const fiber = yield* Effect.forkChild(execute.call(session, "select sleep(30)", [], undefined))
-        yield* eventually(runs(observer, session, "sleep"))
+        yield* eventually(runs(subject, observer, session, "sleep"))
         assert.isBelow(yield* elapsed(Fiber.interrupt(fiber)), 50)
         assert.isFalse(session.isReady)
         assert.isBelow(yield* elapsed(session.reset), 1_500)
         assert.isTrue(session.isReady)
-        assert.isNull((yield* activity(observer, session))?.info)
+        assert.isNull((yield* activity(subject, observer, session))?.info)
         assert.strictEqual(yield* one(session, "select 1"), 1)
       }
     }))
@@ -41,7 +52,7 @@ describe.each(subjects)("interruption over $name", (subject) => {
       const name = yield* table(session, "id int primary key")
       yield* Effect.exit(
         Effect.timeout(
-          run(session, `insert into ${name} select seq + 0 * sleep(0.01) from seq_1_to_1000`),
+          run(session, `insert into ${name} select seq + 0 * sleep(0.01) from ${subject.server.series(1000)}`),
           "100 millis"
         )
       )
@@ -57,11 +68,11 @@ describe.each(subjects)("interruption over $name", (subject) => {
         const fiber = yield* Effect.forkChild(run(session, `select sleep(${0.008 + (round % 10) / 1000})`))
         yield* Effect.sleep("1 millis")
         yield* Fiber.interrupt(fiber)
-        assert.strictEqual(yield* one(session, "select count(*) from seq_1_to_20000"), 20_000)
+        assert.strictEqual(yield* one(session, `select count(*) from ${subject.server.series(10_000)}`), 10_000)
       }
       yield* session.reset
       assert.isTrue(session.isReady)
-    }))
+    }), 60_000)
 
   it.live("of a statement that waits means that the server never sees it", () =>
     Effect.gen(function*() {
@@ -148,7 +159,7 @@ describe.each(subjects)("interruption over $name", (subject) => {
 
   it.live("in a storm costs few side connections and leaves all sessions good", () =>
     Effect.gen(function*() {
-      const proxy = yield* FaultProxy.make(mariadbUrl())
+      const proxy = yield* FaultProxy.make(subject.server.url())
       const open = yield* connector(subject, { url: Redacted.make(proxy.url) })
       const sessions = yield* Effect.all(Array.from({ length: 8 }, () => open))
       const connected = proxy.attempts()
@@ -174,7 +185,7 @@ describe.each(subjects)("interruption over $name", (subject) => {
 
   it.live("goes on at once also when the server cannot be asked, and the session is given up", () =>
     Effect.gen(function*() {
-      const proxy = yield* FaultProxy.make(mariadbUrl())
+      const proxy = yield* FaultProxy.make(subject.server.url())
       const session = yield* connect(subject, {
         url: Redacted.make(proxy.url),
         controlTimeout: "300 millis",
@@ -206,7 +217,7 @@ describe.each(subjects)("interruption over $name", (subject) => {
       const session = yield* connect(subject)
       yield* session.cancel
       const fiber = yield* Effect.forkChild(
-        sqlFailure(run(session, "select count(*) from seq_1_to_100000 a, seq_1_to_100000 b where a.seq + b.seq < 0")),
+        sqlFailure(run(session, subject.server.endless)),
         {
           startImmediately: true
         }

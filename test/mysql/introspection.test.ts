@@ -14,7 +14,7 @@ import {
   toTables
 } from "../../src/mysql-family/introspection/rows.ts"
 import { freshDatabase, mariadbUrl } from "../support/index.ts"
-import { sqlFailure, subjects } from "./support.ts"
+import { onMariadb, sqlFailure } from "./support.ts"
 
 const schema = [
   `create table customer (
@@ -52,7 +52,7 @@ const schema = [
   "analyze table customer"
 ]
 
-describe.each(subjects)("introspection over $name", (subject) => {
+describe.each(onMariadb)("introspection over $name", (subject) => {
   const database = Layer.unwrap(Effect.map(
     freshDatabase("mariadb"),
     (url) => subject.module.layer({ url: Redacted.make(url), maxConnections: 2 })

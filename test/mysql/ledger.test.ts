@@ -1,14 +1,13 @@
-/** The ledger of `test/transactions`, on MariaDB. */
-import { assert, describe, it } from "@effect/vitest"
+/** The ledger of `test/transactions`, on MySQL and MariaDB. */
+import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { MariadbServer } from "../support/index.ts"
 import * as Ledger from "../transactions/ledger.ts"
-import { layerOfLedger, subjects } from "./support.ts"
+import { describeEach, layerOfLedger } from "./support.ts"
 
-describe.each(subjects)("the ledger over $name", (subject) => {
+describeEach("the ledger over $name", (subject) => {
   const place: Ledger.Place = {
     server: Effect.map(
-      MariadbServer.make(),
+      subject.server.make(),
       (server) => Ledger.killable({ ...server, query: (statement) => server.query(statement, [], "test") })
     ),
     layer: layerOfLedger(subject)

@@ -1,5 +1,5 @@
-/** The pool over MariaDB: what can share a connection does, and a storm leaves nothing behind. */
-import { assert, describe, it } from "@effect/vitest"
+/** The pool over MySQL and MariaDB: what can share a connection does, and a storm leaves nothing behind. */
+import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
@@ -7,10 +7,10 @@ import * as Redacted from "effect/Redacted"
 import * as SqlClient from "effect/sql/SqlClient"
 import * as Stream from "effect/Stream"
 import { Pool, Transaction } from "watertight"
-import { FaultProxy, freshDatabase, mariadbUrl, seed } from "../support/index.ts"
-import { connect, elapsed, eventually, one, run, subjects, table } from "./support.ts"
+import { FaultProxy, seed } from "../support/index.ts"
+import { connect, describeEach, elapsed, eventually, one, run, table } from "./support.ts"
 
-describe.each(subjects)("the pool over $name", (subject) => {
+describeEach("the pool over $name", (subject) => {
   it.live("shares a connection where the driver can, and only then", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
@@ -23,7 +23,7 @@ describe.each(subjects)("the pool over $name", (subject) => {
     }).pipe(
       Effect.provide(
         Layer.unwrap(Effect.gen(function*() {
-          const proxy = yield* FaultProxy.make(mariadbUrl())
+          const proxy = yield* FaultProxy.make(subject.server.url())
           yield* proxy.delay("10 millis")
           return subject.module.layer({ url: Redacted.make(proxy.url), maxConnections: 1 })
         }))
@@ -32,10 +32,10 @@ describe.each(subjects)("the pool over $name", (subject) => {
 
   it.live("survives a storm of interruptions, transactions and streams", () =>
     Effect.gen(function*() {
-      const url = Redacted.make(yield* freshDatabase("mariadb"))
+      const url = Redacted.make(yield* subject.server.fresh)
       const observer = yield* connect(subject, { url })
       const name = yield* table(observer, "id int primary key, v int")
-      yield* run(observer, `insert into ${name} select seq, 0 from seq_1_to_50`)
+      yield* run(observer, `insert into ${name} select seq, 0 from ${subject.server.series(50)}`)
       const random = seed(11)
       yield* Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient
@@ -54,7 +54,12 @@ describe.each(subjects)("the pool over $name", (subject) => {
                 () => Effect.sync(() => void committed++)
               )
             case 2:
-              return Stream.runCollect(Stream.take(sql`select seq from seq_1_to_100000`.stream, random.int(1, 5_000)))
+              return Stream.runCollect(
+                Stream.take(
+                  sql`select seq from ${sql.literal(subject.server.series(100_000))}`.stream,
+                  random.int(1, 5_000)
+                )
+              )
             case 3:
               return sql.withTransaction(Effect.andThen(sql`select * from ${sql(name)} for update`, Effect.fail("no")))
             default:
@@ -73,12 +78,12 @@ describe.each(subjects)("the pool over $name", (subject) => {
           }), { concurrency: "unbounded" })
         assert.isAbove(committed, 0)
         yield* eventually(Effect.map(pool.stats, (stats) => stats.idle === stats.total && stats.waiting === 0))
-        assert.deepStrictEqual(yield* sql`select @@in_transaction as t`, [{ t: 0 }])
+        assert.deepStrictEqual(yield* sql.unsafe(subject.server.inTransaction).values, [[0]])
         // Interrupted after COMMIT was sent: it is there, but was not counted.
         assert.isAtLeast(Number(yield* one(observer, `select sum(v) from ${name}`)), committed)
         yield* Effect.sleep("150 millis")
-        const open = "select count(*) from information_schema.innodb_trx join information_schema.processlist " +
-          "on trx_mysql_thread_id = id where db = database()"
+        const open = "select count(*) from information_schema.innodb_trx join " +
+          `${subject.server.processlist} ` + "on trx_mysql_thread_id = id where db = database()"
         assert.deepStrictEqual(yield* sql.unsafe(open).values, [[0]])
       }).pipe(Effect.provide(subject.module.layer({ url, maxConnections: 6 })))
     }), 60_000)

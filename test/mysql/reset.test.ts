@@ -1,4 +1,4 @@
-/** What a borrower leaves in a session of MariaDB never reaches the next one, and undoing it holds nobody up. */
+/** What a borrower leaves in a session never reaches the next one, and undoing it holds nobody up. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
@@ -7,8 +7,8 @@ import type { SqlError } from "effect/sql/SqlError"
 import { Pool, Transaction } from "watertight"
 import { MysqlError } from "../../src/mysql-family/errors/errors.ts"
 import { profileOf } from "../../src/mysql-family/statement/statements.ts"
-import { freshDatabase } from "../support/index.ts"
-import { eventually, type Subject, subjects } from "./support.ts"
+import type { Kind } from "./servers.ts"
+import { describeEach, eventually, type Subject } from "./support.ts"
 
 /** A database over a single connection, so that the next borrower gets what the one before has left. */
 const withDatabase = <A, E>(
@@ -16,7 +16,7 @@ const withDatabase = <A, E>(
   effect: Effect.Effect<A, E, SqlClient.SqlClient | Pool.Pool | Transaction.Manager>,
   pool: Pool.Options = {}
 ) =>
-  Effect.flatMap(freshDatabase("mariadb"), (url) =>
+  Effect.flatMap(subject.server.fresh, (url) =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       yield* sql`create table t (a int primary key) engine = innodb`
@@ -47,16 +47,10 @@ const look = (...statements: ReadonlyArray<string>) =>
 
 const connectionId = borrow("select connection_id()")
 
-const isolation = [
-  "start transaction",
-  "select * from t",
-  "select trx_isolation_level from information_schema.innodb_trx where trx_mysql_thread_id = connection_id()"
-]
-
 /** What borrowers may leave behind, how the next one would notice, and what it sees if nothing is there. */
-const states: ReadonlyArray<
+const statesOf = (server: Kind): ReadonlyArray<
   readonly [name: string, leave: ReadonlyArray<string>, look: ReadonlyArray<string>, clean: unknown]
-> = [
+> => [
   ["a setting", ["set lock_wait_timeout = 7"], ["select @@lock_wait_timeout = 7"], 0],
   [
     "a setting made beside a global one",
@@ -78,7 +72,7 @@ const states: ReadonlyArray<
   ["a temporary table", ["create temporary table x (a int)"], ["select count(*) from x"], 1146],
   [
     "a temporary table in the place of another",
-    ["create or replace temporary table t (a int)"],
+    ["create temporary table t (a int)"],
     ["select count(*) from t"],
     1
   ],
@@ -90,21 +84,21 @@ const states: ReadonlyArray<
   [
     "an isolation level",
     ["set session transaction isolation level serializable"],
-    ["select @@tx_isolation"],
+    [server.isolationOfSession],
     "REPEATABLE-READ"
   ],
   [
     "an isolation level for the next transaction",
     ["set transaction isolation level serializable"],
-    isolation,
+    server.levelOfTransaction,
     "REPEATABLE READ"
   ],
-  ["a read-only session", ["set session transaction read only"], ["select @@tx_read_only"], 0],
+  ["a read-only session", ["set session transaction read only"], [server.readOnlySession], 0],
   ["a session without autocommit", ["set autocommit = 0"], ["select @@autocommit"], 1]
 ]
 
-describe.each(subjects)("The next borrower of a session over $name finds nothing of", (subject) => {
-  for (const [name, leave, statements, clean] of states) {
+describeEach("The next borrower of a session over $name finds nothing of", (subject) => {
+  for (const [name, leave, statements, clean] of statesOf(subject.server)) {
     it.effect(name, () =>
       Effect.gen(function*() {
         yield* withDatabase(
@@ -143,7 +137,7 @@ describe.each(subjects)("The next borrower of a session over $name finds nothing
         Effect.gen(function*() {
           const before = yield* connectionId
           yield* Effect.exit(borrow(...leave))
-          assert.strictEqual(yield* borrow("select @@in_transaction"), 0)
+          assert.strictEqual(yield* borrow(subject.server.inTransaction), 0)
           assert.strictEqual(yield* borrow("select count(*) from t"), 1)
           assert.strictEqual(yield* connectionId, before, "it is not the same session")
         }),
@@ -155,13 +149,13 @@ describe.each(subjects)("The next borrower of a session over $name finds nothing
     withDatabase(
       subject,
       Effect.gen(function*() {
-        const role = `role_of_${subject.name}`
+        const role = `role_of_${subject.key}`
         yield* Effect.acquireUseRelease(
-          borrow(`create or replace role ${role}`),
+          borrow(...subject.server.replace("role", role), `grant ${role} to current_user()`),
           () =>
             Effect.gen(function*() {
               yield* borrow(`set role ${role}`)
-              assert.isNull(yield* borrow("select current_role()"))
+              assert.strictEqual(yield* borrow("select current_role()"), subject.server.noRole)
             }),
           () => Effect.ignore(borrow(`drop role ${role}`))
         )
@@ -169,7 +163,7 @@ describe.each(subjects)("The next borrower of a session over $name finds nothing
     ))
 })
 
-describe.each(subjects)("What is left behind over $name is undone", (subject) => {
+describeEach("What is left behind over $name is undone", (subject) => {
   it.effect("also when it was done by a statement outside of any transaction, or in one", () =>
     withDatabase(
       subject,

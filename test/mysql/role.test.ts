@@ -1,26 +1,28 @@
 /** A server that accepts no writes any more, as after a failover: the pool leaves it, and nobody else pays for it. */
-import { assert, describe, layer } from "@effect/vitest"
+import { assert, layer } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as SqlClient from "effect/sql/SqlClient"
 import { Adapter, Database, Pool, Retry } from "watertight"
-import { MariadbServer } from "../support/index.ts"
-import { eventually, serverError, sqlFailure, type Subject, subjects } from "./support.ts"
+import type { MariadbServer } from "../support/index.ts"
+import { describeEach, eventually, serverError, sqlFailure, type Subject } from "./support.ts"
 
 class Server extends Context.Service<Server, MariadbServer.MariadbServer>()("Server") {
-  static readonly layer = Layer.effect(
-    Server,
-    Effect.gen(function*() {
-      const server = yield* MariadbServer.make()
-      // Whoever may do everything may write to a read-only server too.
-      yield* server.query("create user app identified by 'app'")
-      yield* server.query("grant all on test.* to app")
-      yield* server.query("create table test.t (a int)")
-      return server
-    })
-  )
+  static readonly layer = (subject: Subject) =>
+    Layer.effect(
+      Server,
+      Effect.gen(function*() {
+        const server = yield* subject.server.make()
+        // Whoever may do everything may write to a read-only server too.
+        yield* server.query("create user app identified by 'app'")
+        yield* server.query("grant all on test.* to app")
+        yield* server.query("create table test.t (a int)")
+        yield* server.logIn("app", "app")
+        return server
+      })
+    )
 }
 
 const urlOf = (server: MariadbServer.MariadbServer) =>
@@ -90,8 +92,8 @@ const naive = (adapter: Adapter.Adapter): Adapter.Adapter => ({
     }))
 })
 
-layer(Server.layer, { excludeTestServices: true })((it) => {
-  describe.each(subjects)("A server that accepts no writes any more, over $name,", (subject) => {
+describeEach("A server that accepts no writes any more, over $name,", (subject) => {
+  layer(Server.layer(subject), { excludeTestServices: true, timeout: 60_000 })((it) => {
     it.effect(
       "costs the pool its connections to it, without one more failed write for each",
       () =>

@@ -8,7 +8,7 @@ import * as Stream from "effect/Stream"
 import { Kind, kindOf } from "../../src/mysql-family/driver/columns.ts"
 import { RowDecoder } from "../../src/mysql-family/statement/results.ts"
 import { freshDatabase } from "../support/index.ts"
-import { sqlFailure, subjects } from "./support.ts"
+import { onMariadb, sqlFailure } from "./support.ts"
 
 /** Every way in which rows come as objects. A statement is prepared when it comes again. */
 const asObjects = Effect.fnUntraced(function*(
@@ -23,7 +23,7 @@ const asObjects = Effect.fnUntraced(function*(
   }
 })
 
-describe.each(subjects)("rows over $name", (subject) => {
+describe.each(onMariadb)("rows over $name", (subject) => {
   const database = Layer.unwrap(Effect.map(
     freshDatabase("mariadb"),
     (url) => subject.module.layer({ url: Redacted.make(url), maxConnections: 2 })

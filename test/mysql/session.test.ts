@@ -3,9 +3,9 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as SqlClient from "effect/sql/SqlClient"
 import { mariadbUrl } from "../support/index.ts"
-import { connect, one, run, serverError, sqlFailure, subjects, table } from "./support.ts"
+import { connect, one, onMariadb, run, serverError, sqlFailure, table } from "./support.ts"
 
-describe.each(subjects)("a session over $name", (subject) => {
+describe.each(onMariadb)("a session over $name", (subject) => {
   it.live("runs statements in every way", () =>
     Effect.gen(function*() {
       const session = yield* connect(subject)

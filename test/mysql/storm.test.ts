@@ -1,20 +1,19 @@
-/** Storms on MariaDB: everything is rejected, and everybody is interrupted. */
-import { assert, describe, it } from "@effect/vitest"
+/** Storms on MySQL and MariaDB: everything is rejected, and everybody is interrupted. */
+import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Redacted from "effect/Redacted"
 import type { LayerOptions } from "../../src/mysql-family/adapter/layers.ts"
 import * as Storm from "../failure/storm.ts"
-import { freshDatabase } from "../support/index.ts"
 import * as Interruption from "../transactions/interruption.ts"
-import { subjects } from "./support.ts"
+import { describeEach, liveWith } from "./support.ts"
 
 const seconds = 1.5
 
-describe.each(subjects)("over $name", (subject) => {
+describeEach("over $name", (subject) => {
   const place = {
-    url: Effect.suspend(() => freshDatabase("mariadb")),
+    url: subject.server.fresh,
     layer: (url: string, options: LayerOptions) =>
       Layer.provideMerge(subject.module.layer({ url: Redacted.make(url), ...options }), Logger.layer([]))
   }
@@ -32,7 +31,7 @@ describe.each(subjects)("over $name", (subject) => {
     attempts: "select next_not_cached_value - 1 as n from attempts"
   }
 
-  it.live("the budget bounds what is repeated", () =>
+  liveWith(subject, "sequences")("the budget bounds what is repeated", () =>
     Effect.gen(function*() {
       const { attempts, calls, recovery } = yield* Storm.run(rejected, seconds, {
         breaker: false,

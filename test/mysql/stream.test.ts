@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type { Session } from "../../src/mysql-family/session/Session.ts"
-import { connect, elapsed, eventually, one, run, serverError, sqlFailure, subjects, table } from "./support.ts"
+import { connect, elapsed, eventually, one, onMariadb, run, serverError, sqlFailure, table } from "./support.ts"
 
 const rows = (session: Session, count: number) =>
   session.executeStream(`select seq as n, repeat('x', 100) as x from seq_1_to_${count}`, [], undefined)
@@ -14,7 +14,7 @@ const isIdle = (observer: Session, session: Session) =>
     (idle) => idle === 1
   )
 
-describe.each(subjects)("streams over $name", (subject) => {
+describe.each(onMariadb)("streams over $name", (subject) => {
   it.live("have all rows, in order", () =>
     Effect.gen(function*() {
       const session = yield* connect(subject)
@@ -180,7 +180,7 @@ describe.each(subjects)("streams over $name", (subject) => {
 it.live(
   "a stream whose reader is slower than a statement may be goes on",
   () =>
-    Effect.forEach(subjects, (subject) =>
+    Effect.forEach(onMariadb, (subject) =>
       Effect.gen(function*() {
         const session = yield* connect(subject, { statementTimeout: "50 millis" })
         // The server's own limit includes what the reader takes.

@@ -1,4 +1,4 @@
-import { assert } from "@effect/vitest"
+import { assert, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -20,11 +20,11 @@ import type { Session } from "../../src/mysql-family/session/Session.ts"
 import { driver as mysqlDriver } from "../../src/mysql/driver.ts"
 import { Mysql } from "../../src/mysql/index.ts"
 import type { InvalidOptions } from "../../src/options/InvalidOptions.ts"
-import { mariadbUrl } from "../support/index.ts"
+import { describeWith, leftOut } from "../support/index.ts"
+import * as Servers from "./servers.ts"
 
-/** What is tested with both drivers. A difference is a column, not a condition in a test. */
-export interface Subject {
-  readonly name: string
+/** A driver. A difference is a column, not a condition in a test. */
+interface Client {
   readonly driver: Driver
   readonly module: typeof Mysql | typeof Mariadb
   /** How many statements of several fibers are under way on one connection. */
@@ -35,10 +35,55 @@ export interface Subject {
   readonly ed25519: boolean
 }
 
-export const subjects: ReadonlyArray<Subject> = [
-  { name: "mysql2", driver: mysqlDriver, module: Mysql, pipelines: false, tellsInfo: true, ed25519: false },
-  { name: "mariadb", driver: mariadbDriver, module: Mariadb, pipelines: true, tellsInfo: false, ed25519: true }
-]
+/** What is tested: a driver on a server. */
+export interface Subject extends Client {
+  readonly name: string
+  /** A part of names in the database. */
+  readonly key: string
+  readonly server: Servers.Kind
+}
+
+const clients: Readonly<Record<string, Client>> = {
+  mysql2: { driver: mysqlDriver, module: Mysql, pipelines: false, tellsInfo: true, ed25519: false },
+  mariadb: { driver: mariadbDriver, module: Mariadb, pipelines: true, tellsInfo: false, ed25519: true }
+}
+
+const on = (server: Servers.Kind): ReadonlyArray<Subject> =>
+  Object.entries(clients).map(([name, client]) => ({
+    ...client,
+    name: `${name} on ${server.name}`,
+    key: `${name}_${server.shared}`,
+    server
+  }))
+
+/** Both drivers on MariaDB. */
+export const onMariadb = on(Servers.mariadb)
+
+/** Both drivers on both servers. */
+export const subjects: ReadonlyArray<Subject> = [...onMariadb, ...on(Servers.mysql)]
+
+/** Like `describe`, for each subject, whose name takes the place of `$name`. */
+export const describeEach = (
+  name: string,
+  body: (subject: Subject) => void,
+  which: ReadonlyArray<Subject> = subjects
+): void => {
+  for (const subject of which) {
+    describeWith(`url-${subject.server.shared}`)(name.replace("$name", subject.name), () => body(subject))
+  }
+}
+
+/** `it.live`, or that it is left out, because the server of the subject lacks something. */
+export const liveWith = (subject: Subject, ...features: ReadonlyArray<Servers.Feature>) =>
+<E>(
+  name: string,
+  body: () => Effect.Effect<void, E, Scope.Scope>,
+  timeout?: number
+): void => {
+  const reason = features.map((feature) => subject.server.lacks[feature]).find((reason) => reason !== undefined)
+  if (reason === undefined) it.live(name, body, timeout)
+  else it.live.skip(`${name}${leftOut}${reason}`, body, timeout)
+}
 
 /** A layer for the ledger, which has no patience. */
 export const layerOfLedger = (subject: Subject) => (url: string, pool: Pool.Options) =>
@@ -48,6 +93,8 @@ export const layerOfLedger = (subject: Subject) => (url: string, pool: Pool.Opti
       url: Redacted.make(url),
       controlTimeout: "2 seconds",
       connectTimeout: "2 seconds",
+      // A server of MySQL takes several seconds to start.
+      resolveTimeout: "1 minute",
       pool
     }),
     Logger.layer([])
@@ -61,7 +108,7 @@ export const connector = (
   Effect.map(
     resolve(subject.driver.module, {
       ...(options.url === undefined && options.host === undefined && options.socketPath === undefined
-        ? { url: Redacted.make(mariadbUrl()) }
+        ? { url: Redacted.make(subject.server.url()) }
         : undefined),
       ...options
     }),

@@ -9,7 +9,7 @@ import { beginStatement, planBegin } from "../../src/mysql-family/session/begin.
 import type { Session } from "../../src/mysql-family/session/Session.ts"
 import type { Begin, Isolation } from "../../src/transaction/TransactionSpec.ts"
 import { FaultProxy, MariadbServer, mariadbUrl } from "../support/index.ts"
-import { connect, one, run, serverError, sqlFailure, subjects, table } from "./support.ts"
+import { connect, one, onMariadb, run, serverError, sqlFailure, table } from "./support.ts"
 
 const allow = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.provideService(effect, AllowImplicitCommit, true)
 
@@ -70,7 +70,7 @@ describe("how a transaction begins", () => {
   })
 })
 
-describe.each(subjects)("transactions over $name", (subject) => {
+describe.each(onMariadb)("transactions over $name", (subject) => {
   it.live("have the level that was asked for, and the next one has not", () =>
     Effect.gen(function*() {
       const session = yield* connect(subject)

@@ -6,7 +6,7 @@ import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import type { Session } from "../../src/mysql-family/session/Session.ts"
 import { MariadbServer } from "../support/index.ts"
-import { connect, one, run, subjects, table } from "./support.ts"
+import { connect, one, onMariadb, run, table } from "./support.ts"
 
 // Neither the server's time zone nor UTC.
 let zone: string | undefined
@@ -127,7 +127,7 @@ const readings = (session: Session, sql: string, params: ReadonlyArray<unknown>)
     return found
   })
 
-describe.each(subjects)("types over $name", (subject) => {
+describe.each(onMariadb)("types over $name", (subject) => {
   it.live("are read as they were written, in every way", () =>
     Effect.gen(function*() {
       const session = yield* connect(subject)

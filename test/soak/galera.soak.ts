@@ -2,7 +2,7 @@
 import { assert, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { cutOff, kill, place, restart } from "../mysql/galera.ts"
-import { subjects } from "../mysql/support.ts"
+import { onMariadb } from "../mysql/support.ts"
 import { GaleraCluster } from "../support/index.ts"
 import * as Ledger from "../transactions/ledger.ts"
 import { minutes } from "./minutes.ts"
@@ -11,7 +11,7 @@ function* fate() {
   while (true) yield* [cutOff, kill, restart]
 }
 
-for (const subject of subjects) {
+for (const subject of onMariadb) {
   it.live(`the books of a Galera cluster are right over ${subject.name}`, () =>
     Effect.gen(function*() {
       const cluster = yield* GaleraCluster.make()
@@ -20,7 +20,7 @@ for (const subject of subjects) {
       const report = yield* Ledger.run({
         place: place(cluster, subject, fate()),
         client: Ledger.modes["each operation has an idempotency key"],
-        seconds: minutes * 60 / subjects.length,
+        seconds: minutes * 60 / onMariadb.length,
         seed,
         killEvery: 2
       })

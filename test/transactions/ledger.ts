@@ -188,11 +188,20 @@ export const run = Effect.fnUntraced(function*(options: Options) {
   })
 
   let kills = 0
+  const hasEnough = () => [...told.values()].filter((said) => said === "succeeded").length > 25 && cutsSeen() > 8
+  const cutsSeen = () => proxy.events().filter((event) => event.type === "fault").length
   const unrest = Effect.gen(function*() {
-    const end = (yield* Clock.currentTimeMillis) + seconds * 1000
-    while ((yield* Clock.currentTimeMillis) < end) {
-      yield* Effect.sleep(Math.min(killEvery * 1000, Math.max(0, end - (yield* Clock.currentTimeMillis))))
-      if (killEvery === Infinity) continue
+    const begin = yield* Clock.currentTimeMillis
+    const end = begin + seconds * 1000
+    // On a machine with much to do it takes longer until there is something to be wrong about.
+    const isLongEnough = Effect.map(
+      Clock.currentTimeMillis,
+      (now) => now >= end && (hasEnough() || now >= begin + 10 * seconds * 1000)
+    )
+    while (!(yield* isLongEnough)) {
+      const left = end - (yield* Clock.currentTimeMillis)
+      yield* Effect.sleep(Math.min(killEvery * 1000, left > 0 ? left : 200))
+      if (killEvery === Infinity || left <= 0) continue
       yield* server.strike(seed)
       kills++
     }
@@ -224,7 +233,7 @@ export const run = Effect.fnUntraced(function*(options: Options) {
     failed: where("failed", () => true).length,
     unknown: where("unknown", () => true).length,
     unknownApplied: where("unknown", (n) => n > 0).length,
-    cuts: proxy.events().filter((event) => event.type === "fault").length,
+    cuts: cutsSeen(),
     workers,
     kills,
     reasons,

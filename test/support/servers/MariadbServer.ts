@@ -69,7 +69,7 @@ const flavour: Family.Flavour = {
     performance_schema: false
   },
   createData,
-  afterStart: () => Effect.void
+  forgets: false
 }
 
 /** Starts a server; it ends with the scope, and with this process. */

@@ -46,6 +46,8 @@ const flavour: Family.Flavour = {
     innodb_buffer_pool_dump_at_shutdown: false,
     max_connections: 300,
     skip_name_resolve: true,
+    // Functions of tests need not say what they do to the binary log.
+    log_bin_trust_function_creators: true,
     // Of what it can measure, tests look at the state of transactions.
     performance_schema_instrument: ["%=OFF", "transaction=ON"]
   },
@@ -60,9 +62,7 @@ const flavour: Family.Flavour = {
       "--innodb-redo-log-capacity=8M",
       "--disable-log-bin"
     ], { identity }),
-  // The server forgets at each stop who has logged in. Whom it does not remember must send the password through TLS or
-  // be given a key; tests of that make a user of their own.
-  afterStart: (logIn) => logIn({ allowPublicKeyRetrieval: true })
+  forgets: true
 }
 
 /** Starts a server; it ends with the scope, and with this process. */

@@ -63,6 +63,11 @@ export interface Server {
     parameters?: ReadonlyArray<unknown>,
     database?: string
   ) => Effect.Effect<ReadonlyArray<Readonly<Record<string, unknown>>>, ServerError>
+  /**
+   * Logs a user in. MySQL remembers until it stops who has done so; whom it does not remember must send the password
+   * through TLS or be given a key.
+   */
+  readonly logIn: (user: string, password: string) => Effect.Effect<void, ServerError>
   /** Starts a server that was stopped or killed, on the same port and data. */
   readonly start: Effect.Effect<void, ServerError>
   /** Ends the clients and shuts down in order. */
@@ -88,10 +93,8 @@ export interface Flavour {
     target: string,
     identity: ServerProcess.Identity
   ) => Effect.Effect<unknown, ServerError>
-  /** What is done after each start, with what logs a user in without TLS. */
-  readonly afterStart: (
-    logIn: (options: mariadb.ConnectionConfig) => Effect.Effect<void, ServerError>
-  ) => Effect.Effect<void, ServerError>
+  /** Whether it forgets at each stop who has logged in. */
+  readonly forgets: boolean
 }
 
 const host = "127.0.0.1"
@@ -181,8 +184,17 @@ export const make = Effect.fnUntraced(
         within("30 seconds", () => `No answer in 30 s: ${statement}`)
       )
 
-    const logIn = (more: mariadb.ConnectionConfig) =>
-      Effect.tryPromise(() => mariadb.createConnection({ host, port, user, password, connectTimeout: 5000, ...more }))
+    const logIn: Server["logIn"] = (user, password) =>
+      Effect.tryPromise(() =>
+        mariadb.createConnection({
+          host,
+          port,
+          user,
+          password,
+          connectTimeout: 5000,
+          allowPublicKeyRetrieval: true
+        })
+      )
         .pipe(
           Effect.andThen((connection) => Effect.sync(() => connection.destroy())),
           Effect.mapError(({ cause }) => new ServerError({ message: `Logging in: ${explain(cause)}`, cause }))
@@ -201,9 +213,7 @@ export const make = Effect.fnUntraced(
         quit: "SIGKILL"
       })
       yield* ServerProcess.awaitReady(process, query("select 1"), { name, logFile, timeout: 60 })
-      if (dataFrom === undefined && requires === "") {
-        yield* flavour.afterStart(logIn)
-      }
+      if (flavour.forgets && requires === "") yield* logIn(user, password)
     })
 
     const stop = Effect.suspend(() => {
@@ -249,6 +259,7 @@ export const make = Effect.fnUntraced(
       log: Effect.sync(() => ServerProcess.tailOf(logFile)),
       pid: Effect.sync(() => isRunning() ? process?.pid : undefined),
       query,
+      logIn,
       start,
       stop,
       restart: Effect.andThen(stop, start),
