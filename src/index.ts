@@ -110,6 +110,13 @@ export * as Retry from "./failure/Retry.ts"
 export * as StatementTimeout from "./transaction/StatementTimeout.ts"
 
 /**
+ * What a failed statement looks like: to a person who reads a log, and to a program that asks for fields.
+ *
+ * @since 0.2.0
+ */
+export * as SqlFailure from "./failure/SqlFailure.ts"
+
+/**
  * Transactions: what they ask for, how they begin and end, and what is repeated.
  *
  * @since 0.1.0

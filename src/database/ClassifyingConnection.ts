@@ -4,6 +4,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import type { Adapter, Connection } from "../Adapter.ts"
 import * as Outcome from "../failure/Outcome.ts"
+import * as SqlFailure from "../failure/SqlFailure.ts"
 
 type Transform = (<A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>) | undefined
 
@@ -22,7 +23,7 @@ export class ClassifyingConnection implements SqlConnection.Connection {
   /** Says what a failure of this statement means. */
   protected judge(error: SqlError, sql: string): SqlError {
     const phase = !this.base.inTransaction ? "Statement" : endsTransaction(sql) ? "Commit" : "InTransaction"
-    return Outcome.attach(error, phase, this.adapter.ruleOf)
+    return SqlFailure.attach(Outcome.attach(error, phase, this.adapter.ruleOf), sql)
   }
 
   protected run<A>(sql: string, f: () => Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> {

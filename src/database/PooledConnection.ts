@@ -7,6 +7,7 @@ import * as Stream from "effect/Stream"
 import type { Adapter, Connection } from "../Adapter.ts"
 import type * as Breaker from "../breaker/Breaker.ts"
 import * as Outcome from "../failure/Outcome.ts"
+import * as SqlFailure from "../failure/SqlFailure.ts"
 import type { Pool } from "../pool/Pool.ts"
 import { StatementProfile } from "../pool/state/StatementProfile.ts"
 
@@ -50,17 +51,17 @@ export class PooledConnection implements SqlConnection.Connection {
       return Effect.matchCauseEffect(once, {
         onSuccess: (value) => this.succeeded(value),
         onFailure: (cause) => {
-          this.judge(cause)
-          return this.repeat(cause, once)
+          this.judge(cause, profile.sql)
+          return this.repeat(cause, once, profile.sql)
         }
       })
     }
     const startedAt = breaker.now()
     breaker.touch(startedAt)
     if (!breaker.closed) {
-      return Effect.matchCauseEffect(this.guarded(once), {
+      return Effect.matchCauseEffect(this.guarded(once, profile.sql), {
         onSuccess: (value) => this.succeeded(value),
-        onFailure: (cause) => this.repeat(cause, once)
+        onFailure: (cause) => this.repeat(cause, once, profile.sql)
       })
     }
     const { permit } = breaker
@@ -70,9 +71,9 @@ export class PooledConnection implements SqlConnection.Connection {
         return this.succeeded(value)
       },
       onFailure: (cause) => {
-        const error = this.judge(cause)
+        const error = this.judge(cause, profile.sql)
         if (error !== undefined) breaker.failed(error, breaker.now() - startedAt, permit)
-        return this.repeat(cause, once)
+        return this.repeat(cause, once, profile.sql)
       }
     })
   }
@@ -82,25 +83,30 @@ export class PooledConnection implements SqlConnection.Connection {
     return Effect.succeed(value)
   }
 
-  private repeat<A>(cause: Cause.Cause<SqlError>, once: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> {
-    return Effect.flatMap(this.recover(cause, this.guarded(once)), (value) => this.succeeded(value))
+  private repeat<A>(
+    cause: Cause.Cause<SqlError>,
+    once: Effect.Effect<A, SqlError>,
+    sql: string
+  ): Effect.Effect<A, SqlError> {
+    return Effect.flatMap(this.recover(cause, this.guarded(once, sql)), (value) => this.succeeded(value))
   }
 
   /** One attempt that is judged, and admitted by the breaker. */
-  private guarded<A>(once: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> {
-    const judged = Effect.tapCause(once, (cause) => Effect.sync(() => this.judge(cause)))
+  private guarded<A>(once: Effect.Effect<A, SqlError>, sql: string): Effect.Effect<A, SqlError> {
+    const judged = Effect.tapCause(once, (cause) => Effect.sync(() => this.judge(cause, sql)))
     return this.breaker === undefined ? judged : this.breaker.execute(judged)
   }
 
-  private judge(cause: Cause.Cause<SqlError>): SqlError | undefined {
+  private judge(cause: Cause.Cause<SqlError>, sql: string): SqlError | undefined {
     const error = Option.getOrUndefined(Cause.findErrorOption(cause))
-    return isSqlError(error) ? Outcome.attach(error, "Statement", this.adapter.ruleOf) : undefined
+    if (!isSqlError(error)) return undefined
+    return SqlFailure.attach(Outcome.attach(error, "Statement", this.adapter.ruleOf), sql)
   }
 
   profile(sql: string): StatementProfile {
     let profile = this.profiles.get(sql)
     if (profile === undefined) {
-      profile = new StatementProfile()
+      profile = new StatementProfile(sql)
       // Statements that are built from values would otherwise stay for ever.
       if (this.profiles.size >= maxProfiles) this.profiles.delete(this.profiles.keys().next().value!)
       this.profiles.set(sql, profile)
@@ -134,7 +140,7 @@ export class PooledConnection implements SqlConnection.Connection {
       Stream.unwrap(
         Effect.map(this.pool.reserve, (connection) => connection.executeStream(sql, params, transformRows))
       ),
-      (error) => Outcome.attach(error, "Statement", this.adapter.ruleOf)
+      (error) => SqlFailure.attach(Outcome.attach(error, "Statement", this.adapter.ruleOf), sql)
     )
   }
 }

@@ -4,6 +4,7 @@ import * as Stream from "effect/Stream"
 import type { Adapter, Connection } from "../Adapter.ts"
 import { ClassifyingConnection, endsTransaction } from "../database/ClassifyingConnection.ts"
 import * as Outcome from "../failure/Outcome.ts"
+import * as SqlFailure from "../failure/SqlFailure.ts"
 import { LeaseEnded, toSqlError as poolError } from "../pool/PoolError.ts"
 import * as TransactionError from "./TransactionError.ts"
 import type { Begin } from "./TransactionSpec.ts"
@@ -164,6 +165,7 @@ export class TransactionConnection extends ClassifyingConnection {
   override judge(error: SqlError, sql: string): SqlError {
     const rule = this.adapter.ruleOf(error)
     Outcome.attach(error, endsTransaction(sql) ? "Commit" : "InTransaction", this.adapter.ruleOf)
+    SqlFailure.attach(error, sql)
     const verdict = Outcome.of(error)!
     // Not a failure of the transaction.
     if (verdict.phase === "Acquire") return error

@@ -22,6 +22,7 @@ import {
   UnknownError
 } from "effect/sql/SqlError"
 import { withRetryable } from "../../failure/lostError.ts"
+import { fieldsOf } from "./fields.ts"
 
 /**
  * What the server said. The `cause` of a `SqlError`.
@@ -42,6 +43,10 @@ export class MysqlError extends Data.TaggedError("MysqlError")<{
   readonly message: string
   /** Whether statements that stood before it in the same text have been committed. */
   readonly isPartial?: boolean | undefined
+  readonly constraint?: string | undefined
+  readonly schema?: string | undefined
+  readonly table?: string | undefined
+  readonly column?: string | undefined
 }> {}
 
 /**
@@ -129,7 +134,10 @@ const isServerErrno = (errno: number | undefined): errno is number =>
 export const serverErrorOf = (error: unknown, inlined = false): MysqlError | undefined => {
   const { code, errno, message, sqlState } = read(error)
   if (!isServerErrno(errno)) return undefined
-  return new MysqlError({ errno, code, sqlState, message: redact(errno, message, inlined) })
+  const { near, ...fields } = fieldsOf(errno, message)
+  const shown = new MysqlError({ errno, code, sqlState, message: redact(errno, message, inlined), ...fields })
+  // A part of the statement: not for logs, which print what is enumerable.
+  return near === undefined ? shown : Object.defineProperty(shown, "near", { value: near })
 }
 
 /** The same error, of a text of which something has been committed. */
@@ -139,6 +147,10 @@ export const partial = (error: MysqlError): MysqlError =>
     code: error.code,
     sqlState: error.sqlState,
     message: `${error.message}; the statements before it in the same text have been committed`,
+    constraint: error.constraint,
+    schema: error.schema,
+    table: error.table,
+    column: error.column,
     isPartial: true
   })
 

@@ -16,8 +16,14 @@
  * @since 0.1.0
  */
 export class StatementProfile {
+  /** The text of the statement, for the errors of it. Empty for a statement without one. */
+  readonly sql: string
   private trust = 0
   private slowAt = -Infinity
+
+  constructor(sql = "") {
+    this.sql = sql
+  }
 
   get quick(): boolean {
     return this.trust >= 2

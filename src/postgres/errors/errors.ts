@@ -26,8 +26,14 @@ import { withRetryable } from "../../failure/lostError.ts"
 /** What the server said: an `Error` with the fields of its report, under the names that the driver uses. */
 export type PgError = Error & PgProtocol.ErrorFields
 
-export const pgError = (fields: PgProtocol.ErrorFields): PgError =>
-  Object.assign(new Error(fields.message ?? "Unknown PostgreSQL error"), fields) as PgError
+export const pgError = (fields: PgProtocol.ErrorFields): PgError => {
+  const error = Object.assign(new Error(fields.message ?? "Unknown PostgreSQL error"), fields)
+  // They quote values. Who asks for them gets them; a log that prints what is enumerable does not.
+  for (const name of ["detail", "where", "internalQuery"] as const) {
+    if (name in error) Object.defineProperty(error, name, { enumerable: false })
+  }
+  return error as PgError
+}
 
 interface Props {
   readonly cause: unknown
