@@ -39,6 +39,7 @@ import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type { SqlError } from "effect/sql/SqlError"
 import { createHash } from "node:crypto"
+import * as StatementTimeout from "../transaction/StatementTimeout.ts"
 import type { Session } from "./session/Session.ts"
 import { Sessions } from "./Sessions.ts"
 
@@ -140,7 +141,11 @@ const take = (
 ): Effect.Effect<void, AdvisoryLockError | SqlError> => {
   const { wait } = options
   const lock = (isTry: boolean) =>
-    session.executeValuesUnprepared(`select ${nameOf(options, transaction, isTry)}(${argumentOf(key)})`, [])
+    // `wait` decides how long it waits, not the limit of statements.
+    StatementTimeout.within(
+      session.executeValuesUnprepared(`select ${nameOf(options, transaction, isTry)}(${argumentOf(key)})`, []),
+      Duration.infinity
+    )
   if (wait === undefined || wait !== false && Duration.toMillis(Duration.fromInputUnsafe(wait)) === Infinity) {
     return Effect.asVoid(lock(false))
   }

@@ -28,10 +28,10 @@
 import type { Result } from "@effect/sql-pg/PgConnection"
 import * as Effect from "effect/Effect"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
-import { type Place, placeOfFailure } from "./session/scripts.ts"
 import { Sessions } from "./Sessions.ts"
+import { type Place, placeOfFailure } from "./statement/scripts.ts"
 
-export type { Place } from "./session/scripts.ts"
+export type { Place } from "./statement/scripts.ts"
 
 const places = new WeakMap<SqlError, Place>()
 

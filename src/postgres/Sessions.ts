@@ -86,7 +86,10 @@ export const make = (
     open: Effect.suspend(() => {
       const problem = adapter.driver === "pglite" ? embedded : pooler === "transaction" ? pooled : undefined
       return problem === undefined
-        ? Effect.map(Effect.acquireRelease(adapter.connect, (connection: Connection) => connection.close), sessionOf)
+        ? Effect.tap(
+          Effect.map(Effect.acquireRelease(adapter.connect, (connection: Connection) => connection.close), sessionOf),
+          (session) => Effect.asVoid(session.executeValuesUnprepared(unlimited, []))
+        )
         : Effect.fail(unknownError(adapter.name, problem, undefined, "connect"))
     }),
     inTransaction: Effect.map(transaction, Option.isSome),
@@ -98,6 +101,10 @@ export const make = (
     }
   }
 }
+
+/** What waits on purpose beside the pool, for a lock or for notifications, must not be ended for waiting. */
+const unlimited = "select pg_catalog.set_config(name, '0', false) from pg_catalog.pg_settings " +
+  "where name in ('statement_timeout', 'idle_session_timeout')"
 
 const pooled = "a transaction pooler gives nobody a session to keep: " +
   "listening and locks of sessions need a connection to the server itself"

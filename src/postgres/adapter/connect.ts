@@ -12,14 +12,12 @@ import type { SqlError } from "effect/sql/SqlError"
 import { connectError } from "../errors/errors.ts"
 import { Session } from "../session/Session.ts"
 import type { SessionKey, SessionOptions } from "../session/SessionOptions.ts"
+import { grace } from "../session/StatementLimit.ts"
 import { DescriptionCache } from "../statement/DescriptionCache.ts"
 import { TypeStore } from "../types/TypeStore.ts"
 import * as Socket from "../wire/Socket.ts"
 import * as Startup from "../wire/Startup.ts"
 import type { Resolved } from "./Config.ts"
-
-/** How long the server's own timeout has to be heard of before the session is given up, in milliseconds. */
-const statementGrace = 1_000
 
 /** Makes what opens sessions. They share what they learn of statements. */
 export const makeConnect = (
@@ -34,7 +32,9 @@ export const makeConnect = (
     descriptions: new DescriptionCache(),
     prepare: config.prepare,
     preparedStatementCacheSize: config.preparedStatementCacheSize,
-    statementLimit: config.statementTimeout + statementGrace,
+    statementTimeout: config.statementTimeout,
+    statementLimit: config.statementTimeout + grace,
+    pooled: !config.prepare,
     controlLimit: config.controlTimeout,
     fetchSize: config.fetchSize,
     cancel: (session, done) => sendCancel(endpoint, session, Math.min(config.connectTimeout, 5_000), done),

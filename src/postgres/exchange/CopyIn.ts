@@ -28,11 +28,11 @@ export class CopyIn extends Exchange {
   /** Whoever waits: for the server to be ready, for the socket, or for the end. */
   private waiting: (() => void) | undefined = undefined
 
-  constructor(host: ExchangeHost, sql: string, limit: number) {
-    super("copy", limit, (effect) => {
+  constructor(host: ExchangeHost, sql: string, ownLimit: number | undefined) {
+    super("copy", Infinity, (effect) => {
       this.exit = effect
       this.wake()
-    })
+    }, ownLimit)
     this.host = host
     this.sql = sql
     this.exclusive = true

@@ -43,11 +43,11 @@ export class CopyOut extends Exchange {
   private stopped = false
   private waiting: ((effect: Effect.Effect<Chunks, SqlError | Cause.Done>) => void) | undefined = undefined
 
-  constructor(host: ExchangeHost, sql: string, limit: number) {
-    super("copy", limit, (effect) => {
+  constructor(host: ExchangeHost, sql: string, ownLimit: number | undefined) {
+    super("copy", Infinity, (effect) => {
       this.exit = effect
       this.deliver()
-    })
+    }, ownLimit)
     this.host = host
     this.sql = sql
     this.savepoint = host.inTransaction ? `watertight_copy_${++names}` : undefined

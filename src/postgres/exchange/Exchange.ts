@@ -70,14 +70,21 @@ export abstract class Exchange {
 
   /** How long it may take once it is its turn, in milliseconds. */
   limit: number
+  /** The limit that its piece of work has, in milliseconds, if it is not that of the session. */
+  readonly ownLimit: number | undefined
+  /** Our own limit has cut it off, and the server has been asked to cancel it. */
+  expired = false
+  /** A cancel request for another exchange may hit it. */
+  endangered = false
   /** When its time began, and when the session gives it up, on the session's clock. */
   startedAt = 0
   deadline = Infinity
 
-  constructor(operation: string, limit: number, resume: Settle) {
+  constructor(operation: string, limit: number, resume: Settle, ownLimit?: number | undefined) {
     this.operation = operation
     this.limit = limit
     this.resume = resume
+    this.ownLimit = ownLimit
   }
 
   /** Gives the caller the result. Only the first result counts. */
@@ -94,6 +101,16 @@ export abstract class Exchange {
   /** The text of the caller's statement; empty for what the session asks by itself. */
   get text(): string {
     return ""
+  }
+
+  /** Whether it is work of the caller's, for which the limit of statements holds. */
+  get isStatement(): boolean {
+    return this.text !== ""
+  }
+
+  /** How many statements it consists of: the server gives each of them the time of one. */
+  get statements(): number {
+    return 1
   }
 
   /** What it may leave behind in the session, as bits of `Trace`. */

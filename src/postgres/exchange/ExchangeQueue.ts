@@ -40,6 +40,11 @@ export class ExchangeQueue {
     return entry
   }
 
+  /** A copy, in order. */
+  all(): ReadonlyArray<Exchange> {
+    return this.entries.slice(this.start)
+  }
+
   /** Takes everything. */
   drain(): Array<Exchange> {
     const all = this.entries.slice(this.start)

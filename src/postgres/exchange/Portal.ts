@@ -44,8 +44,14 @@ export class Fetch extends StatementExchange {
   /** Whether the server has said that there are more rows. */
   isSuspended = false
 
-  constructor(portal: Portal, sql: string, params: ReadonlyArray<unknown>, prepare: boolean, limit: number) {
-    super(Shape.Objects, sql, params, prepare, limit, (effect) => portal.onFailure(effect), portal.name)
+  constructor(
+    portal: Portal,
+    sql: string,
+    params: ReadonlyArray<unknown>,
+    prepare: boolean,
+    ownLimit: number | undefined
+  ) {
+    super(Shape.Objects, sql, params, prepare, ownLimit, (effect) => portal.onFailure(effect), portal.name)
     this.portal = portal
   }
 
@@ -125,13 +131,13 @@ export class Portal {
   /** Outside a transaction: the `Sync` that ends the only cycle has been written. */
   private synced = false
 
-  constructor(host: ExchangeHost, sql: string, params: ReadonlyArray<unknown>, maxRows: number, limit: number) {
+  constructor(host: ExchangeHost, sql: string, params: ReadonlyArray<unknown>, maxRows: number, ownLimit?: number) {
     this.host = host
     this.maxRows = maxRows
     this.inTransaction = host.inTransaction
     this.name = this.inTransaction ? `wtp_${(++names).toString(36)}` : ""
     this.rowsAsked = Math.min(firstRows, maxRows)
-    this.first = new Fetch(this, sql, params, true, limit)
+    this.first = new Fetch(this, sql, params, true, ownLimit)
     this.first.exclusive = !this.inTransaction
     this.fetches = [this.first]
   }
@@ -270,9 +276,9 @@ export class Portal {
     if (!this.inTransaction) {
       return this.host.writeNow(this.first, missing === 1 ? frame : frames.join(...Array(missing).fill(frame)))
     }
-    const { description, limit, params, sql } = this.first
+    const { description, ownLimit, params, sql } = this.first
     for (let index = 0; index < missing; index++) {
-      const fetch = new Fetch(this, sql, params, false, limit)
+      const fetch = new Fetch(this, sql, params, false, ownLimit)
       fetch.description = description
       fetch.head = frame
       this.fetches.push(fetch)

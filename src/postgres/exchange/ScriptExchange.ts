@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
 import { toResult } from "../statement/results.ts"
 import { noColumns } from "../statement/RowDecoder.ts"
+import { statementStarts } from "../statement/scripts.ts"
 import * as frames from "../wire/frames.ts"
 import { Exchange, type Settle } from "./Exchange.ts"
 
@@ -15,8 +16,8 @@ export class ScriptExchange extends Exchange {
   readonly results: Array<Result> = []
   private rows: Array<any> = []
 
-  constructor(sql: string, limit: number, resume: Settle, operation = "execute") {
-    super(operation, limit, resume)
+  constructor(sql: string, limit: number, resume: Settle, operation = "execute", ownLimit?: number | undefined) {
+    super(operation, limit, resume, ownLimit)
     this.head = frames.simpleQuery(sql)
   }
 
@@ -49,8 +50,8 @@ export class UserScript extends ScriptExchange {
   private readonly sql: string
   private readonly leaves: number
 
-  constructor(sql: string, trace: number, limit: number, resume: Settle) {
-    super(sql, limit, resume)
+  constructor(sql: string, trace: number, ownLimit: number | undefined, resume: Settle) {
+    super(sql, Infinity, resume, "execute", ownLimit)
     this.sql = sql
     this.leaves = trace
     this.exclusive = true
@@ -60,8 +61,23 @@ export class UserScript extends ScriptExchange {
     return this.sql
   }
 
+  override get isStatement(): boolean {
+    return true
+  }
+
+  override get statements(): number {
+    return Math.max(1, statementStarts(this.sql).length)
+  }
+
   override get trace(): number {
     return this.leaves
+  }
+}
+
+/** What sets the time limit on the server, or asks for it, ahead of a statement. */
+export class LimitExchange extends ScriptExchange {
+  override get canBeCancelled(): boolean {
+    return false
   }
 }
 

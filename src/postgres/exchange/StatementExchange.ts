@@ -44,11 +44,11 @@ export class StatementExchange extends Exchange implements StatementPlan {
     sql: string,
     params: ReadonlyArray<unknown>,
     prepare: boolean,
-    limit: number,
+    ownLimit: number | undefined,
     resume: Settle,
     portalName = ""
   ) {
-    super("execute", limit, resume)
+    super("execute", Infinity, resume, ownLimit)
     this.shape = shape
     this.sql = sql
     this.params = params
@@ -58,6 +58,10 @@ export class StatementExchange extends Exchange implements StatementPlan {
 
   override get text(): string {
     return this.sql
+  }
+
+  override get isStatement(): boolean {
+    return true
   }
 
   override get trace(): number {
@@ -114,6 +118,7 @@ export class StatementExchange extends Exchange implements StatementPlan {
   /** It is to be planned once more, and written once more. */
   again(): void {
     this.progress = Progress.Unsent
+    this.deadline = Infinity
     this.error = undefined
     this.skipsColumns = false
     this.wasBound = false

@@ -15,6 +15,9 @@ import type { SessionKey } from "./SessionOptions.ts"
 /** How long an abandoned statement may still end by itself before the server is asked to cancel it, in milliseconds. */
 const grace = 10
 
+/** How long a server has to stop what our own limit has cut off, before the session is given up, in milliseconds. */
+const stopLimit = 1_000
+
 export class Cancellation {
   private readonly core: SessionCore
   private readonly key: SessionKey
@@ -100,6 +103,24 @@ export class Cancellation {
       this.consider()
       this.onFree()
     })
+  }
+
+  /**
+   * The time of an exchange is over: the server is asked to stop it. Returns whether it can be, and is given the time to
+   * answer.
+   *
+   * The request hits whatever runs when it arrives. If that is one of those behind it, it is repeated where that is safe.
+   */
+  cutOff(exchange: Exchange): boolean {
+    const { core } = this
+    if (core.options.cancel === undefined || !exchange.canBeCancelled || !exchange.hasOwnLimit) return false
+    if (exchange.expired || exchange === this.target) return false
+    exchange.expired = true
+    for (const other of core.inFlight.all()) if (other !== exchange) other.endangered = true
+    exchange.deadline = Infinity
+    core.startTime(exchange, Math.min(stopLimit, core.options.controlLimit))
+    this.send()
+    return true
   }
 
   /** Asks the server to give up what it runs, unless that is a COMMIT, which nothing may cut off. */

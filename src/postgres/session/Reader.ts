@@ -6,6 +6,7 @@
  */
 import type * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import * as Effect from "effect/Effect"
+import * as Evidence from "../../failure/Evidence.ts"
 import { ResultUnreadable } from "../../failure/ResultUnreadable.ts"
 import { pgError, statementError, unknownError } from "../errors/errors.ts"
 import { ControlExchange } from "../exchange/ControlExchange.ts"
@@ -13,17 +14,21 @@ import { Carries, type Exchange, Progress } from "../exchange/Exchange.ts"
 import { ScriptExchange } from "../exchange/ScriptExchange.ts"
 import { StatementExchange } from "../exchange/StatementExchange.ts"
 import { describeRows, skipField } from "../statement/RowDecoder.ts"
+import { markCompleted } from "../statement/scripts.ts"
 import { hasChanged, isStale } from "../statement/StatementEncoder.ts"
 import { Stage } from "../statement/StatementPlan.ts"
+import { isTooLarge } from "../wire/tooLarge.ts"
 import type { Cancellation } from "./Cancellation.ts"
 import { readAnswer } from "./CommitEvidence.ts"
 import type { Describer } from "./Describer.ts"
 import type { Restoration } from "./Restoration.ts"
-import { markCompleted } from "./scripts.ts"
 import type { SessionCore } from "./SessionCore.ts"
 import { describeCause, type Termination } from "./Termination.ts"
 import type { TransactionControl } from "./TransactionControl.ts"
 import type { Writer } from "./Writer.ts"
+
+/** The SQLSTATE of what a cancel request or a time limit has ended. */
+const queryCanceled = "57014"
 
 const noFields: ReadonlyArray<PgProtocol.FieldDescription> = []
 
@@ -55,18 +60,29 @@ export class Reader {
     core.tick()
     core.heardAt = core.now
     core.received += chunk.length
-    const { termination, writer } = this.parts
+    const { writer } = this.parts
     writer.isReceiving = true
     // The codec boundary: the parser throws what it cannot make sense of, and is of no use after that.
     try {
       core.parser.pushEach(chunk, this.onMessage)
     } catch (cause) {
       core.inFlight.head?.description?.takeFailure()
-      termination.violation(describeCause(cause), cause)
+      this.onUnparsable(cause)
     }
     core.inHand = undefined
     writer.isReceiving = false
     if (core.pending.size > 0) writer.flush()
+  }
+
+  private onUnparsable(cause: unknown): void {
+    const { head } = this.core.inFlight
+    if (head === undefined || !isTooLarge(cause)) return this.parts.termination.violation(describeCause(cause), cause)
+    this.parts.termination.lose({
+      what: `the answer is larger than \`maxMessageSize\`: ${describeCause(cause)}`,
+      endedBy: "Client",
+      culprit: { exchange: head, endedBy: "Statement" },
+      cause
+    })
   }
 
   readonly onMessage = (message: PgProtocol.BackendMessage<unknown>): void => {
@@ -176,6 +192,7 @@ export class Reader {
   }
 
   private onCommand(head: Exchange, tag: string): void {
+    const { core } = this
     if (head.carries === Carries.Begin) {
       head.carries = Carries.Begun
       return
@@ -184,9 +201,9 @@ export class Reader {
     if (head.stage === Stage.Describe) return
     if (head.carriesXidQuery) {
       if (head.tag !== undefined && !tag.startsWith("COPY")) return
-      this.core.parser.readField = readAnswer
+      core.parser.readField = readAnswer
     }
-    this.core.encoder.onCommand(tag, head.text)
+    core.encoder.onCommand(tag, head.text)
     head.onComplete(tag)
   }
 
@@ -195,6 +212,7 @@ export class Reader {
     if (head === undefined || severity === "FATAL" || severity === "PANIC") {
       return this.parts.termination.lose({
         what: `the server ended the session: ${fields.message ?? "unknown error"} (${fields.code ?? "?"})`,
+        endedBy: "Server",
         serverError: pgError(fields)
       })
     }
@@ -218,7 +236,7 @@ export class Reader {
       core.begin.answered()
     }
     core.status = core.begin.statusAfter(status, core.status)
-    if (core.status === "I") core.residue.onIdle()
+    if (core.status === "I") core.onIdle()
     if (core.inFlight.size > 0) writer.promote()
     cancellation.onAnswered(head)
     if (carries === Carries.Begin && head.error !== undefined) {
@@ -236,6 +254,10 @@ export class Reader {
   private failed(exchange: Exchange, error: PgProtocol.ErrorFields): void {
     if (exchange instanceof StatementExchange && exchange.prepared !== undefined) {
       const { encoder, now, status } = this.core
+      if (this.wasHitByMistake(exchange, error)) {
+        exchange.repeated = true
+        return this.parts.describer.replan(exchange)
+      }
       const changed = hasChanged(exchange, error, now)
       if (!changed && !isStale(error)) {
         encoder.onFailed(exchange, exchange.prepared)
@@ -254,16 +276,26 @@ export class Reader {
     this.fail(exchange, error)
   }
 
+  /** Whether a statement was hit by a cancel request for another one. It was undone, so it can be run again. */
+  private wasHitByMistake(exchange: StatementExchange, error: PgProtocol.ErrorFields): boolean {
+    return exchange.endangered && !exchange.expired && error.code === queryCanceled && this.core.status === "I" &&
+      !exchange.repeated && !exchange.abandoned
+  }
+
   /** An exchange ends with the server's report. */
   private readonly fail = (exchange: Exchange, error: PgProtocol.ErrorFields): void => {
     const { core } = this
     if (exchange instanceof StatementExchange) core.encoder.release(exchange)
     const failure = statementError(core.options.database, error, core.inTransaction, exchange.operation)
+    if (exchange.expired && error.code === queryCanceled) {
+      const answered = Evidence.answered(failure.reason.cause)
+      Evidence.attach(failure, { ...answered, endedBy: "Limit", limitMillis: exchange.limit })
+    }
     if (exchange instanceof ScriptExchange) markCompleted(failure, exchange.results.length)
     exchange.settle(Effect.fail(failure))
     // What a transaction is that outlives its COMMIT cannot be known.
     if (exchange instanceof ControlExchange && exchange.isCommit && core.inTransaction) {
-      this.parts.termination.lose({ what: "COMMIT was refused and the transaction is still open" })
+      this.parts.termination.lose({ what: "COMMIT was refused and the transaction is still open", endedBy: "Client" })
     }
   }
 

@@ -62,7 +62,10 @@ export class Restoration {
     // It goes ahead of what waits, and what the next borrower asks for follows it without waiting for its answer.
     this.clean(resetSql!, (error) => {
       if (error !== undefined && core.end === undefined) {
-        this.termination.lose({ what: `what a borrower left behind cannot be undone: ${error.message}` })
+        this.termination.lose({
+          what: `what a borrower left behind cannot be undone: ${error.message}`,
+          endedBy: "Client"
+        })
       }
     })
     return true
@@ -93,6 +96,7 @@ export class Restoration {
     // What comes behind it on the wire must not count on what it undoes.
     if (core.residue.forgetsNames) this.describer.forgetNames()
     core.residue.onReset()
+    core.limit.onReset()
     const exchange = new ScriptExchange(sql, core.options.controlLimit, (effect) => {
       const exit = effect as Exit.Exit<unknown, SqlError>
       if (Exit.isSuccess(exit)) core.residue.onClean()

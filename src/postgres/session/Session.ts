@@ -26,6 +26,7 @@ import * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import type { Connection } from "../../Adapter.ts"
+import * as StatementTimeout from "../../transaction/StatementTimeout.ts"
 import type { Begin } from "../../transaction/TransactionSpec.ts"
 import { unknownError } from "../errors/errors.ts"
 import { CopyIn } from "../exchange/CopyIn.ts"
@@ -91,7 +92,7 @@ export class Session implements Connection, SessionKey {
     )
     this.reader = new Reader({ core, termination, writer, cancellation, describer, transaction, restoration })
     this.host = new SessionHost(core, writer, describer, cancellation)
-    new Deadlines(core, termination)
+    new Deadlines(core, termination, cancellation)
     this.attach(started)
   }
 
@@ -211,10 +212,23 @@ export class Session implements Connection, SessionKey {
     params: ReadonlyArray<unknown>,
     prepare: boolean
   ): Effect.Effect<any, SqlError> {
-    return Effect.callback((resume) => {
-      const exchange = new StatementExchange(shape, sql, params, prepare, this.core.options.statementLimit, resume)
-      this.describer.open(exchange)
-      return Effect.sync(() => this.cancellation.abandon(exchange))
+    return this.limited((limit) =>
+      Effect.callback((resume) => {
+        const exchange = new StatementExchange(shape, sql, params, prepare, limit, resume)
+        this.describer.open(exchange)
+        return Effect.sync(() => this.cancellation.abandon(exchange))
+      })
+    )
+  }
+
+  /** Reads the limit that the fiber has for its statements. */
+  private limited<A, E, R>(
+    f: (limit: number | undefined) => Effect.Effect<A, E, R>
+  ): Effect.Effect<A, E | SqlError, R> {
+    return Effect.withFiber((fiber) => {
+      const limit = fiber.getRef(StatementTimeout.Current)
+      // Behind a pooler a limit can be set inside a transaction only.
+      return limit !== undefined && this.core.options.pooled ? this.transaction.begun(f(limit)) : f(limit)
     })
   }
 
@@ -223,13 +237,16 @@ export class Session implements Connection, SessionKey {
     params: ReadonlyArray<unknown>,
     transformRows: RowTransform
   ): Stream.Stream<any, SqlError> {
-    const { fetchSize, statementLimit } = this.core.options
-    const rows = Stream.fromChannel(Channel.fromTransform((_, scope) =>
-      this.transaction.begun(Effect.suspend(() => {
-        const portal = new Portal(this.host, sql, params, fetchSize, statementLimit)
-        return Effect.as(Scope.addFinalizer(scope, portal.stop), portal.pull)
-      }))
-    ))
+    const rows = Stream.fromChannel(
+      Channel.fromTransform((_, scope) =>
+        this.limited((limit) =>
+          this.transaction.begun(Effect.suspend(() => {
+            const portal = new Portal(this.host, sql, params, this.core.options.fetchSize, limit)
+            return Effect.as(Scope.addFinalizer(scope, portal.stop), portal.pull)
+          }))
+        )
+      )
+    )
     return transformRows === undefined ? rows : Stream.mapArray(rows, (batch) => transformRows(batch) as any)
   }
 
@@ -238,27 +255,34 @@ export class Session implements Connection, SessionKey {
    * results come in text format, of which only the plain types are read; the rest stay strings.
    */
   script(sql: string): Effect.Effect<ReadonlyArray<Result>, SqlError> {
-    return sql.includes("\u0000") ? this.refused("execute") : this.transaction.begun(Effect.callback((resume) => {
-      const exchange: Exchange = new UserScript(sql, traceOf(sql), this.core.options.statementLimit, resume)
-      this.writer.submit(exchange)
-      return Effect.sync(() => this.cancellation.abandon(exchange))
-    }))
+    if (sql.includes("\u0000")) return this.refused("execute")
+    return this.limited((limit) =>
+      this.transaction.begun(Effect.callback((resume) => {
+        const exchange: Exchange = new UserScript(sql, traceOf(sql), limit, resume)
+        this.writer.submit(exchange)
+        return Effect.sync(() => this.cancellation.abandon(exchange))
+      }))
+    )
   }
 
   /** A `COPY … FROM STDIN`, until the scope closes. */
   copyIn(sql: string): Effect.Effect<CopyIn, SqlError, Scope.Scope> {
-    return this.copy(sql, () => new CopyIn(this.host, sql, this.core.options.statementLimit))
+    return this.copy(sql, (limit) => new CopyIn(this.host, sql, limit))
   }
 
   /** A `COPY … TO STDOUT`, until the scope closes. */
   copyOut(sql: string): Effect.Effect<CopyOut, SqlError, Scope.Scope> {
-    return this.copy(sql, () => new CopyOut(this.host, sql, this.core.options.statementLimit))
+    return this.copy(sql, (limit) => new CopyOut(this.host, sql, limit))
   }
 
-  private copy<A extends CopyIn | CopyOut>(sql: string, make: () => A): Effect.Effect<A, SqlError, Scope.Scope> {
-    return sql.includes("\u0000")
-      ? this.refused("copy")
-      : this.transaction.begun(Effect.acquireRelease(Effect.sync(make), (copy) => copy.stop))
+  private copy<A extends CopyIn | CopyOut>(
+    sql: string,
+    make: (limit: number | undefined) => A
+  ): Effect.Effect<A, SqlError, Scope.Scope> {
+    if (sql.includes("\u0000")) return this.refused("copy")
+    return this.limited((limit) =>
+      this.transaction.begun(Effect.acquireRelease(Effect.sync(() => make(limit)), (copy) => copy.stop))
+    )
   }
 
   private refused(operation: string): Effect.Effect<never, SqlError> {

@@ -7,6 +7,7 @@
  */
 import type * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import type * as Clock from "effect/Clock"
+import type { EndedBy } from "../../failure/Evidence.ts"
 import { DeadlineTimer } from "../../timing/DeadlineTimer.ts"
 import type { StallGuard } from "../../timing/StallGuard.ts"
 import { guardOf, monotonicOf } from "../../timing/timeout.ts"
@@ -22,14 +23,18 @@ import { CommitEvidence } from "./CommitEvidence.ts"
 import { LazyBegin } from "./LazyBegin.ts"
 import type { SessionOptions } from "./SessionOptions.ts"
 import { SessionResidue } from "./SessionResidue.ts"
+import { StatementLimit } from "./StatementLimit.ts"
 
 /** How a session ended. */
 export interface End {
   readonly what: string
+  readonly endedBy: EndedBy
   readonly serverError?: PgError | undefined
   readonly cause?: unknown
-  /** The exchange that took too long. */
-  readonly expired?: Exchange | undefined
+  /** The exchange that ended it for all of them, and what that is for its own caller. */
+  readonly culprit?: { readonly exchange: Exchange; readonly endedBy: EndedBy } | undefined
+  /** For how long this process stood still meanwhile, in milliseconds. */
+  readonly stalledMillis?: number | undefined
 }
 
 export class SessionCore {
@@ -65,6 +70,8 @@ export class SessionCore {
 
   /** The session's clock in milliseconds, as of the last chunk or write. */
   now = 0
+  readonly openedAt: number
+  endedAt = 0
   /** When the last chunk came. */
   heardAt = 0
   /** How many bytes have been received. */
@@ -73,6 +80,8 @@ export class SessionCore {
   onDue: () => void = () => {}
   readonly timer = new DeadlineTimer(() => this.onDue())
 
+  /** How long statements may take. */
+  readonly limit: StatementLimit
   end: End | undefined = undefined
 
   constructor(options: SessionOptions, clock: Clock.Clock, transport: Transport, started: Started) {
@@ -86,7 +95,9 @@ export class SessionCore {
     this.types = options.types
     this.evidence = new CommitEvidence(options.identity, started.parameters.get("server_version"), started.processId)
     this.residue = new SessionResidue(started.parameters)
+    this.limit = new StatementLimit(options.statementTimeout, options.statementLimit)
     this.tick()
+    this.openedAt = this.now
   }
 
   get inTransaction(): boolean {
@@ -95,6 +106,12 @@ export class SessionCore {
 
   tick(): void {
     this.now = this.monotonic()
+  }
+
+  /** No transaction is open any more. */
+  onIdle(): void {
+    this.residue.onIdle()
+    this.limit.onIdle()
   }
 
   /** The time of an exchange begins now. */

@@ -7,8 +7,12 @@ import type { ServerIdentity } from "./CommitEvidence.ts"
 export interface SessionOptions extends StatementEncoderOptions {
   /** What errors call the database. */
   readonly database: string
+  /** The `statement_timeout` that the server was told at the start, in milliseconds, or `Infinity`. */
+  readonly statementTimeout: number
   /** How long a statement may take, in milliseconds: longer than the server allows it, if it does at all. */
   readonly statementLimit: number
+  /** Whether a pooler may give each transaction another server, so that nothing may be set outside of one. */
+  readonly pooled: boolean
   /** How long a control statement may take. */
   readonly controlLimit: number
   /** How many rows of a stream are fetched at a time. */

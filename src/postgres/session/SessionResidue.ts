@@ -17,12 +17,16 @@ export const Trace = {
   /** A library that was loaded: nothing undoes that. */
   Library: 4,
   /** Not left behind, but worth to be known: the transaction is to be read-only. */
-  ReadOnly: 8
+  ReadOnly: 8,
+  /** The time limit of statements may be another one afterwards. */
+  Limit: 16,
+  /** The server may forget names of statements. */
+  Forgets: 32
 } as const
 
 /** One pass for most statements: without any of these words there is no need to look closer. */
 const suspicious =
-  /\b(?:set|set_config|setseed|reset|temp|temporary|pg_temp\w*|pg_(?:try_)?advisory_lock\w*|listen|load|prepare|hold|do|call|read\s+only|dblink_connect\w*)\b/i
+  /\b(?:set|set_config|setseed|reset|statement_timeout|discard|deallocate|temp|temporary|pg_temp\w*|pg_(?:try_)?advisory_lock\w*|listen|load|prepare|hold|do|call|read\s+only|dblink_connect\w*)\b/i
 
 const leaving = new RegExp(
   `${boundaries}(?:set\\s+(?!local\\b|transaction\\b|constraints\\b)|listen\\b|do\\b|call\\b|declare\\b[^;]*\\bwith\\s+hold\\b|create\\s+(?:or\\s+replace\\s+)?(?:global\\s+|local\\s+)?temp(?:orary)?\\b)`,
@@ -35,6 +39,10 @@ const locally = /\bset_config\s*\([^()]*,\s*true\s*\)/gi
 const naming = new RegExp(`${boundaries}prepare\\s+(?!transaction\\b)`, "i")
 const loading = new RegExp(`${boundaries}load\\b`, "i")
 const readOnly = /\bread\s+only\b/i
+/** A call of `set_config` counts unless the name of another setting can be read in it. */
+const limiting =
+  /\b(?:set|reset)\b[^;]*\bstatement_timeout\b|\bset_config\s*\(\s*(?:[^'\s]|'statement_timeout')|\b(?:reset|discard)\s+all\b/i
+const forgetting = new RegExp(`${boundaries}(?:deallocate|discard)\\b`, "i")
 
 /** What a statement may leave behind, as its text tells. */
 export const traceOf = (sql: string): number => {
@@ -47,6 +55,8 @@ export const traceOf = (sql: string): number => {
   if (naming.test(sql)) trace |= Trace.Name
   if (loading.test(sql)) trace |= Trace.Library
   if (readOnly.test(sql)) trace |= Trace.ReadOnly
+  if (limiting.test(sql)) trace |= Trace.Limit
+  if (forgetting.test(sql)) trace |= Trace.Forgets
   return trace
 }
 

@@ -3,6 +3,8 @@
  */
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
+import type { EndedBy } from "../../failure/Evidence.ts"
+import * as Evidence from "../../failure/Evidence.ts"
 import { lostError } from "../../failure/lostError.ts"
 import { statementError } from "../errors/errors.ts"
 import { ControlExchange } from "../exchange/ControlExchange.ts"
@@ -28,29 +30,40 @@ export class Termination {
   }
 
   readonly onSocketError = (cause: Error): void =>
-    this.lose({ what: `the connection failed: ${describeCause(cause)}`, cause })
+    this.lose({ what: `the connection failed: ${describeCause(cause)}`, endedBy: "Network", cause })
 
-  readonly onSocketClose = (): void => this.lose({ what: "the connection was closed by the other side" })
+  readonly onSocketClose = (): void =>
+    this.lose({ what: "the connection was closed by the other side", endedBy: "Silence" })
 
   /** What the server has sent makes no sense, or was not expected. */
   violation(what: string, cause?: unknown): void {
-    this.lose({ what: `the server's answer makes no sense: ${what}`, cause })
+    this.lose({ what: `the server's answer makes no sense: ${what}`, endedBy: "Network", cause })
   }
 
   /** The session has come to an end that was not asked for. */
   lose(end: End): void {
     const { core } = this
     if (core.end !== undefined) return
-    const error = lostError({
-      database: core.options.database,
-      operation: "session",
-      sent: false,
-      what: end.what,
-      serverError: end.serverError,
-      cause: end.cause
-    })
+    core.tick()
+    const error = this.lostBy(end, { operation: "session", sent: false, endedBy: end.endedBy })
     core.transport.socket.destroy()
     this.finish(end, error)
+  }
+
+  private lostBy(
+    end: End,
+    what: { readonly operation: string; readonly sent: boolean; readonly endedBy: EndedBy; readonly what?: string }
+  ): SqlError {
+    const { core } = this
+    return lostError({
+      database: core.options.database,
+      what: end.what,
+      serverError: end.serverError,
+      cause: end.cause,
+      session: { openedAt: core.openedAt, endedAt: core.endedAt },
+      stalledMillis: end.stalledMillis,
+      ...what
+    })
   }
 
   private finish(end: End, error: SqlError | undefined): void {
@@ -73,9 +86,9 @@ export class Termination {
   private lastWord(exchange: Exchange): Effect.Effect<any, SqlError> {
     const { core } = this
     if (exchange.error !== undefined) {
-      return Effect.fail(
-        statementError(core.options.database, exchange.error, core.inTransaction, exchange.operation)
-      )
+      const error = statementError(core.options.database, exchange.error, core.inTransaction, exchange.operation)
+      const answered = Evidence.answered(error.reason.cause)
+      return Effect.fail(Evidence.attach(error, { ...answered, endedBy: core.end!.endedBy, ready: false }))
     }
     return exchange.lastWord ?? Effect.fail(this.errorOf(exchange))
   }
@@ -91,24 +104,21 @@ export class Termination {
 
   /** The failure of an exchange that comes to a session which has ended, or was under way when it did. */
   errorOf(exchange: Exchange): SqlError {
-    const { cause, expired, serverError, what } = this.core.end!
-    return lostError({
-      database: this.core.options.database,
+    const end = this.core.end!
+    return this.lostBy(end, {
       operation: exchange.operation,
       sent: exchange.isSent && !this.wasTurnedAway(exchange),
-      what: exchange instanceof ControlExchange && exchange.isCommit && exchange.isSent
-        ? `COMMIT was sent but not answered: it may or may not have been applied (${what})`
-        : what,
-      serverError,
-      cause,
-      timedOut: expired === exchange && exchange.hasOwnLimit
+      endedBy: end.culprit?.exchange === exchange ? end.culprit.endedBy : end.endedBy,
+      ...(exchange instanceof ControlExchange && exchange.isCommit && exchange.isSent
+        ? { what: `COMMIT was sent but not answered: it may or may not have been applied (${end.what})` }
+        : undefined)
     })
   }
 
   readonly close: Effect.Effect<void> = Effect.callback((resume) => {
     const { socket } = this.core.transport
     if (this.core.end === undefined) {
-      this.finish({ what: "the connection has been closed" }, undefined)
+      this.finish({ what: "the connection has been closed", endedBy: "Client" }, undefined)
       socket.end(frames.terminate)
     }
     if (socket.closed) return resume(Effect.void)
@@ -122,7 +132,12 @@ export class Termination {
   destroy(reason: string): void {
     const { core } = this
     core.transport.socket.destroy()
-    if (core.end === undefined) this.finish({ what: `the connection was destroyed: ${reason}` }, undefined)
+    if (core.end === undefined) {
+      this.finish({
+        what: `the connection was destroyed: ${reason}`,
+        endedBy: "Client"
+      }, undefined)
+    }
   }
 }
 

@@ -82,6 +82,7 @@ export class TransactionControl {
       if (question !== undefined) this.ask(question, (exit) => core.evidence.introduced(exit))
       const statement = beginStatement(how)
       core.residue.onStatement(traceOf(statement) & Trace.ReadOnly)
+      core.limit.onBegin()
       core.tick()
       if (
         how.lazy !== true || how.statement !== undefined || question !== undefined || core.end !== undefined ||
@@ -175,6 +176,9 @@ export class TransactionControl {
   }
 
   rollbackSavepoint(name: string): Effect.Effect<void, SqlError> {
-    return this.command(`ROLLBACK TO SAVEPOINT ${name}`, "rollbackSavepoint")
+    return Effect.suspend(() => {
+      this.core.limit.onRollbackToSavepoint()
+      return this.command(`ROLLBACK TO SAVEPOINT ${name}`, "rollbackSavepoint")
+    })
   }
 }

@@ -1,13 +1,19 @@
 /**
  * Writes what waits. All that is queued in one tick goes on the wire in one piece.
  */
+import type { Result } from "@effect/sql-pg/PgConnection"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type { SqlError } from "effect/sql/SqlError"
 import { Buffer } from "node:buffer"
 import { Carries, type Exchange, Progress } from "../exchange/Exchange.ts"
+import { LimitExchange, UserScript } from "../exchange/ScriptExchange.ts"
 import { StatementExchange } from "../exchange/StatementExchange.ts"
 import { Stage } from "../statement/StatementPlan.ts"
 import type { Cancellation } from "./Cancellation.ts"
 import type { SessionCore } from "./SessionCore.ts"
+import { Trace } from "./SessionResidue.ts"
+import { limitQuestion, setLimit } from "./StatementLimit.ts"
 import type { Termination } from "./Termination.ts"
 
 export class Writer {
@@ -56,7 +62,7 @@ export class Writer {
     } catch (cause) {
       this.parts = []
       this.length = 0
-      this.termination.lose({ what: "an exchange could not be written", cause })
+      this.termination.lose({ what: "an exchange could not be written", endedBy: "Client", cause })
     }
   }
 
@@ -79,11 +85,15 @@ export class Writer {
         exchange.settle(Effect.void)
         continue
       }
+      if (exchange.isStatement && core.status !== "E") this.prepareLimit(exchange)
       if (core.begin.isHeld && !this.begin(exchange)) continue
       // What comes after BEGIN has to wait until it is known to have succeeded.
       if (exchange.carries !== Carries.Nothing) exchange.exclusive = true
       this.add(exchange)
-      if (exchange.text !== "") core.residue.onStatement(trace)
+      if (exchange.isStatement) {
+        core.residue.onStatement(trace)
+        if ((trace & Trace.Limit) !== 0) core.limit.onTouched()
+      }
     }
     this.send(wasIdle)
   }
@@ -104,7 +114,7 @@ export class Writer {
       // It was never begun.
       core.begin.drop()
       core.status = "I"
-      core.residue.onIdle()
+      core.onIdle()
       exchange.settle(Effect.void)
       return false
     }
@@ -113,6 +123,38 @@ export class Writer {
       exchange.carries = Carries.Begin
     }
     return true
+  }
+
+  /** Sets the time limit of a statement on the server, or asks for it, if it is not what it has to be. */
+  private prepareLimit(exchange: Exchange): void {
+    const { limit, options } = this.core
+    const preparation = limit.before(exchange.ownLimit)
+    if (preparation === undefined) return
+    // BEGIN that waits is written behind this.
+    const inTransaction = this.core.inTransaction && !this.core.begin.isHeld
+    if (preparation._tag === "Ask") {
+      limit.onAsked()
+      this.addLimit(limitQuestion, exchange, (exit) => {
+        if (Exit.isSuccess(exit)) limit.onAnswer(exit.value, inTransaction)
+      })
+      // It may be another one than the statement is to have.
+      if (exchange.ownLimit !== undefined) this.prepareLimit(exchange)
+    } else if (inTransaction || !options.pooled) {
+      limit.onSet(preparation.millis, inTransaction)
+      this.addLimit(setLimit(preparation.millis, inTransaction), exchange, (exit) => {
+        if (Exit.isFailure(exit)) limit.onRefused()
+      })
+    }
+  }
+
+  private addLimit(
+    sql: string,
+    exchange: Exchange,
+    done: (exit: Exit.Exit<ReadonlyArray<Result>, SqlError>) => void
+  ): void {
+    const ahead = new LimitExchange(sql, this.core.options.controlLimit, (effect) => done(effect as never))
+    ahead.exclusive = exchange.exclusive
+    this.add(ahead)
   }
 
   private add(exchange: Exchange): void {
@@ -156,7 +198,15 @@ export class Writer {
     const { head } = core.inFlight
     if (head === undefined) return
     core.parser.readField = head.reader
-    if (head.limit !== Infinity) core.startTime(head, head.limit)
+    if (head.isStatement) head.limit = this.limitOf(head)
+    // A control statement has its time from when it was asked for.
+    if (head.isStatement || head.limit !== Infinity) core.startTime(head, head.limit)
+  }
+
+  private limitOf(exchange: Exchange): number {
+    // A script that changes the limit on its way is limited by the server alone.
+    if (exchange instanceof UserScript && (exchange.trace & Trace.Limit) !== 0) return Infinity
+    return this.core.limit.limitFor(exchange.ownLimit, exchange.statements)
   }
 
   /** Writes a message that belongs to the cycle which is under way. */

@@ -108,3 +108,35 @@ it.layer(database({ maxConnections: 1 }), { excludeTestServices: true })("adviso
       }))
     }))
 })
+
+it.layer(database({ maxConnections: 2, statementTimeout: "300 millis" }), { excludeTestServices: true })(
+  "waiting for an advisory lock where statements have little time",
+  (it) => {
+    for (const [name, wait] of [["with a limit", "20 seconds"], ["for ever", undefined]] as const) {
+      it.effect(`of a session, ${name} → gets the lock when it is free`, () =>
+        Effect.gen(function*() {
+          const scope = yield* Scope.make()
+          yield* Scope.provide(AdvisoryLock.acquire("slow"), scope)
+          const waiting = yield* Effect.void.pipe(AdvisoryLock.withLock("slow", { wait }), Effect.forkChild)
+          yield* Effect.sleep("1800 millis")
+          assert.isUndefined(waiting.pollUnsafe())
+          yield* Scope.close(scope, Exit.void)
+          yield* Fiber.join(waiting)
+        }))
+
+      it.effect(`of a transaction, ${name} → gets the lock when it is free`, () =>
+        Effect.gen(function*() {
+          const scope = yield* Scope.make()
+          yield* Scope.provide(AdvisoryLock.acquire("slow in a transaction"), scope)
+          const waiting = yield* AdvisoryLock.inTransaction("slow in a transaction", { wait }).pipe(
+            Transaction.run(),
+            Effect.forkChild
+          )
+          yield* Effect.sleep("1800 millis")
+          assert.isUndefined(waiting.pollUnsafe())
+          yield* Scope.close(scope, Exit.void)
+          yield* Fiber.join(waiting)
+        }))
+    }
+  }
+)

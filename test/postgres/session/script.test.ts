@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import { SqlClient } from "effect/sql/SqlClient"
 import { Outcome, Transaction } from "watertight"
 import { Script } from "watertight/postgres"
-import { statementStarts } from "../../../src/postgres/session/scripts.ts"
+import { statementStarts } from "../../../src/postgres/statement/scripts.ts"
 import { database } from "../clientSupport.ts"
 import { sqlFailure } from "../support.ts"
 
