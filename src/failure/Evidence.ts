@@ -187,6 +187,14 @@ export const attach = (error: SqlError, known: Evidence): SqlError => {
 }
 
 /**
+ * Whether there is evidence on an error, so that it comes from a session of this library.
+ *
+ * @category guards
+ * @since 0.2.0
+ */
+export const isKnown = (error: SqlError): boolean => evidence.get(error) !== undefined
+
+/**
  * Replaces who ended it, for one who knows better than the session did: the server's last word may name the cause.
  *
  * @category combinators

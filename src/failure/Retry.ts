@@ -39,6 +39,7 @@ import * as Schedule from "effect/Schedule"
 import type { SqlError } from "effect/sql/SqlError"
 import type { InvalidOptions } from "../options/InvalidOptions.ts"
 import * as Checks from "../options/Options.ts"
+import { monotonicOf } from "../timing/timeout.ts"
 import * as Evidence from "./Evidence.ts"
 import * as Outcome from "./Outcome.ts"
 import { field } from "./record.ts"
@@ -58,6 +59,15 @@ export interface Policy {
   /** The time for all attempts together. A pause that would pass it is not begun. Default: no limit. */
   readonly deadline?: Duration.Input | undefined
 }
+
+/**
+ * The time for all attempts together, in milliseconds.
+ *
+ * @category getters
+ * @since 0.2.0
+ */
+export const deadlineMillis = (policy: Policy): number =>
+  policy.deadline === undefined ? Infinity : Duration.toMillis(Duration.fromInputUnsafe(policy.deadline))
 
 /**
  * A ladder with full jitter: before the n-th repetition, a random time below `base` × 2ⁿ⁻¹ and below `cap`.
@@ -258,7 +268,7 @@ export interface Options {
   readonly name: string
   readonly policy: Policy
   readonly budget: Budget
-  /** When the first attempt began, in milliseconds of the clock. Default: when it failed. */
+  /** When the first attempt began, in milliseconds of the monotonic clock. Default: when it failed. */
   readonly startedAt?: number | undefined
   /** Told of each repetition before its pause. */
   readonly onRepeat?: ((attempt: Attempt) => void) | undefined
@@ -281,11 +291,8 @@ export const recover = Effect.fnUntraced(function*<A, E, R>(
 ): Effect.fn.Return<A, E, R> {
   const mayRepeatUnknown = yield* Idempotent
   const { budget, policy } = options
-  const clock = yield* Clock.Clock
-  const deadline = policy.deadline === undefined
-    ? Infinity
-    : (options.startedAt ?? clock.currentTimeMillisUnsafe()) +
-      Duration.toMillis(Duration.fromInputUnsafe(policy.deadline))
+  const now = monotonicOf(yield* Clock.Clock)
+  const deadline = (options.startedAt ?? now()) + deadlineMillis(policy)
   const ladders: { [ladder in Outcome.Ladder]?: Step } = {}
   const attempts: Array<Attempt> = []
   let cause = failed
@@ -298,9 +305,9 @@ export const recover = Effect.fnUntraced(function*<A, E, R>(
     const verdict = Outcome.of(failure)!
     if (verdict.phase === "InTransaction") return yield* Effect.failCause(cause)
     const pause = isWorthIt(failure, verdict, mayRepeatUnknown)
-      ? yield* step(ladders, verdict, policy, clock.currentTimeMillisUnsafe())
+      ? yield* step(ladders, verdict, policy, now())
       : undefined
-    if (pause === undefined || clock.currentTimeMillisUnsafe() + pause >= deadline || !budget.spend(verdict.ladder)) {
+    if (pause === undefined || now() + pause >= deadline || !budget.spend(verdict.ladder)) {
       isFinal.set(failure, true)
       if (attempts.length > 0) history.set(failure, [...attempts, { error: failure, verdict, pauseMillis: undefined }])
       return yield* Effect.failCause(cause)

@@ -77,11 +77,11 @@ export const make = (
     borrow: Effect.flatMap(transaction, (open): Effect.Effect<Session, SqlError, Scope.Scope> => {
       if (Option.isNone(open)) return reserve
       const connection = open.value[0] as TransactionConnection
-      const refusal = connection.refusal()
-      if (refusal !== undefined) return Effect.fail(refusal)
-      const session = sessionOf(connection)
-      transactions.set(session, connection)
-      return Effect.succeed(session)
+      return Effect.map(connection.turn, () => {
+        const session = sessionOf(connection)
+        transactions.set(session, connection)
+        return session
+      })
     }),
     open: Effect.suspend(() => {
       const problem = adapter.driver === "pglite" ? embedded : pooler === "transaction" ? pooled : undefined

@@ -1,11 +1,17 @@
+import * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 import { ConnectionError, SqlError, UnknownError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import type { Adapter, Connection } from "../Adapter.ts"
 import { ClassifyingConnection, endsTransaction } from "../database/ClassifyingConnection.ts"
+import * as Evidence from "../failure/Evidence.ts"
 import * as Outcome from "../failure/Outcome.ts"
 import * as SqlFailure from "../failure/SqlFailure.ts"
 import { LeaseEnded, toSqlError as poolError } from "../pool/PoolError.ts"
+import { monotonicOf, timeoutOrElse } from "../timing/timeout.ts"
+import { type Level, Levels } from "./Levels.ts"
 import * as TransactionError from "./TransactionError.ts"
 import type { Begin } from "./TransactionSpec.ts"
 
@@ -13,7 +19,7 @@ type Transform = (<A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>
 
 /** The moment by which a transaction must be done. */
 export interface Deadline {
-  /** In milliseconds of the clock. */
+  /** In milliseconds of the monotonic clock. */
   readonly at: number
   readonly millis: number
 }
@@ -39,12 +45,22 @@ export interface Beginning {
   readonly deadline: Deadline | undefined
 }
 
+/** What the transactions of one database have in common. */
+export interface Surroundings {
+  readonly adapter: Adapter
+  /** The level that a fiber is in. */
+  readonly CurrentLevel: Context.Reference<Level | undefined>
+  /** How long a statement waits for savepoints inside of its level, in milliseconds. */
+  readonly turnLimit: Effect.Effect<number>
+}
+
 /**
  * The connection of a transaction. It knows what has failed in it, and lets no statement through that would run outside
- * of it: after a failure that took the whole transaction along, or after its end.
+ * of it: after a failure that took the whole transaction along, after its end, or at the wrong level.
  */
 export class TransactionConnection extends ClassifyingConnection {
   readonly beginning: Beginning
+  readonly levels = new Levels()
   /** What failed in this transaction. */
   readonly failures = new WeakSet<SqlError>()
   /** The first failure, not counting what was undone with a savepoint. */
@@ -53,15 +69,18 @@ export class TransactionConnection extends ClassifyingConnection {
   gone: SqlError | undefined = undefined
   /** COMMIT or ROLLBACK is all that may come. */
   private closed = false
-  /** For each savepoint, the first failure before it, and whether nobody waits for its end. */
-  private readonly levels = new Map<number, { readonly failure: SqlError | undefined; hurry: boolean }>()
-
   private observers: Array<EndObserver> | undefined = undefined
+  private readonly surroundings: Surroundings
 
-  constructor(base: Connection, adapter: Adapter, beginning: Beginning) {
-    super(base, adapter)
+  constructor(base: Connection, surroundings: Surroundings, beginning: Beginning) {
+    super(base, surroundings.adapter)
+    this.surroundings = surroundings
     this.beginning = beginning
   }
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // The end
+  // -------------------------------------------------------------------------------------------------------------------
 
   observe(observer: EndObserver): void {
     this.observers ??= []
@@ -84,9 +103,10 @@ export class TransactionConnection extends ClassifyingConnection {
     return this.observers !== undefined
   }
 
-  /** Whatever a forked fiber still sends from now on would be no part of the transaction. */
+  /** What a forked fiber still sends from now on would be no part of the transaction. */
   close(): void {
     this.closed = true
+    this.levels.leave(this.levels.root)
   }
 
   /** Whether a statement has ended the transaction that was not meant to. */
@@ -100,21 +120,22 @@ export class TransactionConnection extends ClassifyingConnection {
 
   /** A savepoint was set. */
   enter(id: number): void {
-    this.levels.set(id, { failure: this.failure, hurry: false })
+    this.levels.enter(id, this.failure)
   }
 
-  /** Nobody will wait until the savepoint is rolled back to. */
-  hurry(id: number): void {
-    const level = this.levels.get(id)
-    if (level !== undefined) level.hurry = true
+  /** A savepoint is gone, and with it what failed since it was set. */
+  leave(level: Level): void {
+    if (!level.isOpen) return
+    this.failure = level.failureBefore
+    this.levels.leave(level)
   }
 
-  /** A savepoint is gone, and with it what failed since it was set. Returns whether nobody waits for that. */
-  leave(id: number): boolean {
-    const level = this.levels.get(id)
-    this.levels.delete(id)
-    this.failure = level?.failure
-    return level?.hurry ?? false
+  /** The level that a fiber is in. A level of another transaction is none of this one. */
+  levelOf(fiber: Fiber.Fiber<unknown, unknown>): Level {
+    const level = fiber.getRef(this.surroundings.CurrentLevel)
+    let root = level
+    while (root?.parent !== undefined) root = root.parent
+    return level !== undefined && root === this.levels.root ? level : this.levels.root
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -128,36 +149,76 @@ export class TransactionConnection extends ClassifyingConnection {
 
   /** Runs a statement that sets a savepoint or releases it. */
   control(f: () => Effect.Effect<void, SqlError>): Effect.Effect<void, SqlError> {
-    return this.run("", f)
+    return Effect.suspend(() => {
+      const refusal = this.refusal()
+      return refusal === undefined ? Effect.mapError(f(), (error) => this.judge(error, "")) : Effect.fail(refusal)
+    })
   }
 
   protected override run<A>(sql: string, f: () => Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> {
-    return Effect.suspend(() => {
-      const refusal = this.refusal()
+    return Effect.withFiber((fiber) => {
+      const level = this.levelOf(fiber)
+      if (level !== this.levels.innermost) return Effect.andThen(this.waitFor(level, fiber), this.run(sql, f))
+      const refusal = this.refusal(level)
       return refusal === undefined
         ? Effect.mapError(f(), (error) => this.judge(error, sql))
         : Effect.fail(refusal)
     })
   }
 
-  override executeStream(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
-    return Stream.suspend(() => {
-      const refusal = this.refusal()
-      return refusal === undefined ? super.executeStream(sql, params, transformRows) : Stream.fail(refusal)
-    })
+  override executeStream(
+    sql: string,
+    params: ReadonlyArray<unknown>,
+    transformRows: Transform
+  ): Stream.Stream<any, SqlError> {
+    // Each time that rows are asked for, the server may run a part of the statement.
+    return Stream.transformPull(
+      Stream.suspend(() => super.executeStream(sql, params, transformRows)),
+      (pull) => Effect.succeed(Effect.andThen(this.turn, pull))
+    )
   }
 
-  /** Why a statement cannot run. Nothing of it reaches the server. */
-  refusal(): SqlError | undefined {
+  /** Waits until the fiber may run a statement of its own making on the session, and fails if it never may. */
+  readonly turn: Effect.Effect<void, SqlError> = Effect.withFiber((fiber): Effect.Effect<void, SqlError> => {
+    const level = this.levelOf(fiber)
+    if (level !== this.levels.innermost) return Effect.andThen(this.waitFor(level, fiber), this.turn)
+    const refusal = this.refusal(level)
+    return refusal === undefined ? Effect.void : Effect.fail(refusal)
+  })
+
+  /** Waits until the level is the innermost one. */
+  private waitFor(level: Level, fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<void, SqlError> {
+    if (this.closed) return Effect.fail(this.refusal()!)
+    if (!level.isOpen) return Effect.fail(transactionError(new TransactionError.NestedEnded({ database: this.name })))
+    if (this.levels.isWaitingForItself(level, fiber)) return Effect.fail(this.nestedOpen(0))
+    const now = monotonicOf(fiber.getRef(Clock.Clock))
+    const since = now()
+    return Effect.flatMap(this.surroundings.turnLimit, (limit) =>
+      timeoutOrElse(this.levels.turn(level), {
+        duration: limit,
+        orElse: () => Effect.suspend(() => Effect.fail(this.nestedOpen(now() - since)))
+      }))
+  }
+
+  private nestedOpen(waitedMillis: number): SqlError {
+    const { id } = this.levels.innermost
+    return transactionError(
+      new TransactionError.NestedOpen({ database: this.name, savepoint: savepointName(id), waitedMillis })
+    )
+  }
+
+  private get name(): string {
+    return this.adapter.name
+  }
+
+  /** Why a statement of this level cannot run. Nothing of it reaches the server. */
+  refusal(level: Level = this.levels.innermost): SqlError | undefined {
     if (this.closed) {
-      return Outcome.attach(
-        poolError(new LeaseEnded({ database: this.adapter.name })),
-        "InTransaction",
-        this.adapter.ruleOf
-      )
+      return Outcome.attach(poolError(new LeaseEnded({ database: this.name })), "InTransaction", this.adapter.ruleOf)
     }
     if (this.gone !== undefined) return this.poisoned(this.gone)
-    if (this.isEndedInside) return transactionError(new TransactionError.EndedInside({ database: this.adapter.name }))
+    if (level.doomed !== undefined) return this.poisoned(level.doomed)
+    if (this.isEndedInside) return transactionError(new TransactionError.EndedInside({ database: this.name }))
     return undefined
   }
 
@@ -169,7 +230,7 @@ export class TransactionConnection extends ClassifyingConnection {
     const verdict = Outcome.of(error)!
     // Not a failure of the transaction.
     if (verdict.phase === "Acquire") return error
-    // A server that may not write is not the wrong one for somebody who asked not to.
+    // A server that may not write is not the wrong one for a transaction that asked not to.
     if (verdict.scope === "OtherNode" && this.beginning.begin.access === "read only") {
       Outcome.mark(error, { ...verdict, scope: "Never" })
     }
@@ -182,11 +243,13 @@ export class TransactionConnection extends ClassifyingConnection {
 
   /** A statement after the failure that the transaction will not survive: it may be repeated if that may. */
   private poisoned(cause: SqlError): SqlError {
-    const error = toSqlError(new TransactionError.Poisoned({ database: this.adapter.name, cause }), "execute")
+    const error = toSqlError(new TransactionError.Poisoned({ database: this.name, cause }), "execute")
     this.failures.add(error)
     return Outcome.mark(error, verdictAfter(cause, "InTransaction"))
   }
 }
+
+export const savepointName = (id: number): string => `watertight_${id}`
 
 /** What it means for a transaction that this failure in it was swallowed. */
 export const verdictAfter = (failure: SqlError | undefined, phase: "InTransaction" | "Ended"): Outcome.Verdict => {
@@ -216,6 +279,9 @@ const outcomeOf = (reason: TransactionError.TransactionErrorReason): Outcome.Out
       return "Applied"
     case "DeadlineExceeded":
       return reason.during === "acquire" ? "NotSent" : "NotApplied"
+    case "JoinFailed":
+    case "CommitNotApplied":
+      return "NotApplied"
     case "EndedInside":
       return "Unknown"
     default:
@@ -226,7 +292,7 @@ const outcomeOf = (reason: TransactionError.TransactionErrorReason): Outcome.Out
 export const toSqlError = (reason: TransactionError.TransactionErrorReason, operation: string): SqlError => {
   const cause = new TransactionError.TransactionError({ reason })
   const props = { cause, message: cause.message, operation }
-  return new SqlError({
-    reason: reason._tag === "CommitUnknown" ? new ConnectionError(props) : new UnknownError(props)
-  })
+  const isLoss = reason._tag === "CommitUnknown" || reason._tag === "CommitNotApplied"
+  const error = new SqlError({ reason: isLoss ? new ConnectionError(props) : new UnknownError(props) })
+  return Evidence.attach(error, isLoss ? Evidence.of(reason.cause) : Evidence.make({}))
 }

@@ -29,6 +29,22 @@ export class CommitUnknown extends Data.TaggedClass("CommitUnknown")<{
 }
 
 /**
+ * COMMIT was sent, its answer was lost, and then it was found that the transaction has not been applied.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export class CommitNotApplied extends Data.TaggedClass("CommitNotApplied")<{
+  readonly database: string
+  /** Why there was no answer. */
+  readonly cause: SqlError
+}> {
+  get message(): string {
+    return `COMMIT was lost on its way to ${this.database} or back, and the transaction has been found not to be applied`
+  }
+}
+
+/**
  * A statement failed, the failure was swallowed, and so the server answered COMMIT by rolling back.
  *
  * @category models
@@ -61,6 +77,57 @@ export class Poisoned extends Data.TaggedClass("Poisoned")<{
     return `The transaction on ${this.database} had failed before this statement` +
       (this.cause === undefined ? "" : ` (${this.cause.message})`) +
       ". To go on after a failure, run what may fail in a nested transaction"
+  }
+}
+
+/**
+ * A transaction that had joined another one has failed. The other one cannot be kept without the part that failed, so it
+ * was rolled back as a whole.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export class JoinFailed extends Data.TaggedClass("JoinFailed")<{
+  readonly database: string
+  /** What the joined transaction failed with. */
+  readonly cause: unknown
+}> {
+  get message(): string {
+    return `A transaction on ${this.database} that had joined this one has failed, so nothing of it can be kept. ` +
+      "To go on after such a failure, nest with \"savepoint\""
+  }
+}
+
+/**
+ * A statement of an outer level was to run while a nested transaction is open. It would be undone if that one is.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export class NestedOpen extends Data.TaggedClass("NestedOpen")<{
+  readonly database: string
+  /** The savepoint of the nested transaction. */
+  readonly savepoint: string
+  /** How long the statement has waited for its end, in milliseconds. */
+  readonly waitedMillis: number
+}> {
+  get message(): string {
+    return `A statement was not sent to ${this.database}, because a nested transaction (savepoint ${this.savepoint}) is ` +
+      `open beside it, ${Math.round(this.waitedMillis)} ms after it was to run: it would be undone with that one. ` +
+      "Probably the nested transaction waits for the statement: run it before or inside of the nested transaction"
+  }
+}
+
+/**
+ * A statement of a nested transaction was to run after that one had ended.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export class NestedEnded extends Data.TaggedClass("NestedEnded")<{ readonly database: string }> {
+  get message(): string {
+    return `A statement was not sent to ${this.database}, because the nested transaction that it belongs to has ended. ` +
+      "Probably a fiber that was forked inside of it goes on after it: wait for it before the end"
   }
 }
 
@@ -163,7 +230,11 @@ export class AlreadyApplied extends Data.TaggedClass("AlreadyApplied")<{
  */
 export type TransactionErrorReason =
   | CommitUnknown
+  | CommitNotApplied
   | Aborted
+  | JoinFailed
+  | NestedOpen
+  | NestedEnded
   | Poisoned
   | NotInTransaction
   | AlreadyInTransaction
