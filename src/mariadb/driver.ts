@@ -1,6 +1,7 @@
 /** The MariaDB connector: its callback API, its single connections, and none of its pool. */
 import * as mariadb from "mariadb/callback"
 import type { Readable } from "node:stream"
+import { defaultAuthorities } from "../mysql-family/driver/authorities.ts"
 import { type Column, kindOf } from "../mysql-family/driver/columns.ts"
 import {
   type ConnectOptions,
@@ -323,7 +324,12 @@ class StreamSource implements RowSource {
 const connect: Driver["connect"] = (options: ConnectOptions, done) => {
   const { tls } = options
   const connection = mariadb.createConnection({
-    stream: () => options.openSocket(),
+    // Called as a method of the connector's own options. With a path among them it would open a socket of its own, but
+    // needs it to know that nothing is in between.
+    stream(this: { socketPath?: string | undefined }) {
+      this.socketPath = options.socketPath
+      return options.socket
+    },
     host: options.host,
     port: options.port,
     user: options.user,
@@ -351,6 +357,8 @@ const connect: Driver["connect"] = (options: ConnectOptions, done) => {
     ...(tls === undefined ? {} : {
       ssl: {
         ...tls.material,
+        // Without authorities it would trust some servers by their password instead of their certificate.
+        ...(tls.verify && tls.material.ca === undefined ? { ca: defaultAuthorities() } : {}),
         host: options.host,
         rejectUnauthorized: tls.verify,
         ...(tls.verifyName ? {} : { checkServerIdentity: () => undefined })
@@ -358,6 +366,8 @@ const connect: Driver["connect"] = (options: ConnectOptions, done) => {
     })
   } as never) as unknown as Connection
   connection.on("error", () => {})
+  // The socket is connected, which the connector waits to hear.
+  queueMicrotask(() => options.socket.emit("connect"))
   connection.connect((error) =>
     error === null || error === undefined
       ? done(undefined, new MariadbConnection(connection, options.preparedStatements))

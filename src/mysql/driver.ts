@@ -10,6 +10,7 @@ import {
   type Driver,
   type DriverConnection,
   type FileWriter,
+  InsecurePassword,
   type LoadReceiver,
   Miscounted,
   type Receiver,
@@ -317,7 +318,7 @@ const named = (socket: Socket, host: string): Socket => {
 const connect: Driver["connect"] = (options: ConnectOptions, done) => {
   const { tls } = options
   const connection = mysql2.createConnection({
-    stream: () => named(options.openSocket(), options.host),
+    stream: () => named(options.socket, options.host),
     host: options.host,
     port: options.port,
     user: options.user,
@@ -338,6 +339,11 @@ const connect: Driver["connect"] = (options: ConnectOptions, done) => {
     ...(options.password === undefined ? {} : { password: options.password }),
     ...(options.database === undefined ? {} : { database: options.database }),
     ...(options.socketPath === undefined ? {} : { socketPath: options.socketPath }),
+    // A password as it is, such as a token of a cloud: only where TLS is not a matter of luck, or nothing is between.
+    enableCleartextPlugin: tls?.isDemanded === true || options.socketPath !== undefined,
+    ...(options.allowPublicKeyRetrieval || tls !== undefined || options.socketPath !== undefined
+      ? {}
+      : { authPlugins: withoutServerKeys }),
     ...(tls === undefined ? {} : { ssl: sslOf(tls.material, tls.verify, tls.verifyName) })
   } as never) as Connection
   let isOver = false
@@ -354,6 +360,16 @@ const connect: Driver["connect"] = (options: ConnectOptions, done) => {
       new Mysql2Connection(connection, handshake.serverVersion ?? "", options.preparedStatements, options.compress)
     )
   })
+}
+
+const refuseKey = (): never => {
+  throw new InsecurePassword()
+}
+
+/** Ways to authenticate that never trust a key that the server sends. */
+const withoutServerKeys = {
+  caching_sha2_password: mysql2.authPlugins.caching_sha2_password({ onServerPublicKey: refuseKey }),
+  sha256_password: mysql2.authPlugins.sha256_password({ onServerPublicKey: refuseKey })
 }
 
 /** One object for each set of options: the driver keeps TLS sessions by it. */

@@ -4,7 +4,8 @@ import * as Redacted from "effect/Redacted"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
-import { type MysqlOptions, resolve } from "../../src/mysql-family/adapter/Config.ts"
+import { resolve } from "../../src/mysql-family/adapter/Config.ts"
+import type { MysqlOptions } from "../../src/mysql-family/adapter/MysqlOptions.ts"
 import { failure } from "./support.ts"
 
 const url = (text: string): MysqlOptions => ({ url: Redacted.make(text) })
@@ -18,7 +19,7 @@ describe("options", () => {
       assert.strictEqual(config.username, "an@n")
       assert.strictEqual(Redacted.value(config.password as Redacted.Redacted), "s:cret")
       assert.strictEqual(config.database, "b nk")
-      assert.deepStrictEqual(config.tls, { verify: false, verifyName: false, material: {} })
+      assert.deepInclude(config.tls, { isRequired: true, verify: false, verifyName: false })
       assert.strictEqual(config.name, "mysql://db.example:3307/b nk")
     }))
 
@@ -27,7 +28,7 @@ describe("options", () => {
       const config = yield* resolve("Mariadb", {})
       assert.strictEqual(config.name, "mariadb://localhost:3306/")
       assert.strictEqual(config.username, os.userInfo().username)
-      assert.strictEqual(config.tls, undefined)
+      assert.deepInclude(config.tls, { isRequired: false, verify: false, verifyName: false })
       assert.strictEqual(config.connectTimeout, 5_000)
       assert.strictEqual(config.controlTimeout, 5_000)
       assert.strictEqual(config.statementTimeout, Infinity)
@@ -52,6 +53,41 @@ describe("options", () => {
         assert.isTrue(tls?.verify)
         assert.isTrue(tls?.verifyName)
       }
+    }))
+
+  it.effect("of the URLs that hosts show", () =>
+    Effect.gen(function*() {
+      const cases: ReadonlyArray<readonly [text: string, expected: object]> = [
+        // PlanetScale, for mysql2 and for Prisma.
+        ["mysql://u:pscale_pw_x@aws.connect.psdb.cloud/db?ssl={\"rejectUnauthorized\":true}", { verifyName: true }],
+        ["mysql://u:p@aws.connect.psdb.cloud/db?ssl=%7B%22rejectUnauthorized%22%3Atrue%7D", { verifyName: true }],
+        ["mysql://u:p@aws.connect.psdb.cloud/db?sslaccept=strict", { verifyName: true }],
+        ["mysql://u:p@db/db?ssl={\"rejectUnauthorized\":false}", { verify: false, isRequired: true }],
+        ["mysql://u:p@db/db?sslaccept=accept_invalid_certs", { verify: false, isRequired: true }],
+        // DigitalOcean, Aiven, Azure.
+        ["mysql://u:p@db-mysql-fra1.b.db.ondigitalocean.com:25060/defaultdb?ssl-mode=REQUIRED", { isRequired: true }],
+        ["mysql://u@server:p@server.mysql.database.azure.com/db?sslMode=VERIFY_IDENTITY", { verifyName: true }],
+        ["mysql://u:p@db/db?ssl_mode=preferred", { isRequired: false }],
+        ["mysql://u:p@db/db?ssl=true", { verifyName: true }]
+      ]
+      for (const [text, expected] of cases) {
+        assert.deepInclude((yield* resolve("Mysql", url(text))).tls, expected, text)
+      }
+      // Cloud SQL.
+      const cloud = yield* resolve("Mysql", url("mysql://u:p@localhost/db?socket=/cloudsql/a:b:c"))
+      assert.deepStrictEqual([cloud.socketPath, cloud.tls], ["/cloudsql/a:b:c", undefined])
+      const more = yield* resolve(
+        "Mysql",
+        url(
+          "mysql://u:p@db/db?connect_timeout=7&application_name=shop&allowPublicKeyRetrieval=true&useCompression=true"
+        )
+      )
+      assert.deepInclude(more, {
+        connectTimeout: 7_000,
+        applicationName: "shop",
+        allowPublicKeyRetrieval: true,
+        compress: true
+      })
     }))
 
   const wrong: ReadonlyArray<readonly [options: unknown, option: string, problem: RegExp]> = [
@@ -79,7 +115,35 @@ describe("options", () => {
     [{ connectTimeout: 0 }, "connectTimeout", /longer than zero/],
     [{ controlTimeout: "forever" }, "controlTimeout", /must be a duration/],
     [{ controlTimeout: Infinity }, "controlTimeout", /finite/],
-    [{ sslmode: "prefer" }, "sslmode", /one of disable, require/],
+    [{ sslmode: "preferred" }, "sslmode", /did you mean "prefer"/],
+    [{ sslmode: "prefer", sslrootcert: "/x" }, "sslrootcert", /of no use with `sslmode: "prefer"`/],
+    [{ maxConnections: 5 }, "maxConnections", /option of `layer`/],
+    [{ url: undefined }, "url", /is undefined: the variable/],
+    [{ url: Redacted.make(undefined) }, "url", /is no text/],
+    [url(""), "url", /is empty/],
+    [url("mysql://db/bank\n"), "url", /white space at its end/],
+    [url(" mysql://db/bank"), "url", /white space at its beginning/],
+    [url("mysql://d b/bank"), "url", /written %20/],
+    [url("mysql://db/ba%0ank"), "url", /control character in its database/],
+    [url("jdbc:mysql://db/bank"), "url", /jdbc:.*leave that out/],
+    [url("mysql+pymysql://db/bank"), "url", /driver of Python/],
+    [url("mysql://db/bank?connectionLimit=5"), "url", /pool: \{ max/],
+    [url("mysql://db/bank?connection_limit=5"), "url", /pool: \{ max/],
+    [url("mysql://db/bank?pool_timeout=5"), "url", /acquireTimeout/],
+    [url("mysql://db/bank?useSSL=true"), "url", /sslmode=verify-full/],
+    [url("mysql://db/bank?ssl=Amazon%20RDS"), "url", /sslmode=verify-full/],
+    [url("mysql://db/bank?ssl={\"ca\":\"x\"}"), "url", /sslmode=verify-full/],
+    [url("mysql://db/bank?sslmodes=require"), "url", /did you mean sslmode/],
+    [url("mysql://db/bank?connectTimeout=soon"), "url", /connectTimeout that is not a number/],
+    [url("mysql://db/bank?compress=maybe"), "url", /neither true nor false/],
+    [{ host: "db\n" }, "host", /white space around it/],
+    [{ host: "d\u0007b" }, "host", /control characters/],
+    [{ username: " ann" }, "username", /white space/],
+    [{ password: Redacted.make("s3cr3t\n") }, "password", /ends in a line break/],
+    [{ compress: "yes" }, "compress", /true or false/],
+    [{ undefined: "nul" }, "undefined", /did you mean "null"/],
+    [{ transformQueryNames: "snake" }, "transformQueryNames", /must be a function/],
+    [{ sessionVariables: { a: NaN } }, "sessionVariables", /a text, a number/],
     [{ ssl: true, sslmode: "require" }, "ssl", /together with `sslmode`/],
     [{ ssl: "Amazon RDS" }, "ssl", /true, false or options/],
     [{ sslmode: "verify-full", sslrootcert: "/nowhere/ca.pem" }, "sslrootcert", /cannot be read/],

@@ -6,7 +6,7 @@ import * as Fiber from "effect/Fiber"
 import * as Redacted from "effect/Redacted"
 import * as SqlClient from "effect/sql/SqlClient"
 import * as path from "node:path"
-import type { MysqlOptions } from "../../src/mysql-family/adapter/Config.ts"
+import type { MysqlOptions } from "../../src/mysql-family/adapter/MysqlOptions.ts"
 import { Mysql } from "../../src/mysql/index.ts"
 import { FaultProxy, freePort, MariadbServer, mariadbUrl } from "../support/index.ts"
 import { connect, connector, one, onMariadb, run, serverError, sqlFailure } from "./support.ts"
@@ -185,8 +185,10 @@ describe.each(onMariadb)("connecting over $name", (subject) => {
       assert.notStrictEqual(yield* cipher({ sslmode: "verify-ca", sslrootcert: ca }), "")
       assert.notStrictEqual(yield* cipher({ sslmode: "require" }), "")
       assert.notStrictEqual(yield* cipher({ sslrootcert: ca, ssl: true }), "")
+      // By default TLS is taken where the server offers it.
+      assert.notStrictEqual(yield* cipher({}), "")
       const wrong: ReadonlyArray<MysqlOptions> = [
-        {},
+        { sslmode: "disable" },
         { ssl: true },
         { sslmode: "verify-full", sslrootcert: otherCa },
         { sslmode: "verify-ca", sslrootcert: otherCa }

@@ -10,7 +10,7 @@ import type { Row } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Fragment } from "effect/sql/Statement"
 import type { Ok } from "../statement/results.ts"
-import type { MysqlOptions } from "./Config.ts"
+import type { MysqlOptions } from "./MysqlOptions.ts"
 
 /**
  * The runtime type identifier of `MysqlClient`.

@@ -1,17 +1,17 @@
 /** Opens sessions: the socket, the driver's handshake, and the settings that make the session ours. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Redacted from "effect/Redacted"
 import type { SqlError } from "effect/sql/SqlError"
-import { connect as openSocket, type Socket } from "node:net"
-import { type Address, Canceller, identityOf, type SideConnection } from "../driver/Canceller.ts"
+import type { Socket } from "node:net"
+import { type Address, Canceller, identityOf } from "../driver/Canceller.ts"
 import type { Driver, DriverConnection, Receiver } from "../driver/Driver.ts"
 import { ruleOfError } from "../errors/errno.ts"
-import { connectError, describe, MysqlError, refusedError, serverErrorOf } from "../errors/errors.ts"
+import { connectError, describe, MysqlError, serverErrorOf } from "../errors/errors.ts"
 import { Session } from "../session/Session.ts"
 import type { ServerInfo, SessionContext } from "../session/SessionContext.ts"
 import { Profiles } from "../statement/statements.ts"
 import type { Resolved } from "./Config.ts"
+import { open } from "./open.ts"
 import { readOnlyOf, workCheck } from "./serverRole.ts"
 
 /** How long the server's own limit has to be heard of before the session is given up, in milliseconds. */
@@ -29,7 +29,7 @@ export const makeConnect = (
   const home: Address = config.socketPath === undefined
     ? { host: config.host, port: config.port }
     : { path: config.socketPath }
-  const open = (address: Address) => withLimit(config, openRaw(driver, config, address))
+  const openAt = (address: Address) => withLimit(config, open(driver, config, address))
   const context: SessionContext = {
     database: config.name,
     canPipeline: driver.canPipeline,
@@ -39,11 +39,11 @@ export const makeConnect = (
     statementLimit: config.statementTimeout + statementGrace,
     dateStrings: config.options.dateStrings === true,
     undefinedIsNull: config.options.undefined === "null",
-    canceller: new Canceller(open, Math.min(config.connectTimeout, 5_000))
+    canceller: new Canceller(openAt, Math.min(config.connectTimeout, 5_000))
   }
   return withLimit(
     config,
-    Effect.flatMap(openRaw(driver, config, home), ({ driver: connection, socket }) =>
+    Effect.flatMap(open(driver, config, home), ({ driver: connection, socket }) =>
       Effect.map(
         Effect.onError(setUp(config, connection), () => Effect.sync(() => socket.destroy())),
         (server) => {
@@ -65,87 +65,6 @@ const addressOf = (socket: Socket, home: Address): Address =>
   socket.remoteAddress === undefined || socket.remotePort === undefined
     ? home
     : { host: socket.remoteAddress, port: socket.remotePort }
-
-/** Connects and authenticates. Whatever is not finished when it is interrupted is destroyed. */
-const openRaw = (driver: Driver, config: Resolved, address: Address): Effect.Effect<SideConnection, SqlError> =>
-  Effect.flatMap(passwordOf(config), (password) =>
-    Effect.callback((resume) => {
-      let socket: Socket | undefined
-      let isOver = false
-      const give = (effect: Effect.Effect<SideConnection, SqlError>) => {
-        if (isOver) return
-        isOver = true
-        resume(effect)
-      }
-      // Where a driver does not accept an option it throws.
-      try {
-        driver.connect({
-          openSocket: () => {
-            socket = openSocket(address)
-            socket.setNoDelay(true)
-            socket.setKeepAlive(true, config.keepAlive)
-            // Whoever else listens, an error must not end the process.
-            socket.on("error", () => {})
-            return socket
-          },
-          host: config.host,
-          port: config.port,
-          socketPath: "path" in address ? address.path : undefined,
-          user: config.username,
-          password,
-          database: config.database,
-          tls: config.tls,
-          compress: config.options.compress === true,
-          allowPublicKeyRetrieval: config.options.allowPublicKeyRetrieval === true,
-          connectAttributes: { program_name: config.options.applicationName ?? "watertight" },
-          preparedStatements: config.preparedStatementCacheSize
-        }, (error, connection) => {
-          if (connection === undefined) {
-            socket?.destroy()
-            return give(Effect.fail(refused(config, error)))
-          }
-          if (isOver) return void socket?.destroy()
-          give(Effect.succeed({ driver: connection, socket: socket! }))
-        })
-      } catch (error) {
-        socket?.destroy()
-        give(Effect.fail(connectError(config.name, `the driver refused: ${describe(error)}`, error, false)))
-      }
-      return Effect.sync(() => {
-        isOver = true
-        socket?.destroy()
-      })
-    }))
-
-/** Asked for at every connection, for what it says may be short-lived. */
-const passwordOf = (config: Resolved): Effect.Effect<string | undefined> =>
-  config.password === undefined
-    ? Effect.succeed(undefined)
-    : Effect.isEffect(config.password)
-    ? Effect.map(config.password, Redacted.value)
-    : Effect.succeed(Redacted.value(config.password))
-
-const refused = (config: Resolved, error: unknown): SqlError => {
-  const serverError = serverErrorOf(error)
-  if (serverError !== undefined) {
-    const scope = ruleOfError(serverError, false)?.scope
-    // A password that is asked for every time may be another one the next time.
-    const mayChange = Effect.isEffect(config.password) && (serverError.errno === 1045 || serverError.errno === 1698)
-    return refusedError(
-      config.name,
-      serverError,
-      mayChange || scope === "Connect" || scope === "TransactionOnNewConnection"
-    )
-  }
-  return connectError(config.name, `cannot connect: ${describe(error)}`, error, !isMisconfigured(error))
-}
-
-/** Failures that only a person can do something about: certificates, and ways to authenticate. */
-const isMisconfigured = (error: unknown): boolean => {
-  const { code, message } = error as { readonly code?: unknown; readonly message?: unknown }
-  return typeof code === "string" && /SSL|TLS|CERT|SELF_SIGNED|LEAF_SIGNATURE|AUTH_|_AUTH|PLUGIN|RSA_KEY/.test(code) ||
-    typeof message === "string" && /self.signed|certificate|public key/i.test(message)
-}
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Settings

@@ -1,6 +1,7 @@
 /** What the front doors of both drivers are made of. */
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { SqlClient } from "effect/sql/SqlClient"
@@ -24,9 +25,10 @@ import { AllowImplicitCommit } from "../session/AllowImplicitCommit.ts"
 import { makeCompiler } from "../statement/Compiler.ts"
 import { make as makeDialect } from "../statement/dialect.ts"
 import type { Ok } from "../statement/results.ts"
-import { type MysqlOptions, resolve, type Resolved } from "./Config.ts"
+import { resolve, type Resolved } from "./Config.ts"
 import { makeConnect } from "./connect.ts"
 import { MysqlClient, type Server, TypeId as ClientTypeId } from "./MysqlClient.ts"
+import type { MysqlOptions } from "./MysqlOptions.ts"
 
 /**
  * The options of a MySQL or MariaDB database with its pool.
@@ -39,7 +41,16 @@ import { MysqlClient, type Server, TypeId as ClientTypeId } from "./MysqlClient.
  * @category options
  * @since 0.1.0
  */
-export interface LayerOptions extends MysqlOptions, Database.LayerOptions {}
+export interface LayerOptions extends MysqlOptions, Database.LayerOptions {
+  /** `pool.max`. */
+  readonly maxConnections?: number | undefined
+  /** `pool.min`. */
+  readonly minConnections?: number | undefined
+  /** `pool.lifetime`. */
+  readonly connectionTTL?: Duration.Input | undefined
+  /** `pool.idleTimeout`. */
+  readonly idleTimeout?: Duration.Input | undefined
+}
 
 /**
  * What a database layer provides.
@@ -124,7 +135,8 @@ export const makeAdapter = (driver: Driver) => (options: MysqlOptions): Effect.E
 /** Joins adapter, pool and client. */
 export const layer = (driver: Driver) => (options: LayerOptions): Layer.Layer<Services, InvalidOptions | SqlError> =>
   Layer.unwrap(Effect.map(poolOptions(driver.module, options), (pool) => {
-    const { adapter: mysql, database } = Database.separate(options)
+    const { adapter, database } = Database.separate(options)
+    const { connectionTTL: _1, idleTimeout: _2, maxConnections: _3, minConnections: _4, ...mysql } = adapter
     return clientLayer(mysql).pipe(
       Layer.provideMerge(Database.layerOf(
         Layer.effect(Adapter, makeAdapter(driver)(mysql)),

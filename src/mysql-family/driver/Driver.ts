@@ -105,8 +105,8 @@ export interface DriverConnection {
 
 /** What a driver needs to connect. */
 export interface ConnectOptions {
-  /** Opens the socket. Called once, synchronously. */
-  readonly openSocket: () => Socket
+  /** Connected, and paused with the server's greeting still to be read. */
+  readonly socket: Socket
   /** Whom the certificate must be made out to. */
   readonly host: string
   /** Whether nobody can be in between. */
@@ -128,6 +128,8 @@ export interface TlsOptions {
   readonly verify: boolean
   /** Whether it must be made out to the host too. */
   readonly verifyName: boolean
+  /** Whether a connection without TLS would have been refused. A password is sent as it is only then. */
+  readonly isDemanded: boolean
   readonly material: Tls.SecureContextOptions & { readonly servername?: string | undefined }
 }
 
@@ -145,6 +147,21 @@ export class Miscounted extends Error {
 
 /** Why a statement that was prepared has not been run. */
 export const unwanted: Error = new Error("nobody waits for the statement any more")
+
+/** Why a password is not sent: it would be read by anybody, or by a server that sends a key of its own. */
+export class InsecurePassword extends Error {
+  constructor() {
+    super("the password would not be safe on this connection")
+  }
+}
+
+/** Whether a driver has kept the password to itself for that reason. */
+export const insecure = (error: unknown): boolean => {
+  const { cause, code } = error as { readonly cause?: unknown; readonly code?: unknown }
+  return error instanceof InsecurePassword || cause instanceof InsecurePassword ||
+    code === "ER_CANNOT_RETRIEVE_RSA_KEY" ||
+    code === "ER_CLEAR_PASSWORD_WITHOUT_SSL" || code === "MYSQL_CLEAR_PASSWORD_NOT_ENABLED"
+}
 
 /** A driver. */
 export interface Driver {
