@@ -175,5 +175,6 @@ export const lossOf = (base: number, value: Value): string | undefined => {
   if ((base === Oid.float4 || base === Oid.float8) && typeof value === "bigint") {
     return "the bigint would be rounded: pass a number, or cast the parameter"
   }
-  return isText(base) && Array.isArray(value) ? "an array is no text" : undefined
+  if (!isText(base)) return undefined
+  return Array.isArray(value) ? "an array is no text" : value instanceof Uint8Array ? "bytes are no text" : undefined
 }

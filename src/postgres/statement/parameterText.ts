@@ -16,7 +16,10 @@ import { Fit, isJson, isText, Oid, scalarFit } from "./fit.ts"
 export const scalarText = (value: Value): string => {
   switch (typeof value) {
     case "number":
-      return formatFloat(value)
+      // JavaScript writes zeros for the last digits of large integers.
+      return Number.isInteger(value) && !Number.isSafeInteger(value) && Math.abs(value) < 1e21
+        ? BigInt(value).toString()
+        : formatFloat(value)
     case "string":
       return checkText(value)
     case "bigint":

@@ -17,7 +17,7 @@ import type { Codec } from "../types/Codec.ts"
 import { toServerJson } from "../types/scalars/json.ts"
 import { TypedValue } from "../types/TypedValue.ts"
 import { type TypeStore, UnknownTypes } from "../types/TypeStore.ts"
-import { Fit, isJson, lossOf, Oid, textFit } from "./fit.ts"
+import { Fit, isJson, isText, lossOf, Oid, textFit } from "./fit.ts"
 import { arrayText, fitText, type NullCheck, ownElementType, ownType, scalarText } from "./parameterText.ts"
 
 /** The protocol counts them in two bytes. */
@@ -119,10 +119,6 @@ const classifyOther = (slot: Slot, given: unknown, options: ParameterOptions): v
   if (typeof value === "string") {
     slot.form = Form.Text
     slot.text = checkText(value)
-  } else if (value instanceof Uint8Array) {
-    slot.form = Form.Bytes
-    slot.oid = Oid.bytea
-    slot.value = value
   } else {
     slot.form = Form.Open
     slot.value = value
@@ -214,17 +210,48 @@ const settleOpen = (slot: Slot, oid: number, writes: boolean, options: Parameter
     slot.text = types.codec(oid)!.format(value.value)
     return Fit.Exact
   }
-  const { fit, text } = fitText(types, oid, value as Value, nullCheck(options))
-  if (fit === Fit.Unfit) {
-    if (writes) {
-      const loss = lossOf(types.baseOf(oid), value as Value)
-      if (loss !== undefined) return unfit(`${types.codec(oid)!.name}: ${loss}`)
-    }
+  if (value instanceof Uint8Array) {
+    if (writes) refuseLoss(types, oid, value)
     beItself(slot, options)
+    return Fit.Unfit
   }
-  slot.text = fit === Fit.Unfit ? slot.text : text
-  return fit
+  const { fit, text } = fitText(types, oid, value as Value, nullCheck(options))
+  if (fit !== Fit.Unfit) {
+    slot.text = text
+    return fit
+  }
+  if (writes && value instanceof Date && isText(types.baseOf(oid))) {
+    // As its text, which is the same in every session.
+    slot.text = scalarText(value)
+    return Fit.Exact
+  }
+  if (writes) refuseLoss(types, oid, value as Value)
+  if (Array.isArray(value) && ownElementType(value, nullCheck(options)) === 0) refuseUntyped(value)
+  beItself(slot, options)
+  return Fit.Unfit
 }
+
+/** Refuses what a column of a type would change without an error. */
+const refuseLoss = (types: TypeStore, oid: number, value: Value): void => {
+  const base = types.baseOf(oid)
+  const elements = types.elementOf(base)
+  const loss = lossOf(base, value)
+  if (loss !== undefined) return unfit(`${types.codec(oid)!.name}: ${loss}`)
+  if (elements === undefined || !Array.isArray(value)) return
+  for (const element of value) {
+    if (element === null || element === undefined) continue
+    const inner = valueOf(element)
+    if (inner instanceof Date && isText(types.baseOf(elements.element))) unfit("a Date in an array is no text")
+    refuseLoss(types, Array.isArray(inner) ? base : elements.element, inner)
+  }
+}
+
+const refuseUntyped = (values: ReadonlyArray<unknown>): never =>
+  unfit(
+    values.length === 0
+      ? "an empty array has no type of its own: pass Types.value(type, [])"
+      : "the type of an array that contains only nulls is not known: pass Types.value(type, value)"
+  )
 
 /** The server cannot derive the types of this statement: each value is of its own. */
 export const settleAlone = (slots: Parameters, options: ParameterOptions): void => {
@@ -269,7 +296,11 @@ const isRecord = (value: unknown): boolean => typeof value === "object" && value
 
 const beItself = (slot: Slot, options: ParameterOptions): void => {
   const value = slot.value as Value
-  slot.form = Form.Text
+  slot.form = value instanceof Uint8Array ? Form.Bytes : Form.Text
+  if (value instanceof Uint8Array) {
+    slot.oid = Oid.bytea
+    return
+  }
   if (!Array.isArray(value)) {
     slot.oid = ownType(value)
     slot.text = scalarText(value)
@@ -278,9 +309,7 @@ const beItself = (slot: Slot, options: ParameterOptions): void => {
   const isNothing = nullCheck(options)
   const element = ownElementType(value, isNothing)
   if (element === 0) {
-    if (value.length > 0) {
-      return unfit("the type of an array that contains only nulls is not known: pass Types.value(type, value)")
-    }
+    if (value.length > 0) return refuseUntyped(value)
     // The server has the last word on what an empty array is.
     slot.oid = 0
     slot.text = "{}"
