@@ -38,8 +38,9 @@
  * const transfer = (from: string, to: string, cents: number) =>
  *   Effect.gen(function*() {
  *     const sql = yield* SqlClient.SqlClient
- *     yield* sql`update account set cents = cents - ${cents} where id = ${from}`
- *     yield* sql`update account set cents = cents + ${cents} where id = ${to}`
+ *     // In one order, so that two opposing transfers wait for each other instead of deadlocking.
+ *     const changes = [{ id: from, by: -cents }, { id: to, by: cents }].sort((a, b) => a.id < b.id ? -1 : 1)
+ *     for (const { id, by } of changes) yield* sql`update account set cents = cents + ${by} where id = ${id}`
  *   }).pipe(Transaction.run({ isolation: "serializable" }))
  * ```
  *
