@@ -329,3 +329,32 @@ export const isNotApplied: (error: unknown) => boolean = is("NotApplied")
  * @since 0.1.0
  */
 export const isApplied: (error: unknown) => boolean = is("Applied")
+
+/**
+ * Does something for each outcome of an error. An error that is none of this library is `orElse`.
+ *
+ * **Example** (What to tell the caller of a service)
+ *
+ * ```ts
+ * import { Outcome } from "watertight"
+ *
+ * const status = (error: unknown) =>
+ *   Outcome.match(error, {
+ *     NotSent: () => 503,
+ *     NotApplied: () => 409,
+ *     Applied: () => 200,
+ *     Unknown: () => 202,
+ *     orElse: () => 500
+ *   })
+ * ```
+ *
+ * @category accessors
+ * @since 0.2.0
+ */
+export const match = <A>(
+  error: unknown,
+  cases: { readonly [outcome in Outcome]: (verdict: Verdict) => A } & { readonly orElse: (error: unknown) => A }
+): A => {
+  const verdict = of(error)
+  return verdict === undefined ? cases.orElse(error) : cases[verdict.outcome](verdict)
+}

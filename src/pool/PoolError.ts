@@ -206,6 +206,21 @@ export const isFinal = ({ reason }: PoolError): boolean =>
 export const fromSqlError = (error: SqlError): PoolError | undefined =>
   isPoolError(error.reason.cause) ? error.reason.cause : undefined
 
+/**
+ * The `PoolError` in any error, also through errors that it was wrapped into.
+ *
+ * @category accessors
+ * @since 0.2.0
+ */
+export const find = (error: unknown): PoolError | undefined => {
+  let current = error
+  for (let depth = 0; depth < 16 && typeof current === "object" && current !== null; depth++) {
+    if (isPoolError(current)) return current
+    current = (current as { readonly cause?: unknown }).cause
+  }
+  return undefined
+}
+
 const count = (n: number, what: string): string => `${n} ${what}${n === 1 ? "" : "s"}`
 
 const describe = (situation: Situation): string => {

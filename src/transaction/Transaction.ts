@@ -224,6 +224,8 @@ export interface Options {
 
 export type { EndObserver } from "./TransactionConnection.ts"
 
+export { catchReason } from "./catchReason.ts"
+
 /**
  * Tells `observer` about the end of the transaction that the fiber is in.
  *

@@ -277,3 +277,18 @@ export const isTransactionError = (u: unknown): u is TransactionError => Predica
  */
 export const fromSqlError = (error: SqlError): TransactionError | undefined =>
   isTransactionError(error.reason.cause) ? error.reason.cause : undefined
+
+/**
+ * The `TransactionError` in any error, also through errors that it was wrapped into.
+ *
+ * @category accessors
+ * @since 0.2.0
+ */
+export const find = (error: unknown): TransactionError | undefined => {
+  let current = error
+  for (let depth = 0; depth < 16 && typeof current === "object" && current !== null; depth++) {
+    if (isTransactionError(current)) return current
+    current = (current as { readonly cause?: unknown }).cause
+  }
+  return undefined
+}

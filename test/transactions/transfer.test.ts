@@ -7,13 +7,13 @@ import { freshLayer } from "./support.ts"
 
 type Change = { readonly id: string; readonly by: number }
 
-const transfer = (order: (changes: ReadonlyArray<Change>) => ReadonlyArray<Change>) =>
-(from: string, to: string, cents: number) =>
-  Effect.gen(function*() {
-    const sql = yield* SqlClient
-    const changes = order([{ id: from, by: -cents }, { id: to, by: cents }])
-    for (const { by, id } of changes) yield* sql`update account set cents = cents + ${by} where id = ${id}`
-  }).pipe(Transaction.run({ isolation: "serializable" }))
+const transfer =
+  (order: (changes: ReadonlyArray<Change>) => ReadonlyArray<Change>) => (from: string, to: string, cents: number) =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      const changes = order([{ id: from, by: -cents }, { id: to, by: cents }])
+      for (const { by, id } of changes) yield* sql`update account set cents = cents + ${by} where id = ${id}`
+    }).pipe(Transaction.run({ isolation: "serializable" }))
 
 const ordered = transfer((changes) => [...changes].sort((a, b) => a.id < b.id ? -1 : 1))
 const asGiven = transfer((changes) => changes)
@@ -36,14 +36,18 @@ const count = (run: ReturnType<typeof transfer>) =>
     return done
   })
 
-it.live("16 opposing transfers: locks in one order → many times as many as locks as given, and the books are right", () =>
-  Effect.gen(function*() {
-    const sql = yield* SqlClient
-    yield* sql`create table account (id text primary key, cents bigint not null)`
-    yield* sql`insert into account values ('ann', 1000), ('bob', 1000)`
-    const inOrder = yield* count(ordered)
-    const crosswise = yield* count(asGiven)
-    const [sum] = yield* sql<{ sum: string }>`select sum(cents)::text as sum from account`
-    assert.strictEqual(sum!.sum, "2000")
-    assert.isAbove(inOrder, 10 * crosswise)
-  }).pipe(Effect.provide(freshLayer())), 30_000)
+it.live(
+  "16 opposing transfers: locks in one order → many times as many as locks as given, and the books are right",
+  () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* sql`create table account (id text primary key, cents bigint not null)`
+      yield* sql`insert into account values ('ann', 1000), ('bob', 1000)`
+      const inOrder = yield* count(ordered)
+      const crosswise = yield* count(asGiven)
+      const [sum] = yield* sql<{ sum: string }>`select sum(cents)::text as sum from account`
+      assert.strictEqual(sum!.sum, "2000")
+      assert.isAbove(inOrder, 10 * crosswise)
+    }).pipe(Effect.provide(freshLayer())),
+  30_000
+)
