@@ -171,11 +171,12 @@ export class TransactionConnection extends ClassifyingConnection {
     params: ReadonlyArray<unknown>,
     transformRows: Transform
   ): Stream.Stream<any, SqlError> {
-    // Each time that rows are asked for, the server may run a part of the statement.
-    return Stream.transformPull(
-      Stream.suspend(() => super.executeStream(sql, params, transformRows)),
-      (pull) => Effect.succeed(Effect.andThen(this.turn, pull))
-    )
+    return Stream.unwrap(Effect.map(this.turn, () =>
+      // Each time that rows are asked for, the server may run a part of the statement.
+      Stream.transformPull(
+        super.executeStream(sql, params, transformRows),
+        (pull) => Effect.succeed(Effect.andThen(this.turn, pull))
+      )))
   }
 
   /** Waits until the fiber may run a statement of its own making on the session, and fails if it never may. */

@@ -9,6 +9,7 @@ import type { Dialect, Services } from "./dialects.ts"
 import { faults } from "./faults.ts"
 import { interruption } from "./interruption.ts"
 import { introspection } from "./introspection.ts"
+import { nesting } from "./nesting.ts"
 import { statements } from "./statements.ts"
 import { streams } from "./streams.ts"
 import { connections, Place, type Section, type Test } from "./suite.ts"
@@ -19,6 +20,7 @@ const sections: Readonly<Record<string, Section>> = {
   statements,
   types,
   transactions,
+  "nested transactions": nesting,
   streams,
   interruption,
   faults,
