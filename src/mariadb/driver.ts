@@ -1,7 +1,9 @@
 /** The MariaDB connector: its callback API, its single connections, and none of its pool. */
 import * as mariadb from "mariadb/callback"
+import type { Socket } from "node:net"
 import type { Readable } from "node:stream"
 import { defaultAuthorities } from "../mysql-family/driver/authorities.ts"
+import { goodbyeIn, guardData, guarded, Trouble } from "../mysql-family/driver/boundary.ts"
 import { type Column, kindOf } from "../mysql-family/driver/columns.ts"
 import {
   type ConnectOptions,
@@ -57,7 +59,7 @@ interface Connection {
   readonly ping: (callback: (error: unknown) => void) => void
   readonly reset: (callback: (error: unknown) => void) => void
   readonly end: (callback: () => void) => void
-  readonly on: (event: "error", listener: (error: unknown) => void) => void
+  readonly on: (event: string, listener: (this: unknown, error: unknown) => void) => void
 }
 
 interface QueryOptions {
@@ -156,10 +158,12 @@ class MariadbConnection implements DriverConnection {
   // It cannot be had together with pipelining.
   readonly load: undefined
   private readonly connection: Connection
+  private readonly trouble: Trouble
   private readonly cache: StatementCache<Kept>
 
-  constructor(connection: Connection, preparedStatements: number) {
+  constructor(connection: Connection, preparedStatements: number, trouble: Trouble) {
     this.connection = connection
+    this.trouble = trouble
     this.threadId = connection.threadId
     this.serverVersion = connection.serverVersion()
     // Without it the connector would send the rows one by one, and go on after one has failed.
@@ -174,7 +178,8 @@ class MariadbConnection implements DriverConnection {
     this.cache = new StatementCache(preparedStatements, (_, kept) => kept.prepared?.close())
   }
 
-  private deliver(receiver: Receiver, error: unknown, rows: unknown, fields: unknown): void {
+  /** The connector calls back by itself, where an exception would end the process. */
+  private readonly deliver = guarded((receiver: Receiver, error: unknown, rows?: unknown, fields?: unknown): void => {
     if (error !== null && error !== undefined) return receiver.onError(error, true)
     const { status } = this.connection.info
     if (!Array.isArray(rows)) return receiver.onOk(okOf(rows as OkPacket), status)
@@ -188,7 +193,10 @@ class MariadbConnection implements DriverConnection {
       ),
       status
     )
-  }
+  }, (error) => this.trouble.report(error))
+
+  private readonly guard = <Args extends ReadonlyArray<any>>(f: (...args: Args) => void) =>
+    guarded(f, this.trouble.report)
 
   query(sql: string, receiver: Receiver): void {
     this.connection.query({ sql }, (error, rows, fields) => this.deliver(receiver, error, rows, fields))
@@ -201,15 +209,18 @@ class MariadbConnection implements DriverConnection {
     else if (kept.prepared !== undefined) return this.run(kept.prepared, values, receiver)
     else if (!kept.isPreparing) {
       kept.isPreparing = true
-      this.connection.prepare(sql, (error, prepared) => {
-        kept.isPreparing = false
-        if (prepared === undefined) return receiver.onError(error, false)
-        // It may have been evicted meanwhile.
-        if (this.cache.get(sql) === kept) kept.prepared = prepared
-        if (receiver.isWanted) this.run(prepared, values, receiver)
-        else receiver.onError(unwanted, false)
-        if (kept.prepared === undefined) prepared.close()
-      })
+      this.connection.prepare(
+        sql,
+        this.guard((error, prepared) => {
+          kept.isPreparing = false
+          if (prepared === undefined) return receiver.onError(error, false)
+          // It may have been evicted meanwhile.
+          if (this.cache.get(sql) === kept) kept.prepared = prepared
+          if (receiver.isWanted) this.run(prepared, values, receiver)
+          else receiver.onError(unwanted, false)
+          if (kept.prepared === undefined) prepared.close()
+        })
+      )
       return
     }
     this.connection.execute({ sql }, values, (error, rows, fields) => this.deliver(receiver, error, rows, fields))
@@ -220,30 +231,32 @@ class MariadbConnection implements DriverConnection {
       return receiver.onError(new Miscounted(prepared.parameterCount, values.length), false)
     }
     prepared.execute(values, undefined, (error, answer) => {
-      if (error !== null && error !== undefined) return receiver.onError(error, true)
-      const [rows, fields] = answer as [unknown, unknown]
-      this.deliver(receiver, undefined, rows, fields)
+      const [rows, fields] = (answer ?? []) as ReadonlyArray<unknown>
+      this.deliver(receiver, error, rows, fields)
     })
   }
 
   stream(sql: string, params: ReadonlyArray<Parameter> | undefined, receiver: StreamReceiver): RowSource {
-    const source = new StreamSource(receiver)
+    const source = new StreamSource(receiver, this.guard)
     if (params === undefined) {
       source.read(this.connection.queryStream({ sql }))
       return source
     }
-    this.connection.prepare(sql, (error, prepared) => {
-      if (prepared === undefined) return receiver.onError(error, false)
-      if (!receiver.isWanted) {
-        prepared.close()
-        return receiver.onError(unwanted, false)
-      }
-      if (params.length !== prepared.parameterCount) {
-        prepared.close()
-        return receiver.onError(new Miscounted(prepared.parameterCount, params.length), false)
-      }
-      source.read(prepared.executeStream(encode(params), undefined), () => prepared.close())
-    })
+    this.connection.prepare(
+      sql,
+      this.guard((error, prepared) => {
+        if (prepared === undefined) return receiver.onError(error, false)
+        if (!receiver.isWanted) {
+          prepared.close()
+          return receiver.onError(unwanted, false)
+        }
+        if (params.length !== prepared.parameterCount) {
+          prepared.close()
+          return receiver.onError(new Miscounted(prepared.parameterCount, params.length), false)
+        }
+        source.read(prepared.executeStream(encode(params), undefined), () => prepared.close())
+      })
+    )
     return source
   }
 
@@ -270,43 +283,44 @@ class MariadbConnection implements DriverConnection {
   }
 
   onTrouble(listener: (error: unknown) => void): void {
-    this.connection.on("error", listener)
+    this.trouble.listen(listener)
   }
 }
 
 /** Rows of a readable stream, as they come. */
 class StreamSource implements RowSource {
   private readonly receiver: StreamReceiver
+  private readonly guard: MariadbConnection["guard"]
   private readable: Readable | undefined = undefined
   private isPaused = false
 
-  constructor(receiver: StreamReceiver) {
+  constructor(receiver: StreamReceiver, guard: MariadbConnection["guard"]) {
     this.receiver = receiver
+    this.guard = guard
   }
 
   read(readable: Readable, ended?: () => void): void {
-    const { receiver } = this
+    const { guard, receiver } = this
     let isOver = false
+    const end = (tell: () => void) => {
+      if (isOver) return
+      isOver = true
+      ended?.()
+      tell()
+    }
     this.readable = readable
     // Rows wait in the stream, so what they are read with waits among them.
-    readable.on("fields", (fields: ReadonlyArray<Field>) => readable.push(decoderOf(fields)))
-    readable.on("data", (item: unknown) => {
-      if (item instanceof RowDecoder) receiver.onColumns(item)
-      // An answer without rows comes as an object.
-      else if (Array.isArray(item)) receiver.onRow(item)
-    })
-    readable.on("error", (error: unknown) => {
-      if (isOver) return
-      isOver = true
-      ended?.()
-      receiver.onError(error, true)
-    })
-    readable.on("end", () => {
-      if (isOver) return
-      isOver = true
-      ended?.()
-      receiver.onEnd()
-    })
+    readable.on("fields", guard((fields: ReadonlyArray<Field>) => void readable.push(decoderOf(fields))))
+    readable.on(
+      "data",
+      guard((item: unknown) => {
+        if (item instanceof RowDecoder) receiver.onColumns(item)
+        // An answer without rows comes as an object.
+        else if (Array.isArray(item)) receiver.onRow(item)
+      })
+    )
+    readable.on("error", guard((error: unknown) => end(() => receiver.onError(error, true))))
+    readable.on("end", guard(() => end(() => receiver.onEnd())))
     if (this.isPaused) readable.pause()
   }
 
@@ -321,8 +335,54 @@ class StreamSource implements RowSource {
   }
 }
 
+/** What has to be known of the connection inside, on which the packets arrive. */
+interface Inner {
+  readonly socket: Socket | undefined
+  readonly streamIn: {
+    readonly sequenceNo: number
+    readonly unexpectedPacket: (packet: Packet | undefined) => void
+    readonly currentCmd: () => { readonly sequenceNo: number } | null
+    receivePacket: (packet: Packet) => void
+    onData: (chunk: Buffer) => void
+  }
+}
+
+/** A part of a buffer. */
+interface Packet {
+  readonly buf: Buffer
+  readonly pos: number
+  readonly end: number
+}
+
+/** The connection inside, which is what its listeners are called with. */
+const innerOf = (connection: Connection): Inner => {
+  let inner: unknown
+  connection.on("newListener", function(this: unknown) {
+    inner = this
+  })
+  connection.on("error", () => {})
+  return inner as Inner
+}
+
+/** Puts the boundary around what arrives, and hears of an end that comes unasked. */
+const guardPackets = (inner: Inner, trouble: Trouble): void => {
+  const { streamIn } = inner
+  const receive = streamIn.receivePacket.bind(streamIn)
+  streamIn.receivePacket = (packet) => {
+    if (streamIn.sequenceNo === 0 && packet.buf[packet.pos] === 0xff) {
+      const command = streamIn.currentCmd()
+      // Nothing that belongs to the answer of a command has come yet, and an answer would have another number.
+      if (command === null || command.sequenceNo <= 0) {
+        return trouble.report(goodbyeIn(packet.buf.subarray(packet.pos, packet.end)))
+      }
+    }
+    receive(packet)
+  }
+}
+
 const connect: Driver["connect"] = (options: ConnectOptions, done) => {
   const { tls } = options
+  const trouble = new Trouble()
   const connection = mariadb.createConnection({
     // Called as a method of the connector's own options. With a path among them it would open a socket of its own, but
     // needs it to know that nothing is in between.
@@ -365,14 +425,30 @@ const connect: Driver["connect"] = (options: ConnectOptions, done) => {
       }
     })
   } as never) as unknown as Connection
-  connection.on("error", () => {})
+  const inner = innerOf(connection)
+  const streamIn = inner.streamIn
+  streamIn.onData = guarded(streamIn.onData.bind(streamIn), trouble.report)
+  guardData(options.socket, trouble.report)
+  let isOver = false
+  const end: typeof done = (error, connection) => {
+    if (isOver) return
+    isOver = true
+    done(error, connection)
+  }
+  trouble.listen((error) => {
+    options.socket.destroy()
+    end(error, undefined)
+  })
   // The socket is connected, which the connector waits to hear.
   queueMicrotask(() => options.socket.emit("connect"))
-  connection.connect((error) =>
-    error === null || error === undefined
-      ? done(undefined, new MariadbConnection(connection, options.preparedStatements))
-      : done(error, undefined)
-  )
+  connection.connect(guarded((error: unknown) => {
+    if (error !== null && error !== undefined) return end(error, undefined)
+    connection.on("error", trouble.report)
+    guardPackets(inner, trouble)
+    // With compression there is another listener by now.
+    if (inner.socket !== undefined) guardData(inner.socket, trouble.report)
+    end(undefined, new MariadbConnection(connection, options.preparedStatements, trouble))
+  }, trouble.report))
 }
 
 export const driver: Driver = { name: "mariadb", module: "Mariadb", canPipeline: true, connect }

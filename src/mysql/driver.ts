@@ -4,6 +4,7 @@ import type { Connection, FieldPacket, PrepareStatementInfo, Query } from "mysql
 import { EventEmitter } from "node:events"
 import type { Socket } from "node:net"
 import type { Readable } from "node:stream"
+import { brokenBy, goodbyeIn, guardData, guarded, ProtocolBroken, Trouble } from "../mysql-family/driver/boundary.ts"
 import { binaryCollation, type Column, Kind, kindOf, Type } from "../mysql-family/driver/columns.ts"
 import {
   type ConnectOptions,
@@ -93,7 +94,7 @@ const okOf = (header: Header): Ok => ({
 })
 
 /** Passes an answer on. */
-const deliver = (receiver: Receiver, error: unknown, rows: unknown, fields: unknown): void => {
+const pass = (receiver: Receiver, error: unknown, rows: unknown, fields: unknown): void => {
   if (error !== null && error !== undefined) return receiver.onError(error, true)
   if (!Array.isArray(rows)) {
     const header = rows as Header
@@ -175,10 +176,13 @@ class Mysql2Connection implements DriverConnection {
   readonly batch: undefined
   readonly load: DriverConnection["load"]
   private readonly connection: Connection
+  private readonly trouble: Trouble
   private readonly cache: StatementCache<PrepareStatementInfo>
 
-  constructor(connection: Connection, serverVersion: string, preparedStatements: number, compress: boolean) {
+  constructor(connection: Connection, serverVersion: string, options: ConnectOptions, trouble: Trouble) {
+    const { compress, preparedStatements } = options
     this.connection = connection
+    this.trouble = trouble
     // What is still to be compressed is kept in memory, however much it is.
     this.load = compress ? undefined : (sql, file, receiver) => this.loadFile(sql, file, receiver)
     this.threadId = connection.threadId!
@@ -186,8 +190,11 @@ class Mysql2Connection implements DriverConnection {
     this.cache = new StatementCache(preparedStatements, (sql) => connection.unprepare(sql))
   }
 
+  /** The driver calls back by itself, where an exception would end the process. */
+  private readonly deliver = guarded(pass, (error) => this.trouble.report(error))
+
   query(sql: string, receiver: Receiver): void {
-    described(this.connection.query({ sql }, (error, rows, fields) => deliver(receiver, error, rows, fields)))
+    described(this.connection.query({ sql }, (error, rows, fields) => this.deliver(receiver, error, rows, fields)))
   }
 
   execute(sql: string, params: ReadonlyArray<Parameter>, receiver: Receiver): void {
@@ -199,7 +206,7 @@ class Mysql2Connection implements DriverConnection {
         const wrong = miscount(statement, params)
         if (wrong !== undefined) return receiver.onError(wrong, false)
         described(
-          statement.execute(encode(params), (error, rows, fields) => deliver(receiver, error, rows, fields)),
+          statement.execute(encode(params), (error, rows, fields) => this.deliver(receiver, error, rows, fields)),
           statement
         )
       }
@@ -252,7 +259,7 @@ class Mysql2Connection implements DriverConnection {
     }
     described(this.connection.query(
       { sql, infileStreamFactory },
-      (error, rows, fields) => deliver(receiver, error, rows, fields)
+      (error, rows, fields) => this.deliver(receiver, error, rows, fields)
     ))
   }
 
@@ -274,7 +281,7 @@ class Mysql2Connection implements DriverConnection {
   }
 
   onTrouble(listener: (error: unknown) => void): void {
-    this.connection.on("error", listener)
+    this.trouble.listen(listener)
   }
 }
 
@@ -315,8 +322,70 @@ const named = (socket: Socket, host: string): Socket => {
   return socket
 }
 
+/** What has to be known of the driver inside. */
+interface Inner {
+  readonly stream: EventEmitter
+  readonly sequenceId: number
+  readonly _paused: boolean
+  readonly _command: unknown
+  handlePacket: (packet: Packet | undefined) => void
+}
+
+/** A part of a buffer. */
+interface Packet {
+  readonly buffer: Buffer
+  readonly offset: number
+  readonly end: number
+  readonly sequenceId: number
+}
+
+/** How packets are read, as far as the driver writes on the console about it. */
+interface PacketClass {
+  readLengthCodedNumberExt: (this: unknown, tag: number, ...rest: ReadonlyArray<unknown>) => unknown
+}
+
+let isQuiet = false
+
+/** The driver prints its stack where it finds a length that cannot be. The console is the program's. */
+const beQuiet = (packets: PacketClass): void => {
+  isQuiet = true
+  const read = packets.readLengthCodedNumberExt
+  packets.readLengthCodedNumberExt = function(tag, ...rest) {
+    if (tag >= 0xfb && tag <= 0xfe) return read.call(this, tag, ...rest)
+    throw new ProtocolBroken("the server sent a length that cannot be")
+  }
+}
+
+/**
+ * Puts the boundary around what arrives. The driver itself only prints that packets have numbers out of order, and
+ * goes on with them.
+ */
+const guardPackets = (inner: Inner, trouble: Trouble): void => {
+  const handle = inner.handlePacket.bind(inner)
+  const handleExpected = (packet: Packet | undefined): void => {
+    if (packet === undefined || inner._paused) return handle(packet)
+    if (!isQuiet) beQuiet(Object.getPrototypeOf(packet) as PacketClass)
+    const isAwaited = inner._command !== null && inner._command !== undefined
+    if (isAwaited && inner.sequenceId === packet.sequenceId) return handle(packet)
+    trouble.report(
+      packet.buffer[packet.offset] === 0xff && (!isAwaited || packet.sequenceId === 0)
+        ? goodbyeIn(packet.buffer.subarray(packet.offset, packet.end))
+        : new ProtocolBroken("the server sent a packet that is no answer, or not the next one")
+    )
+  }
+  // For each row: without the arguments of `guarded`.
+  inner.handlePacket = (packet) => {
+    try {
+      handleExpected(packet)
+    } catch (cause) {
+      trouble.report(brokenBy(cause))
+    }
+  }
+}
+
 const connect: Driver["connect"] = (options: ConnectOptions, done) => {
   const { tls } = options
+  const trouble = new Trouble()
   const connection = mysql2.createConnection({
     stream: () => named(options.socket, options.host),
     host: options.host,
@@ -346,19 +415,24 @@ const connect: Driver["connect"] = (options: ConnectOptions, done) => {
       : { authPlugins: withoutServerKeys }),
     ...(tls === undefined ? {} : { ssl: sslOf(tls.material, tls.verify, tls.verifyName) })
   } as never) as Connection
+  const inner = connection as unknown as Inner
+  guardPackets(inner, trouble)
+  guardData(options.socket, trouble.report)
   let isOver = false
-  connection.on("error", (error: unknown) => {
+  const end: typeof done = (error, connection) => {
     if (isOver) return
     isOver = true
-    done(error, undefined)
+    done(error, connection)
+  }
+  trouble.listen((error) => {
+    options.socket.destroy()
+    end(error, undefined)
   })
+  connection.on("error", trouble.report)
   connection.on("connect", (handshake: { readonly serverVersion?: string }) => {
-    if (isOver) return
-    isOver = true
-    done(
-      undefined,
-      new Mysql2Connection(connection, handshake.serverVersion ?? "", options.preparedStatements, options.compress)
-    )
+    // With TLS or compression there is another listener by now.
+    guardData(inner.stream, trouble.report)
+    end(undefined, new Mysql2Connection(connection, handshake.serverVersion ?? "", options, trouble))
   })
 }
 

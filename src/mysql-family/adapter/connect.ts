@@ -45,7 +45,10 @@ export const makeConnect = (
     config,
     Effect.flatMap(open(driver, config, home), ({ driver: connection, socket }) =>
       Effect.map(
-        Effect.onError(setUp(config, connection), () => Effect.sync(() => socket.destroy())),
+        Effect.onError(
+          Effect.raceFirst(setUp(config, connection), troubleOf(config, connection)),
+          () => Effect.sync(() => socket.destroy())
+        ),
         (server) => {
           onServer(server)
           return new Session(context, server, connection, socket, addressOf(socket, home))
@@ -97,14 +100,19 @@ const setUp = (config: Resolved, driver: DriverConnection): Effect.Effect<Server
   return Effect.gen(function*() {
     yield* run(config, driver, setup)
     const [row] = yield* ask(columns)
-    const [identity, maxAllowedPacket, version, role, wsrep, readOnly, rollbackOnTimeout] = row!
+    if (row === undefined || row.length !== columns.length) {
+      return yield* Effect.fail(
+        connectError(config.name, "the server does not answer what has to be known of it", undefined)
+      )
+    }
+    const [identity, maxAllowedPacket, version, role, wsrep, readOnly, rollbackOnTimeout] = row
     const inCluster = Number(wsrep) === 1
     if (inCluster) yield* run(config, driver, workCheck)
     return {
       version: String(version),
       isMariadb,
       rollbackOnTimeout: Number(rollbackOnTimeout) === 1,
-      maxAllowedPacket: Number(maxAllowedPacket),
+      maxAllowedPacket: Number(maxAllowedPacket) > 0 ? Number(maxAllowedPacket) : Infinity,
       identity: String(identity),
       inCluster,
       readOnly: readOnly === null ? undefined : String(readOnly),
@@ -146,7 +154,23 @@ const settings = (config: Resolved, isMariadb: boolean): string => {
   return `SET ${list.join(", ")}`
 }
 
-/** Runs one of our own statements while nobody else uses the connection. */
+/** Fails when the connection does. */
+const troubleOf = (config: Resolved, driver: DriverConnection): Effect.Effect<never, SqlError> =>
+  Effect.callback((resume) => driver.onTrouble((error) => resume(Effect.fail(failedSetup(config, error)))))
+
+const failedSetup = (config: Resolved, error: unknown): SqlError => {
+  const serverError = serverErrorOf(error)
+  return serverError === undefined
+    ? connectError(config.name, `the session could not be set up: ${describe(error)}`, error)
+    : connectError(
+      config.name,
+      `the session could not be set up: ${serverError.message} (${serverError.errno})`,
+      serverError,
+      ruleOfError(serverError, false)?.scope === "TransactionOnNewConnection"
+    )
+}
+
+/** Runs one of our own statements while the connection has no other use. */
 const run = (
   config: Resolved,
   driver: DriverConnection,
@@ -158,19 +182,7 @@ const run = (
       onRows: (rows) => resume(Effect.succeed(rows)),
       onOk: () => resume(Effect.succeed([])),
       onMany: () => resume(Effect.succeed([])),
-      onError: (error) => {
-        const serverError = serverErrorOf(error)
-        resume(Effect.fail(
-          serverError === undefined
-            ? connectError(config.name, `the session could not be set up: ${describe(error)}`, error)
-            : connectError(
-              config.name,
-              `the session could not be set up: ${serverError.message} (${serverError.errno})`,
-              serverError,
-              ruleOfError(serverError, false)?.scope === "TransactionOnNewConnection"
-            )
-        ))
-      }
+      onError: (error) => resume(Effect.fail(failedSetup(config, error)))
     }
     driver.query(sql, receiver)
   })

@@ -53,8 +53,8 @@ export class BulkExchange extends CallerExchange implements Receiver {
     this.sendChecked()
   }
 
-  /** The statement is made of its rows. */
-  protected miscount(): undefined {
+  /** The rows have been checked, and cut to what the server takes. */
+  protected objection(): undefined {
     return undefined
   }
 
@@ -109,10 +109,10 @@ export class BulkExchange extends CallerExchange implements Receiver {
 
   onError(error: unknown, sent: boolean): void {
     if (this.isDone) return
-    const serverError = this.serverErrorIn(error, sent, true)
-    if (serverError === undefined) return
-    this.host.noteError(serverError, this.profile)
-    const { message, sqlMessage } = error as { readonly message?: unknown; readonly sqlMessage?: unknown }
-    this.end(Effect.fail(this.rowFailureOf(serverError, sqlMessage ?? message)))
+    this.onServerError(error, sent, true, (serverError) => {
+      this.host.noteError(serverError, this.profile)
+      const { message, sqlMessage } = error as { readonly message?: unknown; readonly sqlMessage?: unknown }
+      this.end(Effect.fail(this.rowFailureOf(serverError, sqlMessage ?? message)))
+    })
   }
 }

@@ -15,6 +15,7 @@ import { isWide, maxPrepared, type Parameter } from "../statement/parameters.ts"
 import type { Profile } from "../statement/statements.ts"
 import { Exchange } from "./Exchange.ts"
 import { type ExchangeHost, probe } from "./ExchangeHost.ts"
+import { packetSize } from "./packetSize.ts"
 
 export abstract class CallerExchange extends Exchange {
   readonly canBeKilled = true
@@ -39,8 +40,8 @@ export abstract class CallerExchange extends Exchange {
   /** Gives the statement to the driver, which writes it. */
   protected abstract transmit(driver: DriverConnection): void
 
-  /** How many placeholders the statement has, where that has not been compared with its parameters. */
-  protected abstract miscount(): SqlError | undefined
+  /** Why the statement must not be sent: because of its text, its parameters, its size. */
+  protected abstract objection(): SqlError | undefined
 
   /**
    * Whether a prepared statement can take these parameters. If not, they are written into its text. The drivers have no
@@ -61,7 +62,7 @@ export abstract class CallerExchange extends Exchange {
     if (this.isDone) return
     // Without a caller nothing is sent, and nothing is told.
     if (this.abandoned) return this.end(Effect.void)
-    const refused = host.objectionTo(this.profile, this.fiber, this.operation) ?? this.miscount()
+    const refused = host.objectionTo(this.profile, this.fiber, this.operation) ?? this.objection()
     if (refused !== undefined) return this.end(Effect.fail(refused))
     host.noteSent(this.profile)
     this.sent = true
@@ -76,21 +77,22 @@ export abstract class CallerExchange extends Exchange {
   }
 
   /**
-   * Takes what a driver reports. Answers the server's error if the session goes on after it; everything else is dealt
-   * with here. `inlined` tells that the text of the statement had values in it that were parameters.
+   * Takes what a driver reports. Calls `then` with the server's error if the session goes on after it; everything else
+   * is dealt with here. `inlined` tells that the text of the statement had values in it that were parameters.
    */
-  protected serverErrorIn(error: unknown, sent: boolean, inlined: boolean): MysqlError | undefined {
+  protected onServerError(error: unknown, sent: boolean, inlined: boolean, then: (error: MysqlError) => void): void {
     const { host } = this
     const serverError = serverErrorOf(error, inlined)
     if (serverError === undefined) {
       if (!sent) this.sent = false
-      if (isConnectionError(error)) host.lose(`the connection failed: ${describe(error)}`, error)
+      if (isConnectionError(error)) host.broken(error)
       else this.end(Effect.fail(this.driverFailure(error)))
-      return undefined
+      return
     }
-    if (!endsConnection(serverError.errno)) return serverError
-    host.lose(`the server ended the session: ${serverError.message} (${serverError.errno})`, error, serverError)
-    return undefined
+    if (!endsConnection(serverError.errno)) return then(serverError)
+    host.ifAlive(serverError, () => {
+      if (!this.isDone) then(serverError)
+    })
   }
 
   private driverFailure(error: unknown): SqlError {
@@ -101,6 +103,15 @@ export abstract class CallerExchange extends Exchange {
 
   protected failureOf(message: string, cause?: unknown): SqlError {
     return unknownError(this.host.database, message, cause, this.operation)
+  }
+
+  /** Whether a packet is more than the server takes: it would end the session. */
+  protected oversized(sql: string, params: ReadonlyArray<Parameter>): SqlError | undefined {
+    const most = this.host.maxAllowedPacket
+    const bytes = packetSize(sql, params, most)
+    return bytes <= most ? undefined : this.failureOf(
+      `the statement was not sent: it has ${bytes} bytes, and the server takes ${most} (max_allowed_packet)`
+    )
   }
 
   protected miscounted(placeholders: number, parameters: number): SqlError {
@@ -121,11 +132,10 @@ const probing = (host: ExchangeHost, then: () => void): Receiver => {
     onRows: (_rows, _columns, flags) => answered(flags),
     onOk: (_ok, flags) => answered(flags),
     onMany: (_results, flags) => answered(flags),
-    onError: (error) =>
-      host.lose(
-        `the server does not say whether the transaction is open: ${describe(error)}`,
-        error,
-        serverErrorOf(error)
-      )
+    onError: (error) => {
+      const serverError = serverErrorOf(error)
+      if (serverError === undefined) host.broken(error)
+      else host.giveUp("the server does not say whether the transaction is open", serverError)
+    }
   }
 }

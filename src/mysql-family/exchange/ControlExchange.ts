@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Receiver, Result as DriverResult, Rows } from "../driver/Driver.ts"
 import { endsConnection } from "../errors/errno.ts"
-import { describe, type MysqlError, serverErrorOf } from "../errors/errors.ts"
+import { type MysqlError, serverErrorOf } from "../errors/errors.ts"
 import type { Ok } from "../statement/results.ts"
 import { Exchange } from "./Exchange.ts"
 import { type ExchangeHost, probe } from "./ExchangeHost.ts"
@@ -34,6 +34,8 @@ export class ControlExchange extends Exchange implements Receiver {
   private readonly resume: ((effect: Effect.Effect<void, SqlError>) => void) | undefined
   private step: ((error: MysqlError | undefined) => void) | undefined = undefined
   private isProbing = false
+  /** What it fails with, also if the session ends because of it. */
+  private refusal: SqlError | undefined = undefined
 
   constructor(
     host: ExchangeHost,
@@ -78,7 +80,7 @@ export class ControlExchange extends Exchange implements Receiver {
     this.query(probe, (error) => {
       this.isProbing = false
       if (error !== undefined) {
-        return this.host.lose("the server does not say whether the transaction is open", undefined, error)
+        return this.host.giveUp("the server does not say whether the transaction is open", error)
       }
       then()
     })
@@ -109,19 +111,22 @@ export class ControlExchange extends Exchange implements Receiver {
   onError(error: unknown): void {
     if (this.isDone) return
     const serverError = serverErrorOf(error)
-    if (serverError === undefined) return this.host.lose(`the connection failed: ${describe(error)}`, error)
-    if (endsConnection(serverError.errno)) {
-      return this.host.lose(
-        `the server ended the session: ${serverError.message} (${serverError.errno})`,
-        error,
-        serverError
-      )
-    }
+    if (serverError === undefined || endsConnection(serverError.errno)) return this.host.broken(error)
     this.step!(serverError)
   }
 
   succeed(): void {
     this.end(Effect.void)
+  }
+
+  /** A step says that it has failed, and that the session must not be used any more. */
+  giveUp(what: string, error: SqlError, serverError: MysqlError): void {
+    this.refusal = error
+    this.host.giveUp(what, serverError)
+  }
+
+  override fail(error: SqlError): void {
+    super.fail(this.refusal ?? error)
   }
 
   /** A step says that it has failed. */

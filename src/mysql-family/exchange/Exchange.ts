@@ -42,6 +42,11 @@ export abstract class Exchange {
   /** Gives the caller its result. Never called once the exchange is abandoned. */
   abstract settle(effect: Effect.Effect<any, any>): void
 
+  /** What was written last has not been begun with by the server. */
+  takeBack(): void {
+    this.sent = false
+  }
+
   /** The session ended, or never sent it. The queues know it no more. */
   fail(error: SqlError): void {
     this.settle(Effect.fail(error))

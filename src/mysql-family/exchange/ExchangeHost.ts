@@ -14,6 +14,8 @@ export interface ExchangeHost {
   readonly database: string
   readonly profiles: Profiles
   readonly dateStrings: boolean
+  /** The most bytes that the server takes at once. */
+  readonly maxAllowedPacket: number
   readonly driver: DriverConnection
 
   // What is known of the session
@@ -51,8 +53,15 @@ export interface ExchangeHost {
   readonly noteProbe: (flags: number | undefined) => void
   /** What an error that the server answered means, for the caller and for the session. */
   readonly errorOf: (error: MysqlError, operation: string) => SqlError
-  /** The session cannot be used any more. */
-  readonly lose: (what: string, cause: unknown, serverError?: MysqlError) => void
+  /** The driver or the server says that the connection has failed. */
+  readonly broken: (error: unknown) => void
+  /** The session cannot be used any more, although the connection may still be there. */
+  readonly giveUp: (what: string, serverError?: MysqlError) => void
+  /**
+   * The server has answered what it says when it ends a session; but a statement can raise any error. Calls `then` if
+   * the session goes on.
+   */
+  readonly ifAlive: (error: MysqlError, then: () => void) => void
 
   // Turns
 

@@ -71,6 +71,6 @@ export class LoadExchange extends BulkExchange implements LoadReceiver {
   }
 
   onForeignRequest(): void {
-    this.host.lose("the server asked for a file that it was not to have, and got nothing", undefined)
+    this.host.giveUp("the server asked for a file that it was not to have, and got nothing")
   }
 }

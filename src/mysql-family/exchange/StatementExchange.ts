@@ -5,7 +5,7 @@ import { SafeIntegers } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { DriverConnection, Receiver, Result as DriverResult, Rows } from "../driver/Driver.ts"
 import { isUnprepared } from "../errors/errno.ts"
-import { partial } from "../errors/errors.ts"
+import { type MysqlError, partial } from "../errors/errors.ts"
 import * as Parameters from "../statement/parameters.ts"
 import { type Ok, type RowDecoder, Undecodable } from "../statement/results.ts"
 import { type Pieces, split } from "../statement/statements.ts"
@@ -27,6 +27,8 @@ export class StatementExchange extends CallerExchange implements Receiver {
   private readonly transformRows: RowTransform
   private readonly resume: (effect: Effect.Effect<any, SqlError>) => void
   private prepare: boolean
+  /** What is sent where it is not prepared. */
+  private text = ""
 
   /** The statements of a text, where there are several of them or parameters to be written into it. */
   private pieces: ReadonlyArray<Pieces> | undefined = undefined
@@ -58,6 +60,11 @@ export class StatementExchange extends CallerExchange implements Receiver {
     this.resume(effect)
   }
 
+  /** What comes first in a text has been done already. */
+  override takeBack(): void {
+    if (this.piece === 0) super.takeBack()
+  }
+
   start(): void {
     if (!this.canPrepare(this.params)) this.prepare = false
     if (!this.prepare) this.cut()
@@ -82,20 +89,25 @@ export class StatementExchange extends CallerExchange implements Receiver {
     }
   }
 
-  protected miscount(): SqlError | undefined {
-    if (this.piece > 0) return undefined
-    const count = this.prepare
-      ? this.profile.placeholders
-      : this.pieces === undefined
-      ? 0
-      : this.pieces.reduce((sum, piece) => sum + Parameters.countOf(piece), 0)
-    return count === undefined || count === this.params.length ? undefined : this.miscounted(count, this.params.length)
+  protected objection(): SqlError | undefined {
+    const { params, pieces } = this
+    if (this.prepare) {
+      const { placeholders } = this.profile
+      return placeholders !== undefined && placeholders !== params.length
+        ? this.miscounted(placeholders, params.length)
+        : this.oversized(this.sql, params)
+    }
+    if (this.piece === 0) {
+      const count = pieces === undefined ? 0 : pieces.reduce((sum, piece) => sum + Parameters.countOf(piece), 0)
+      if (count !== params.length) return this.miscounted(count, params.length)
+    }
+    this.text = pieces === undefined ? this.sql : Parameters.inline(pieces[this.piece]!, params, this.used)
+    return this.oversized(this.text, [])
   }
 
   protected transmit(driver: DriverConnection): void {
     if (this.prepare) return driver.execute(this.sql, this.params, this)
-    if (this.pieces === undefined) return driver.query(this.sql, this)
-    driver.query(Parameters.inline(this.pieces[this.piece]!, this.params, this.used), this)
+    driver.query(this.text, this)
   }
 
   onRows(rows: Rows, decoder: RowDecoder, flags: number | undefined): void {
@@ -165,9 +177,11 @@ export class StatementExchange extends CallerExchange implements Receiver {
 
   onError(error: unknown, sent: boolean): void {
     if (this.isDone) return
+    this.onServerError(error, sent, !this.prepare && this.params.length > 0, (serverError) => this.refused(serverError))
+  }
+
+  private refused(serverError: MysqlError): void {
     const { host } = this
-    const serverError = this.serverErrorIn(error, sent, !this.prepare && this.params.length > 0)
-    if (serverError === undefined) return
     // The statement was not run, for the server has forgotten it or cannot prepare it.
     if (this.prepare && isUnprepared(serverError.errno)) {
       host.driver.forget(this.sql)

@@ -26,6 +26,7 @@ export class StreamExchange extends CallerExchange implements StreamReceiver {
 
   private source: RowSource | undefined = undefined
   private isText = false
+  private text = ""
   private pieces: ReadonlyArray<Pieces> = []
   private isPaused = false
   /** Nothing has come since the time was last looked at, although it could have. */
@@ -81,19 +82,22 @@ export class StreamExchange extends CallerExchange implements StreamReceiver {
     this.sendChecked()
   }
 
-  protected miscount(): SqlError | undefined {
+  protected objection(): SqlError | undefined {
     if (this.isText && this.pieces.length !== 1) {
       return this.failureOf("the statement was not sent: a stream is of one statement")
     }
     const count = this.pieces.length === 0
       ? this.profile.placeholders!
       : this.pieces.reduce((sum, piece) => sum + Parameters.countOf(piece), 0)
-    return count === this.params.length ? undefined : this.miscounted(count, this.params.length)
+    if (count !== this.params.length) return this.miscounted(count, this.params.length)
+    if (!this.isText) return this.oversized(this.sql, this.params)
+    this.text = Parameters.inline(this.pieces[0]!, this.params, 0)
+    return this.oversized(this.text, [])
   }
 
   protected transmit(driver: DriverConnection): void {
     this.source = this.isText
-      ? driver.stream(Parameters.inline(this.pieces[0]!, this.params, 0), undefined, this)
+      ? driver.stream(this.text, undefined, this)
       : driver.stream(this.sql, this.params, this)
     if (this.isPaused) this.source.pause()
   }
@@ -185,9 +189,9 @@ export class StreamExchange extends CallerExchange implements StreamReceiver {
 
   onError(error: unknown, sent: boolean): void {
     if (this.isDone) return
-    const serverError = this.serverErrorIn(error, sent, this.isText && this.params.length > 0)
-    if (serverError === undefined) return
-    this.host.noteError(serverError, this.profile)
-    this.end(Effect.fail(this.host.errorOf(serverError, this.operation)))
+    this.onServerError(error, sent, this.isText && this.params.length > 0, (serverError) => {
+      this.host.noteError(serverError, this.profile)
+      this.end(Effect.fail(this.host.errorOf(serverError, this.operation)))
+    })
   }
 }

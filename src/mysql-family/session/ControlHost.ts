@@ -20,7 +20,10 @@ export interface ControlHost {
     purpose: Purpose,
     script: (exchange: ControlExchange) => void
   ) => Effect.Effect<void, SqlError>
-  readonly lose: (what: string, cause: unknown, serverError?: MysqlError) => void
+  /** The driver or the server says that the connection has failed. */
+  readonly broken: (error: unknown) => void
+  /** The session cannot be used any more, although the connection may still be there. */
+  readonly giveUp: (what: string, serverError?: MysqlError) => void
   readonly errorOf: (error: MysqlError, operation: string) => SqlError
   /** What a statement fails with that comes after the end of its transaction. */
   readonly blockedError: (operation: string) => SqlError

@@ -21,7 +21,7 @@ export class SessionCare {
       host.driver.ping((error) => {
         if (exchange.isDone) return
         if (error === null || error === undefined) return exchange.succeed()
-        host.lose(`the server does not answer: ${describe(error)}`, error, serverErrorOf(error))
+        host.broken(error)
       })
     })
   }
@@ -75,20 +75,20 @@ export class SessionCare {
     // Without autocommit the session is not as it was set up, whoever switched it off.
     if (!residue.isUsed && !transaction.lacksAutocommit) {
       return exchange.query("ROLLBACK", (error) => {
-        if (error !== undefined) return host.lose("ROLLBACK failed", undefined, error)
+        if (error !== undefined) return host.giveUp("ROLLBACK failed", error)
         transaction.finished()
         exchange.succeed()
       })
     }
     // There is no way back to no database, and a reset leaves roles as they are: MySQL does not say which it began with.
     if (residue.hasMoved && host.server.home === undefined || residue.hasRole && !host.server.isMariadb) {
-      return host.lose("the session could not be reset", undefined)
+      return host.giveUp("the session could not be reset")
     }
     exchange.sent = true
     host.driver.resetSession((error) => {
       if (exchange.isDone) return
       if (error !== null && error !== undefined) {
-        return host.lose(`the session could not be reset: ${describe(error)}`, error, serverErrorOf(error))
+        return host.giveUp(`the session could not be reset: ${describe(error)}`, serverErrorOf(error))
       }
       transaction.reset()
       this.setUp(exchange)
@@ -101,7 +101,7 @@ export class SessionCare {
     const statements = host.residue.hasMoved && home !== undefined ? [...setup, home] : setup
     let left = statements.length
     const then = (error: MysqlError | undefined): void => {
-      if (error !== undefined) return host.lose("the session could not be set up again", undefined, error)
+      if (error !== undefined) return host.giveUp("the session could not be set up again", error)
       if (--left > 0) return
       // Setting variables is a change that the server reports.
       host.residue.clear()

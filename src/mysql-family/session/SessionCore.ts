@@ -10,14 +10,7 @@ import type { Socket } from "node:net"
 import type { Address } from "../driver/Canceller.ts"
 import { type DriverConnection, Status } from "../driver/Driver.ts"
 import { endsTransaction } from "../errors/errno.ts"
-import {
-  describe,
-  ImplicitCommit,
-  type MysqlError,
-  serverErrorOf,
-  statementError,
-  unknownError
-} from "../errors/errors.ts"
+import { ImplicitCommit, type MysqlError, statementError, unknownError } from "../errors/errors.ts"
 import { ControlExchange, type Purpose } from "../exchange/ControlExchange.ts"
 import type { Exchange } from "../exchange/Exchange.ts"
 import { type ExchangeHost, probe } from "../exchange/ExchangeHost.ts"
@@ -25,6 +18,7 @@ import { streamOverflow } from "../exchange/StreamExchange.ts"
 import type { Profile, Profiles } from "../statement/statements.ts"
 import { AllowImplicitCommit } from "./AllowImplicitCommit.ts"
 import type { ControlHost } from "./ControlHost.ts"
+import { endingOf } from "./ending.ts"
 import { Scheduler, type SchedulerHost } from "./Scheduler.ts"
 import { SessionCare } from "./SessionCare.ts"
 import type { ServerInfo, SessionContext } from "./SessionContext.ts"
@@ -41,6 +35,7 @@ export abstract class SessionCore implements ExchangeHost, ControlHost, Schedule
   readonly profiles: Profiles
   readonly dateStrings: boolean
   readonly canPipeline: boolean
+  readonly maxAllowedPacket: number
   readonly server: ServerInfo
   readonly address: Address
   readonly driver: DriverConnection
@@ -51,6 +46,8 @@ export abstract class SessionCore implements ExchangeHost, ControlHost, Schedule
   protected readonly scheduler: Scheduler
   protected readonly termination: Termination
   protected readonly care: SessionCare
+  /** What the server says when it ends a session, while it is not known whether it has. */
+  private lastWord: MysqlError | undefined = undefined
   protected readonly retireListeners: Array<() => void> = []
 
   constructor(
@@ -66,6 +63,7 @@ export abstract class SessionCore implements ExchangeHost, ControlHost, Schedule
     this.dateStrings = context.dateStrings
     this.canPipeline = context.canPipeline
     this.server = server
+    this.maxAllowedPacket = server.maxAllowedPacket
     this.driver = driver
     this.address = address
     this.threadId = driver.threadId
@@ -74,14 +72,10 @@ export abstract class SessionCore implements ExchangeHost, ControlHost, Schedule
     this.scheduler = new Scheduler(this, this.stopper)
     this.termination = new Termination(context.database, socket, () => this.scheduler.drain())
     this.care = new SessionCare(this)
-    driver.onTrouble((error) => {
-      const serverError = serverErrorOf(error)
-      const what = serverError === undefined ? "the connection failed" : "the server ended the session"
-      this.lose(`${what}: ${describe(error)}`, error, serverError)
-    })
-    socket.on("error", (error) => this.lose(`the connection failed: ${describe(error)}`, error))
-    socket.on("close", () => this.lose("the server closed the connection", undefined))
-    if (socket.destroyed) this.lose("the server closed the connection", undefined)
+    driver.onTrouble((error) => this.broken(error))
+    socket.on("error", (error) => this.broken(error))
+    socket.on("close", () => this.broken(undefined))
+    if (socket.destroyed) this.broken(undefined)
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -147,14 +141,15 @@ export abstract class SessionCore implements ExchangeHost, ControlHost, Schedule
   private expire(exchange: ControlExchange): void {
     if (exchange.isDone) return
     const limit = `${this.context.controlLimit} ms`
-    this.lose(
-      exchange.purpose !== "commit"
+    this.termination.lose({
+      what: exchange.purpose !== "commit"
         ? `${exchange.operation} was not answered within ${limit}`
         : exchange.sent
-        ? `COMMIT was not answered within ${limit}: nobody knows whether the transaction was committed`
+        ? `COMMIT was not answered within ${limit}: it is not known whether the transaction was committed`
         : `COMMIT could not be sent within ${limit}: the transaction was not committed`,
-      undefined
-    )
+      endedBy: "Silence",
+      limitMillis: this.context.controlLimit
+    })
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -211,7 +206,11 @@ export abstract class SessionCore implements ExchangeHost, ControlHost, Schedule
       exchange.timer = undefined
       if (exchange.isDone) return
       if (!exchange.hasStalled) return this.limit(exchange)
-      this.lose(`a statement was not answered within ${limit} ms`, undefined)
+      this.termination.lose({
+        what: `a statement was not answered within ${limit} ms`,
+        endedBy: "Limit",
+        limitMillis: limit
+      })
     }, limit)
   }
 
@@ -242,8 +241,34 @@ export abstract class SessionCore implements ExchangeHost, ControlHost, Schedule
   // The end
   // -------------------------------------------------------------------------------------------------------------------
 
-  lose(what: string, cause: unknown, serverError?: MysqlError): void {
-    this.termination.lose(what, cause, serverError)
+  broken(error: unknown): void {
+    this.termination.lose(endingOf(error, this.lastWord))
+  }
+
+  giveUp(what: string, serverError?: MysqlError): void {
+    const said = serverError === undefined ? "" : `: ${serverError.message} (${serverError.errno})`
+    this.termination.lose({ what: what + said, endedBy: "Client", serverError })
+  }
+
+  ifAlive(error: MysqlError, then: () => void): void {
+    this.lastWord = error
+    const timer = setTimeout(() => this.broken(undefined), this.context.controlLimit)
+    const alive = () => {
+      clearTimeout(timer)
+      if (this.isClosed) return
+      this.lastWord = undefined
+      then()
+    }
+    this.driver.query(probe, {
+      isWanted: true,
+      onRows: alive,
+      onOk: alive,
+      onMany: alive,
+      onError: (failure) => {
+        clearTimeout(timer)
+        this.broken(failure)
+      }
+    })
   }
 
   failLost(exchange: Exchange): void {

@@ -20,7 +20,7 @@ export interface StopperHost extends Target {
   readonly isWasted: boolean
   /** Something may have its turn now. */
   readonly next: () => void
-  readonly lose: (what: string, cause: unknown) => void
+  readonly giveUp: (what: string) => void
 }
 
 export class Stopper {
@@ -72,7 +72,7 @@ export class Stopper {
       this.target = target
       clearTimeout(target.timer)
       target.timer = setTimeout(() => {
-        if (!target.isDone) this.host.lose("an abandoned statement could not be stopped", undefined)
+        if (!target.isDone) this.host.giveUp("an abandoned statement could not be stopped")
       }, this.limit)
     }
     // It may have come between two steps of the same statement.

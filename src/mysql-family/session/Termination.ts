@@ -2,15 +2,22 @@
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Socket } from "node:net"
+import type { EndedBy, SessionTimes } from "../../failure/Evidence.ts"
 import { lostError } from "../../failure/lostError.ts"
 import type { MysqlError } from "../errors/errors.ts"
 import type { Exchange } from "../exchange/Exchange.ts"
 
 /** How a session ended. */
-interface End {
+export interface Ending {
   readonly what: string
-  readonly serverError: MysqlError | undefined
-  readonly cause: unknown
+  readonly endedBy: EndedBy
+  readonly cause?: unknown
+  readonly serverError?: MysqlError | undefined
+  /** The limit of ours that was reached, in milliseconds. */
+  readonly limitMillis?: number | undefined
+  readonly stalledMillis?: number | undefined
+  /** What the server has not begun with although it was written: everything, or what was written last. */
+  readonly notBegun?: "all" | "last" | undefined
 }
 
 /** How long the goodbye may take, in milliseconds. */
@@ -21,7 +28,9 @@ export class Termination {
   private readonly socket: Socket
   /** Takes all exchanges out of the session. */
   private readonly drain: () => ReadonlyArray<Exchange>
-  private end: End | undefined = undefined
+  private readonly openedAt = performance.now()
+  private ending: Ending | undefined = undefined
+  private session: SessionTimes | undefined = undefined
   private lost: SqlError | undefined = undefined
   private readonly listeners: Array<(error: SqlError) => void> = []
 
@@ -32,7 +41,7 @@ export class Termination {
   }
 
   get isOver(): boolean {
-    return this.end !== undefined
+    return this.ending !== undefined
   }
 
   /** Calls `listener` once if the session ends other than by `close` or `destroy`. */
@@ -41,14 +50,13 @@ export class Termination {
     else this.listeners.push(listener)
   }
 
-  lose(what: string, cause: unknown, serverError: MysqlError | undefined): void {
-    if (this.end !== undefined) return
-    const end: End = { what, cause, serverError }
-    this.end = end
-    this.lost = lostError({ database: this.database, operation: "connection", sent: false, ...end })
+  lose(ending: Ending): void {
+    if (this.ending !== undefined) return
+    this.begin(ending)
+    this.lost = this.error("connection", false)
     // The pool hears it first: a caller whose statement has failed may give the session back at once.
     for (const listener of this.listeners.splice(0)) listener(this.lost)
-    this.finish(end)
+    this.failAll(ending)
     this.socket.destroy()
   }
 
@@ -56,8 +64,8 @@ export class Termination {
   close(quit: () => void): Effect.Effect<void> {
     return Effect.callback((resume) => {
       const { socket } = this
-      if (this.end === undefined) {
-        this.finish({ what: "the session was closed", cause: undefined, serverError: undefined })
+      if (this.ending === undefined) {
+        this.finish("the session was closed")
         quit()
         socket.end()
       }
@@ -71,27 +79,39 @@ export class Termination {
   }
 
   destroy(reason: string): void {
-    if (this.end === undefined) this.finish({ what: reason, cause: undefined, serverError: undefined })
+    if (this.ending === undefined) this.finish(reason)
     // A goodbye may be under way, and hang.
     this.socket.destroy()
   }
 
-  private finish(end: End): void {
-    this.end = end
-    for (const exchange of this.drain()) {
+  private finish(what: string): void {
+    const ending: Ending = { what, endedBy: "Client" }
+    this.begin(ending)
+    this.failAll(ending)
+  }
+
+  private begin(ending: Ending): void {
+    this.ending = ending
+    this.session = { openedAt: this.openedAt, endedAt: performance.now() }
+  }
+
+  private failAll(ending: Ending): void {
+    const exchanges = this.drain()
+    const last = exchanges.findLast((exchange) => exchange.sent)
+    for (const exchange of exchanges) {
       exchange.isDone = true
       clearTimeout(exchange.timer)
+      if (ending.notBegun === "all" || ending.notBegun === "last" && exchange === last) exchange.takeBack()
       if (!exchange.abandoned) exchange.fail(this.errorFor(exchange))
     }
   }
 
   /** What an exchange fails with, once the session is over. */
   errorFor(exchange: Exchange): SqlError {
-    return lostError({
-      database: this.database,
-      operation: exchange.operation,
-      sent: exchange.sent,
-      ...this.end!
-    })
+    return this.error(exchange.operation, exchange.sent)
+  }
+
+  private error(operation: string, sent: boolean): SqlError {
+    return lostError({ database: this.database, operation, sent, session: this.session, ...this.ending! })
   }
 }

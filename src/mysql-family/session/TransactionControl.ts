@@ -37,9 +37,10 @@ export class TransactionControl {
       if (error !== undefined) {
         // What was asked for the next transaction would be waiting for the next borrower's.
         if (plan.compound) host.residue.isSpoiled = true
-        if (index > 0) return host.lose("BEGIN failed half way", undefined, error)
+        const refused = host.errorOf(error, exchange.operation)
+        if (index > 0) return exchange.giveUp("BEGIN failed half way", refused, error)
         host.transaction.doubted()
-        return exchange.refuse(host.errorOf(error, exchange.operation))
+        return exchange.refuse(refused)
       }
       if (index + 1 < plan.statements.length) return this.runBegin(exchange, plan, index + 1)
       if (!host.transaction.hasOpenFlags) {
