@@ -339,20 +339,36 @@ interface Packet {
   readonly sequenceId: number
 }
 
-/** How packets are read, as far as the driver writes on the console about it. */
+/** How packets are read, as far as the driver trusts the server with it. */
 interface PacketClass {
   readLengthCodedNumberExt: (this: unknown, tag: number, ...rest: ReadonlyArray<unknown>) => unknown
+  parseInt: (this: unknown, length: number, ...rest: ReadonlyArray<unknown>) => unknown
+  parseIntNoBigCheck: (this: unknown, length: number) => unknown
 }
 
-let isQuiet = false
+let isHardened = false
 
-/** The driver prints its stack where it finds a length that cannot be. The console is the program's. */
-const beQuiet = (packets: PacketClass): void => {
-  isQuiet = true
-  const read = packets.readLengthCodedNumberExt
+/** More digits than any number has. */
+const mostDigits = 255
+
+/**
+ * A length that cannot be makes the driver print its stack on the program's console, and read the digits of a number for
+ * years. Both are errors here.
+ */
+const harden = (packets: PacketClass): void => {
+  isHardened = true
+  const { parseInt, parseIntNoBigCheck, readLengthCodedNumberExt } = packets
   packets.readLengthCodedNumberExt = function(tag, ...rest) {
-    if (tag >= 0xfb && tag <= 0xfe) return read.call(this, tag, ...rest)
+    if (tag >= 0xfb && tag <= 0xfe) return readLengthCodedNumberExt.call(this, tag, ...rest)
     throw new ProtocolBroken("the server sent a length that cannot be")
+  }
+  packets.parseInt = function(length, ...rest) {
+    if (length > mostDigits) throw new ProtocolBroken("the server sent a number that cannot be")
+    return parseInt.call(this, length, ...rest)
+  }
+  packets.parseIntNoBigCheck = function(length) {
+    if (length > mostDigits) throw new ProtocolBroken("the server sent a number that cannot be")
+    return parseIntNoBigCheck.call(this, length)
   }
 }
 
@@ -364,7 +380,7 @@ const guardPackets = (inner: Inner, trouble: Trouble): void => {
   const handle = inner.handlePacket.bind(inner)
   const handleExpected = (packet: Packet | undefined): void => {
     if (packet === undefined || inner._paused) return handle(packet)
-    if (!isQuiet) beQuiet(Object.getPrototypeOf(packet) as PacketClass)
+    if (!isHardened) harden(Object.getPrototypeOf(packet) as PacketClass)
     const isAwaited = inner._command !== null && inner._command !== undefined
     if (isAwaited && inner.sequenceId === packet.sequenceId) return handle(packet)
     trouble.report(

@@ -14,8 +14,8 @@ import type { Resolved } from "./Config.ts"
 import { open } from "./open.ts"
 import { readOnlyOf, workCheck } from "./serverRole.ts"
 
-/** How long the server's own limit has to be heard of before the session is given up, in milliseconds. */
-const statementGrace = 1_000
+/** How long the server waits for a reader or a source of rows, in seconds. */
+const patience = 600
 
 /** How many texts are remembered. */
 const maxProfiles = 1_000
@@ -36,7 +36,7 @@ export const makeConnect = (
     profiles: new Profiles(maxProfiles),
     prepares: config.options.disablePreparedStatements !== true,
     controlLimit: config.controlTimeout,
-    statementLimit: config.statementTimeout + statementGrace,
+    statementLimit: config.statementTimeout,
     dateStrings: config.options.dateStrings === true,
     undefinedIsNull: config.options.undefined === "null",
     canceller: new Canceller(openAt, Math.min(config.connectTimeout, 5_000))
@@ -145,6 +145,10 @@ const settings = (config: Resolved, isMariadb: boolean): string => {
   }
   if (config.lockTimeout !== undefined) {
     list.push(`SESSION innodb_lock_wait_timeout = ${Math.max(1, Math.ceil(config.lockTimeout / 1_000))}`)
+  }
+  // For readers of streams that pause, and sources of rows that do: the servers' own limits are 60 and 30 seconds.
+  for (const name of ["net_write_timeout", "net_read_timeout"]) {
+    if (config.sessionVariables[name] === undefined) list.push(`SESSION ${name} = ${patience}`)
   }
   for (const [name, value] of Object.entries(config.sessionVariables)) {
     list.push(

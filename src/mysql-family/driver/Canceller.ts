@@ -32,6 +32,7 @@ export interface SideConnection {
 export const identityOf = "CONCAT_WS('|', @@hostname, @@port, @@server_id, @@datadir)"
 
 interface Request {
+  readonly kills: "QUERY" | "CONNECTION"
   readonly target: Target
   readonly isNeeded: () => boolean
   readonly done: (sent: boolean) => void
@@ -53,8 +54,17 @@ export class Canceller {
 
   /** Stops what runs on a session, if it still needs to be. Tells whether the server was asked to; calls back once. */
   kill(target: Target, isNeeded: () => boolean, done: (sent: boolean) => void): void {
+    this.request({ kills: "QUERY", target, isNeeded, done })
+  }
+
+  /** Ends a session on the server whose connection has been given up: what it runs would run on. */
+  end(target: Target): void {
+    this.request({ kills: "CONNECTION", target, isNeeded: () => true, done: () => {} })
+  }
+
+  private request(request: Request): void {
+    const { target } = request
     const key = JSON.stringify([target.address, target.server.identity])
-    const request = { target, isNeeded, done }
     const queue = this.queues.get(key)
     if (queue !== undefined) {
       queue.push(request)
@@ -101,7 +111,7 @@ export class Canceller {
       side.socket.end()
       return
     }
-    this.ask(side, `KILL QUERY ${request.target.threadId}`, (rows) => {
+    this.ask(side, `KILL ${request.kills} ${request.target.threadId}`, (rows) => {
       request.done(true)
       if (rows !== undefined) return this.killNext(key, side)
       side.socket.destroy()

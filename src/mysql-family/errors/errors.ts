@@ -21,6 +21,7 @@ import {
   UniqueViolation,
   UnknownError
 } from "effect/sql/SqlError"
+import * as Evidence from "../../failure/Evidence.ts"
 import { withRetryable } from "../../failure/lostError.ts"
 import { fieldsOf } from "./fields.ts"
 
@@ -367,6 +368,30 @@ export const statementError = (options: {
     withRetryable(reason, false)
   }
   return new SqlError({ reason })
+}
+
+/** A statement was stopped at its limit, and has done nothing. */
+export const timeoutError = (options: {
+  readonly database: string
+  readonly error: MysqlError
+  readonly operation: string
+  readonly limitMillis: number
+}): SqlError => {
+  const { database, error, limitMillis, operation } = options
+  const message = `${database}: the statement was stopped, because it ran for longer than ${limitMillis} ms`
+  return Evidence.attach(
+    new SqlError({
+      reason: withRetryable(new StatementTimeoutError({ cause: error, message, operation }), false)
+    }),
+    Evidence.make({
+      sent: true,
+      answer: "Error",
+      endedBy: "Limit",
+      code: error.errno,
+      serverError: error,
+      limitMillis
+    })
+  )
 }
 
 /** The server refused a connection. */

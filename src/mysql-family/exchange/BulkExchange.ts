@@ -29,6 +29,7 @@ const nothing: Ok = { affectedRows: 0, changedRows: undefined, insertId: 0, warn
 
 export class BulkExchange extends CallerExchange implements Receiver {
   readonly pipelines = false
+  protected readonly sql = ""
 
   private readonly run: (driver: DriverConnection, receiver: any) => void
   private readonly resume: (effect: Effect.Effect<Ok, SqlError>) => void
@@ -59,7 +60,6 @@ export class BulkExchange extends CallerExchange implements Receiver {
   }
 
   protected transmit(driver: DriverConnection): void {
-    this.host.limit(this)
     this.run(driver, this)
   }
 
@@ -93,7 +93,7 @@ export class BulkExchange extends CallerExchange implements Receiver {
   }
 
   private rowFailureOf(error: MysqlError, message: unknown): SqlError {
-    const failure = this.host.errorOf(error, this.operation)
+    const failure = this.failureFrom(error)
     const row = rowNumberIn(message)
     if (row !== undefined) rowNumbers.set(failure, row)
     return failure

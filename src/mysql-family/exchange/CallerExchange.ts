@@ -17,6 +17,9 @@ import { Exchange } from "./Exchange.ts"
 import { type ExchangeHost, probe } from "./ExchangeHost.ts"
 import { packetSize } from "./packetSize.ts"
 
+/** 1317: the query was killed. */
+const killed = 1317
+
 export abstract class CallerExchange extends Exchange {
   readonly canBeKilled = true
   readonly canBeDropped = true
@@ -51,10 +54,15 @@ export abstract class CallerExchange extends Exchange {
     return this.host.prepares && params.length <= maxPrepared && !isWide(params)
   }
 
+  /** The text, as far as it tells something about limits of time. */
+  protected abstract readonly sql: string
+
   /** Asks first whether the transaction is still open, where an error has left that unknown. */
   protected sendChecked(): void {
-    if (this.host.needsProbe) this.host.driver.query(probe, probing(this.host, () => this.send()))
-    else this.send()
+    this.host.withLimit(this.fiber, this, () => {
+      if (this.host.needsProbe) this.host.driver.query(probe, probing(this.host, () => this.send()))
+      else this.send()
+    })
   }
 
   private send(): void {
@@ -65,6 +73,7 @@ export abstract class CallerExchange extends Exchange {
     const refused = host.objectionTo(this.profile, this.fiber, this.operation) ?? this.objection()
     if (refused !== undefined) return this.end(Effect.fail(refused))
     host.noteSent(this.profile)
+    host.startLimit(this.fiber, this, this.sql, this.profile)
     this.sent = true
     this.transmit(host.driver)
   }
@@ -93,6 +102,13 @@ export abstract class CallerExchange extends Exchange {
     host.ifAlive(serverError, () => {
       if (!this.isDone) then(serverError)
     })
+  }
+
+  /** What the statement fails with, after an answer of the server. */
+  protected failureFrom(error: MysqlError): SqlError {
+    return this.expiredAfter !== undefined && error.errno === killed
+      ? this.host.expiredError(this, error)
+      : this.host.errorOf(error, this.operation)
   }
 
   private driverFailure(error: unknown): SqlError {

@@ -17,8 +17,11 @@ export abstract class Exchange {
   /** It has its turn: it is on the wire, or about to be. */
   isRunning = false
   isDone = false
-  /** Its deadline. */
-  timer: ReturnType<typeof setTimeout> | undefined = undefined
+  /** Its time was over after so many milliseconds, and the server was asked to stop it. */
+  expiredAfter: number | undefined = undefined
+  /** How long it may take from `startedAt` on, in milliseconds of the monotonic clock. */
+  limit = Infinity
+  startedAt = 0
 
   next: Exchange | undefined = undefined
   previous: Exchange | undefined = undefined
@@ -41,6 +44,11 @@ export abstract class Exchange {
 
   /** Gives the caller its result. Never called once the exchange is abandoned. */
   abstract settle(effect: Effect.Effect<any, any>): void
+
+  /** What the end of the session was owed to, if it was the way in which this exchange was read or fed. */
+  blame(): string | undefined {
+    return undefined
+  }
 
   /** What was written last has not been begun with by the server. */
   takeBack(): void {

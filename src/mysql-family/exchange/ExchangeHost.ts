@@ -65,8 +65,19 @@ export interface ExchangeHost {
 
   // Turns
 
-  /** The statement is on its way: its time begins, unless it already has. */
-  readonly limit: (exchange: Exchange) => void
+  /** Whether the server has the limit of time that the fiber wants for its statements. */
+  readonly hasLimit: (fiber: Fiber.Fiber<unknown, unknown>) => boolean
+  /** Calls `then` when the server has the limit of time that the fiber wants for its statements. */
+  readonly withLimit: (fiber: Fiber.Fiber<unknown, unknown>, exchange: Exchange, then: () => void) => void
+  /** The statement goes out: its time begins. */
+  readonly startLimit: (
+    fiber: Fiber.Fiber<unknown, unknown>,
+    exchange: Exchange,
+    sql: string,
+    profile: Profile
+  ) => void
+  /** What a statement fails with that was stopped because its time was over. */
+  readonly expiredError: (exchange: Exchange, error: MysqlError) => SqlError
   /** The exchange has its answer, or is never sent. */
   readonly finish: (exchange: Exchange) => void
   /** The caller has been told. */

@@ -27,6 +27,20 @@ export class LoadExchange extends BulkExchange implements LoadReceiver {
     })
   }
 
+  /** Since when the server waits for a piece of the file, if it does. */
+  private idleSince: number | undefined = undefined
+
+  /** The source of the rows has any time. */
+  override get hasStalled(): boolean {
+    return this.idleSince === undefined
+  }
+
+  override blame(): string | undefined {
+    if (this.idleSince === undefined) return undefined
+    const seconds = Math.round((performance.now() - this.idleSince) / 1_000)
+    return `no rows came for ${seconds} s, and the server waits for \`net_read_timeout\``
+  }
+
   private wake(effect: Effect.Effect<unknown, SqlError>): void {
     const { waiter } = this
     this.waiter = undefined
@@ -46,11 +60,16 @@ export class LoadExchange extends BulkExchange implements LoadReceiver {
 
   /** Writes a piece of the file. Ends when more can be written. */
   write(bytes: Buffer): Effect.Effect<unknown, SqlError> {
-    return this.wait(() => this.file!.write(bytes))
+    return this.wait(() => {
+      const hasRoom = this.file!.write(bytes)
+      this.idleSince = hasRoom ? performance.now() : undefined
+      return hasRoom
+    })
   }
 
   /** Ends the file. Answers what the server has made of it. */
   readonly finish: Effect.Effect<Ok, SqlError> = this.wait(() => {
+    this.idleSince = undefined
     this.file!.end()
     return false
   })
@@ -62,11 +81,13 @@ export class LoadExchange extends BulkExchange implements LoadReceiver {
 
   onRequest(file: FileWriter): void {
     this.file = file
+    this.idleSince = performance.now()
     if (this.abandoned) file.end()
     else this.wake(Effect.void)
   }
 
   onDrain(): void {
+    this.idleSince = performance.now()
     this.wake(Effect.void)
   }
 

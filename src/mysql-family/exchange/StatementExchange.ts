@@ -22,7 +22,7 @@ export class StatementExchange extends CallerExchange implements Receiver {
   readonly pipelines: boolean
 
   private readonly shape: ResultShape
-  private readonly sql: string
+  protected readonly sql: string
   private readonly params: ReadonlyArray<Parameters.Parameter>
   private readonly transformRows: RowTransform
   private readonly resume: (effect: Effect.Effect<any, SqlError>) => void
@@ -53,7 +53,7 @@ export class StatementExchange extends CallerExchange implements Receiver {
     this.transformRows = transformRows
     this.prepare = prepare
     this.resume = resume
-    this.pipelines = this.profile.plain && (prepare || !sql.includes(";"))
+    this.pipelines = this.profile.plain && (prepare || !sql.includes(";")) && host.hasLimit(fiber)
   }
 
   settle(effect: Effect.Effect<any, SqlError>): void {
@@ -68,11 +68,6 @@ export class StatementExchange extends CallerExchange implements Receiver {
   start(): void {
     if (!this.canPrepare(this.params)) this.prepare = false
     if (!this.prepare) this.cut()
-    this.step()
-  }
-
-  private step(): void {
-    this.host.limit(this)
     this.sendChecked()
   }
 
@@ -163,7 +158,7 @@ export class StatementExchange extends CallerExchange implements Receiver {
       const next = pieces[++this.piece]
       if (next !== undefined) {
         this.profile = this.host.profiles.get(next.texts.join("?"))
-        return this.step()
+        return this.sendChecked()
       }
       value = this.results
     }
@@ -191,6 +186,6 @@ export class StatementExchange extends CallerExchange implements Receiver {
     }
     const isPartial = this.piece > 0 && !host.inTransaction
     host.noteError(serverError, this.profile)
-    this.end(Effect.fail(host.errorOf(isPartial ? partial(serverError) : serverError, this.operation)))
+    this.end(Effect.fail(this.failureFrom(isPartial ? partial(serverError) : serverError)))
   }
 }

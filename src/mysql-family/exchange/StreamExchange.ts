@@ -21,7 +21,7 @@ export const streamOverflow = 65_536
 export class StreamExchange extends CallerExchange implements StreamReceiver {
   readonly pipelines = false
 
-  private readonly sql: string
+  protected readonly sql: string
   private readonly params: ReadonlyArray<Parameters.Parameter>
 
   private source: RowSource | undefined = undefined
@@ -31,6 +31,7 @@ export class StreamExchange extends CallerExchange implements StreamReceiver {
   private isPaused = false
   /** Nothing has come since the time was last looked at, although it could have. */
   private isSilent = true
+  private pausedAt = 0
   private isYielding = false
   private isFlushing = false
   private decoder: RowDecoder | undefined = undefined
@@ -73,12 +74,18 @@ export class StreamExchange extends CallerExchange implements StreamReceiver {
     return stalled
   }
 
+  /** The server ends a session whose rows are not taken for as long as it waits for that. */
+  override blame(): string | undefined {
+    if (!this.isPaused) return undefined
+    const seconds = Math.round((performance.now() - this.pausedAt) / 1_000)
+    return `the rows were not read for ${seconds} s, and the server waits for \`net_write_timeout\``
+  }
+
   start(): void {
     this.isText = !this.canPrepare(this.params)
     this.pieces = this.isText || this.profile.placeholders === undefined
       ? split(this.sql, this.host.noBackslashEscapes)
       : []
-    this.host.limit(this)
     this.sendChecked()
   }
 
@@ -136,6 +143,7 @@ export class StreamExchange extends CallerExchange implements StreamReceiver {
     }
     if (this.rows.length >= (this.isYielding ? streamOverflow : streamBuffer) && !this.isPaused) {
       this.isPaused = true
+      this.pausedAt = performance.now()
       this.source?.pause()
       if (this.isYielding) {
         this.isYielding = false
@@ -191,7 +199,7 @@ export class StreamExchange extends CallerExchange implements StreamReceiver {
     if (this.isDone) return
     this.onServerError(error, sent, this.isText && this.params.length > 0, (serverError) => {
       this.host.noteError(serverError, this.profile)
-      this.end(Effect.fail(this.host.errorOf(serverError, this.operation)))
+      this.end(Effect.fail(this.failureFrom(serverError)))
     })
   }
 }

@@ -6,6 +6,7 @@ import type { MysqlError } from "../errors/errors.ts"
 import type { ControlExchange, Purpose } from "../exchange/ControlExchange.ts"
 import type { ServerInfo } from "./SessionContext.ts"
 import type { SessionResidue } from "./SessionResidue.ts"
+import type { StatementLimit } from "./StatementLimit.ts"
 import type { TransactionTracker } from "./TransactionTracker.ts"
 
 export interface ControlHost {
@@ -15,6 +16,7 @@ export interface ControlHost {
   readonly driver: DriverConnection
   readonly transaction: TransactionTracker
   readonly residue: SessionResidue
+  readonly statementLimit: StatementLimit
   /** Runs a script of ours within its limit. */
   readonly control: (
     purpose: Purpose,

@@ -53,7 +53,6 @@ export class Scheduler {
   submit(exchange: Exchange): Effect.Effect<void> {
     if (this.host.isClosed) {
       exchange.isDone = true
-      clearTimeout(exchange.timer)
       this.host.failLost(exchange)
       return Effect.void
     }
@@ -97,7 +96,6 @@ export class Scheduler {
   /** An exchange has its answer, or is never sent. */
   finish(exchange: Exchange): void {
     exchange.isDone = true
-    if (exchange.timer !== undefined) clearTimeout(exchange.timer)
     this.running.remove(exchange)
     if (exchange.abandoned) this.abandoned--
   }
@@ -119,8 +117,14 @@ export class Scheduler {
     }
     if (!exchange.canBeDropped) return
     exchange.isDone = true
-    clearTimeout(exchange.timer)
     this.waiting.remove(exchange)
+  }
+
+  /** Everything that has its turn or waits for it. */
+  *all(): Iterable<Exchange> {
+    for (const queue of [this.running, this.waiting]) {
+      for (let exchange = queue.head; exchange !== undefined; exchange = exchange.next) yield exchange
+    }
   }
 
   /** Takes out what waits and may be refused. */

@@ -91,6 +91,7 @@ export class SessionCare {
         return host.giveUp(`the session could not be reset: ${describe(error)}`, serverErrorOf(error))
       }
       transaction.reset()
+      host.statementLimit.reset()
       this.setUp(exchange)
     })
   }

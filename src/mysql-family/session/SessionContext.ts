@@ -12,7 +12,7 @@ export interface SessionContext {
   readonly prepares: boolean
   /** How long a control statement may take, in milliseconds. */
   readonly controlLimit: number
-  /** How long any other may take, with some time for the server's own limit to come first. */
+  /** How long any other may take, in milliseconds. */
   readonly statementLimit: number
   readonly dateStrings: boolean
   /** Whether `undefined` as a parameter is null instead of being refused. */

@@ -7,10 +7,12 @@ import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import { type SqlError } from "effect/sql/SqlError"
 import type { Socket } from "node:net"
+import { describeStall } from "../../timing/StallGuard.ts"
+import * as StatementTimeout from "../../transaction/StatementTimeout.ts"
 import type { Address } from "../driver/Canceller.ts"
 import { type DriverConnection, Status } from "../driver/Driver.ts"
 import { endsTransaction } from "../errors/errno.ts"
-import { ImplicitCommit, type MysqlError, statementError, unknownError } from "../errors/errors.ts"
+import { ImplicitCommit, type MysqlError, statementError, timeoutError, unknownError } from "../errors/errors.ts"
 import { ControlExchange, type Purpose } from "../exchange/ControlExchange.ts"
 import type { Exchange } from "../exchange/Exchange.ts"
 import { type ExchangeHost, probe } from "../exchange/ExchangeHost.ts"
@@ -18,14 +20,23 @@ import { streamOverflow } from "../exchange/StreamExchange.ts"
 import type { Profile, Profiles } from "../statement/statements.ts"
 import { AllowImplicitCommit } from "./AllowImplicitCommit.ts"
 import type { ControlHost } from "./ControlHost.ts"
+import { Deadlines } from "./Deadlines.ts"
 import { endingOf } from "./ending.ts"
 import { Scheduler, type SchedulerHost } from "./Scheduler.ts"
 import { SessionCare } from "./SessionCare.ts"
 import type { ServerInfo, SessionContext } from "./SessionContext.ts"
 import { SessionResidue } from "./SessionResidue.ts"
+import { StatementLimit } from "./StatementLimit.ts"
 import { Stopper, type StopperHost } from "./Stopper.ts"
 import { Termination } from "./Termination.ts"
 import { TransactionTracker } from "./TransactionTracker.ts"
+
+const describeControl = ({ purpose, sent }: ControlExchange): string =>
+  purpose !== "commit"
+    ? `${purpose} was not answered`
+    : sent
+    ? "it is not known whether the transaction was committed: COMMIT was not answered"
+    : "the transaction was not committed: COMMIT could not be sent"
 
 export abstract class SessionCore implements ExchangeHost, ControlHost, SchedulerHost, StopperHost {
   readonly context: SessionContext
@@ -42,7 +53,9 @@ export abstract class SessionCore implements ExchangeHost, ControlHost, Schedule
   readonly transaction: TransactionTracker = new TransactionTracker()
   readonly residue: SessionResidue = new SessionResidue()
 
+  readonly statementLimit: StatementLimit
   protected readonly stopper: Stopper
+  private readonly deadlines: Deadlines
   protected readonly scheduler: Scheduler
   protected readonly termination: Termination
   protected readonly care: SessionCare
@@ -68,9 +81,14 @@ export abstract class SessionCore implements ExchangeHost, ControlHost, Schedule
     this.address = address
     this.threadId = driver.threadId
     this.id = String(driver.threadId)
-    this.stopper = new Stopper(this, context.canceller, context.controlLimit)
+    this.statementLimit = new StatementLimit(server.isMariadb, context.statementLimit)
+    this.stopper = new Stopper(this, context.canceller)
     this.scheduler = new Scheduler(this, this.stopper)
-    this.termination = new Termination(context.database, socket, () => this.scheduler.drain())
+    this.deadlines = new Deadlines(() => this.scheduler.all(), (exchange, stalled) => this.expire(exchange, stalled))
+    this.termination = new Termination(context.database, socket, () => {
+      this.deadlines.stop()
+      return this.scheduler.drain()
+    })
     this.care = new SessionCare(this)
     driver.onTrouble((error) => this.broken(error))
     socket.on("error", (error) => this.broken(error))
@@ -123,9 +141,49 @@ export abstract class SessionCore implements ExchangeHost, ControlHost, Schedule
     return Effect.callback((resume) => {
       const exchange = new ControlExchange(this, purpose, script, resume)
       // It has its time from the moment it is asked for, whatever is ahead of it.
-      exchange.timer = setTimeout(() => this.expire(exchange), this.context.controlLimit)
+      this.deadlines.start(exchange, this.context.controlLimit)
       return this.scheduler.submit(exchange)
     })
+  }
+
+  /** The time of an exchange is over. */
+  private expire(exchange: Exchange, stalledMillis: number): void {
+    if (exchange instanceof ControlExchange) return this.silent(exchange, describeControl(exchange), stalledMillis)
+    if (this.stopper.isTarget(exchange)) return this.giveUpOn(exchange)
+    if (!exchange.sent) {
+      return this.silent(exchange, "what has to be known before a statement was not answered", stalledMillis)
+    }
+    // It waits behind others on the wire, or the server waits for us.
+    if (this.scheduler.head !== exchange || !exchange.hasStalled) return this.deadlines.start(exchange, exchange.limit)
+    this.stopper.stop(exchange)
+  }
+
+  private silent(exchange: Exchange, what: string, stalledMillis: number): void {
+    this.termination.lose({
+      what: `${what} within ${exchange.limit} ms${describeStall(stalledMillis)}`,
+      endedBy: "Silence",
+      limitMillis: exchange.limit,
+      stalledMillis
+    })
+  }
+
+  giveTime(exchange: Exchange): void {
+    this.deadlines.start(exchange, this.context.controlLimit)
+  }
+
+  giveUpOn(exchange: Exchange): void {
+    const limitMillis = exchange.expiredAfter
+    this.stopper.endConnection()
+    this.termination.lose(
+      limitMillis === undefined
+        ? { what: "an abandoned statement could not be stopped", endedBy: "Client" }
+        : {
+          what: `a statement was not answered within ${limitMillis} ms, and could not be stopped`,
+          endedBy: "Limit",
+          limitMillis,
+          culprit: exchange
+        }
+    )
   }
 
   makeProbe(): Exchange {
@@ -134,22 +192,8 @@ export abstract class SessionCore implements ExchangeHost, ControlHost, Schedule
       "probe",
       (exchange) => exchange.query(probe, () => exchange.succeed())
     )
-    exchange.timer = setTimeout(() => this.expire(exchange), this.context.controlLimit)
+    this.deadlines.start(exchange, this.context.controlLimit)
     return exchange
-  }
-
-  private expire(exchange: ControlExchange): void {
-    if (exchange.isDone) return
-    const limit = `${this.context.controlLimit} ms`
-    this.termination.lose({
-      what: exchange.purpose !== "commit"
-        ? `${exchange.operation} was not answered within ${limit}`
-        : exchange.sent
-        ? `COMMIT was not answered within ${limit}: it is not known whether the transaction was committed`
-        : `COMMIT could not be sent within ${limit}: the transaction was not committed`,
-      endedBy: "Silence",
-      limitMillis: this.context.controlLimit
-    })
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -199,19 +243,42 @@ export abstract class SessionCore implements ExchangeHost, ControlHost, Schedule
     return statementError({ database: this.database, error, operation })
   }
 
-  limit(exchange: Exchange): void {
-    const limit = this.context.statementLimit
-    if (limit === Infinity || exchange.timer !== undefined) return
-    exchange.timer = setTimeout(() => {
-      exchange.timer = undefined
-      if (exchange.isDone) return
-      if (!exchange.hasStalled) return this.limit(exchange)
-      this.termination.lose({
-        what: `a statement was not answered within ${limit} ms`,
-        endedBy: "Limit",
-        limitMillis: limit
-      })
-    }, limit)
+  hasLimit(fiber: Fiber.Fiber<unknown, unknown>): boolean {
+    const limit = this.statementLimit.limitFor(fiber.getRef(StatementTimeout.Current))
+    return this.statementLimit.settingFor(limit) === undefined
+  }
+
+  withLimit(fiber: Fiber.Fiber<unknown, unknown>, exchange: Exchange, then: () => void): void {
+    const limit = this.statementLimit.limitFor(fiber.getRef(StatementTimeout.Current))
+    const setting = this.statementLimit.settingFor(limit)
+    if (setting === undefined) return then()
+    this.deadlines.start(exchange, this.context.controlLimit)
+    const answered = () => {
+      this.statementLimit.set(limit)
+      then()
+    }
+    this.driver.query(setting, {
+      isWanted: true,
+      onRows: answered,
+      onOk: answered,
+      onMany: answered,
+      onError: (error) => this.broken(error)
+    })
+  }
+
+  startLimit(fiber: Fiber.Fiber<unknown, unknown>, exchange: Exchange, sql: string, profile: Profile): void {
+    const own = this.statementLimit.noteSent(sql, profile.words)
+    const limit = own ?? this.statementLimit.limitFor(fiber.getRef(StatementTimeout.Current))
+    this.deadlines.start(exchange, this.statementLimit.deadlineOf(limit, profile))
+  }
+
+  expiredError(exchange: Exchange, error: MysqlError): SqlError {
+    return timeoutError({
+      database: this.database,
+      error,
+      operation: exchange.operation,
+      limitMillis: exchange.expiredAfter!
+    })
   }
 
   finish(exchange: Exchange): void {

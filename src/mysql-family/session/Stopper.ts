@@ -1,8 +1,9 @@
 /**
- * Stops on the server what runs in vain: KILL QUERY over a side connection.
+ * Stops on the server what runs in vain or too long: KILL QUERY over a side connection.
  *
  * A kill hits what the session runs when it arrives. So nothing is begun while one is on its way, and after one that
- * came late the next thing that runs is a statement that does nothing.
+ * came late the next thing that runs is a statement that does nothing. What does not end is ended with its connection:
+ * otherwise it would run on without one of ours.
  */
 import * as Effect from "effect/Effect"
 import type { Canceller, Target } from "../driver/Canceller.ts"
@@ -20,14 +21,15 @@ export interface StopperHost extends Target {
   readonly isWasted: boolean
   /** Something may have its turn now. */
   readonly next: () => void
-  readonly giveUp: (what: string) => void
+  /** The time of an exchange begins anew. */
+  readonly giveTime: (exchange: Exchange) => void
+  /** An exchange could not be stopped, and its connection is to be ended with it. */
+  readonly giveUpOn: (exchange: Exchange) => void
 }
 
 export class Stopper {
   private readonly host: StopperHost
   private readonly canceller: Canceller
-  /** How long a statement has that does not end when it is killed, in milliseconds. */
-  private readonly limit: number
   /** Kills that are on their way. */
   private kills = 0
   /** What was killed last. */
@@ -35,10 +37,9 @@ export class Stopper {
   /** A kill may have come after what it was meant for. */
   needsProbe = false
 
-  constructor(host: StopperHost, canceller: Canceller, limit: number) {
+  constructor(host: StopperHost, canceller: Canceller) {
     this.host = host
     this.canceller = canceller
-    this.limit = limit
   }
 
   get isBusy(): boolean {
@@ -47,17 +48,30 @@ export class Stopper {
 
   /** What runs in vain is only in the way of what comes next. */
   consider(): void {
-    if (this.kills === 0 && this.isWasted && this.host.head !== this.target) this.kill()
+    if (this.kills === 0 && this.isWasted && this.host.head !== this.target) this.kill(this.host.head!)
+  }
+
+  /** The time of what the server works on is over. */
+  stop(exchange: Exchange): void {
+    exchange.expiredAfter = exchange.limit
+    exchange.discard()
+    this.target = exchange
+    this.host.giveTime(exchange)
+    if (this.kills === 0) this.kill(exchange)
   }
 
   private get isWasted(): boolean {
     return !this.host.isClosed && this.host.isWasted
   }
 
-  private kill(): void {
-    const target = this.host.head!
+  private isInVain(exchange: Exchange): boolean {
+    if (exchange.isDone || this.host.isClosed) return false
+    return exchange.expiredAfter !== undefined ? this.host.head === exchange : this.isWasted
+  }
+
+  private kill(target: Exchange): void {
     this.kills++
-    this.canceller.kill(this.host, () => this.isWasted, (sent) => this.killed(target, sent))
+    this.canceller.kill(this.host, () => this.isInVain(target), (sent) => this.killed(target, sent))
   }
 
   private killed(target: Exchange, sent: boolean): void {
@@ -67,19 +81,27 @@ export class Stopper {
       this.needsProbe ||= sent
       return this.host.next()
     }
+    if (target.expiredAfter !== undefined && !sent) return this.host.giveUpOn(target)
     if (this.target !== target) {
       // A server that does not stop when it is asked to, or could not be asked, has this long.
       this.target = target
-      clearTimeout(target.timer)
-      target.timer = setTimeout(() => {
-        if (!target.isDone) this.host.giveUp("an abandoned statement could not be stopped")
-      }, this.limit)
+      this.host.giveTime(target)
     }
     // It may have come between two steps of the same statement.
     setTimeout(() => {
-      if (!target.isDone && this.host.head === target && this.kills === 0 && this.isWasted) this.kill()
+      if (this.kills === 0 && this.host.head === target && this.isInVain(target)) this.kill(target)
     }, killAgainAfter)
     this.host.next()
+  }
+
+  /** What was to be stopped has not ended in time: its connection is ended on the server too. */
+  endConnection(): void {
+    this.canceller.end(this.host)
+  }
+
+  /** Whether an exchange was killed. */
+  isTarget(exchange: Exchange): boolean {
+    return this.target === exchange
   }
 
   /** Stops what the server works on, whether its caller still waits or not. */

@@ -16,6 +16,8 @@ export interface Ending {
   /** The limit of ours that was reached, in milliseconds. */
   readonly limitMillis?: number | undefined
   readonly stalledMillis?: number | undefined
+  /** The exchange whose limit it was: it alone has reached one. */
+  readonly culprit?: Exchange | undefined
   /** What the server has not begun with although it was written: everything, or what was written last. */
   readonly notBegun?: "all" | "last" | undefined
 }
@@ -53,7 +55,8 @@ export class Termination {
   lose(ending: Ending): void {
     if (this.ending !== undefined) return
     this.begin(ending)
-    this.lost = this.error("connection", false)
+    const { culprit, what } = ending
+    this.lost = this.error("connection", false, culprit === undefined ? undefined : { what, endedBy: "Client" })
     // The pool hears it first: a caller whose statement has failed may give the session back at once.
     for (const listener of this.listeners.splice(0)) listener(this.lost)
     this.failAll(ending)
@@ -100,7 +103,6 @@ export class Termination {
     const last = exchanges.findLast((exchange) => exchange.sent)
     for (const exchange of exchanges) {
       exchange.isDone = true
-      clearTimeout(exchange.timer)
       if (ending.notBegun === "all" || ending.notBegun === "last" && exchange === last) exchange.takeBack()
       if (!exchange.abandoned) exchange.fail(this.errorFor(exchange))
     }
@@ -108,10 +110,22 @@ export class Termination {
 
   /** What an exchange fails with, once the session is over. */
   errorFor(exchange: Exchange): SqlError {
-    return this.error(exchange.operation, exchange.sent)
+    const { culprit, endedBy, what } = this.ending!
+    if (culprit !== undefined && culprit !== exchange) {
+      return this.error(exchange.operation, exchange.sent, { what, endedBy: "Client" })
+    }
+    const blame = endedBy === "Silence" || endedBy === "Network" ? exchange.blame() : undefined
+    return this.error(
+      exchange.operation,
+      exchange.sent,
+      blame === undefined ? undefined : {
+        what: `${what}: ${blame}`,
+        endedBy: "Reader"
+      }
+    )
   }
 
-  private error(operation: string, sent: boolean): SqlError {
-    return lostError({ database: this.database, operation, sent, session: this.session, ...this.ending! })
+  private error(operation: string, sent: boolean, blamed?: Pick<Ending, "what" | "endedBy">): SqlError {
+    return lostError({ database: this.database, operation, sent, session: this.session, ...this.ending!, ...blamed })
   }
 }
