@@ -358,6 +358,7 @@ interface Packet {
 const innerOf = (connection: Connection): Inner => {
   let inner: unknown
   connection.on("newListener", function(this: unknown) {
+    // oxlint-disable-next-line typescript/no-this-alias
     inner = this
   })
   connection.on("error", () => {})

@@ -7,8 +7,19 @@ import * as Stream from "effect/Stream"
 import { Outcome, StatementTimeout, Transaction } from "watertight"
 import { StatementLimit } from "../../src/mysql-family/session/StatementLimit.ts"
 import { profileOf } from "../../src/mysql-family/statement/statements.ts"
-import { mariadbUrl } from "../support/index.ts"
-import { connect, elapsed, eventually, lost, one, run, sqlFailure, subjects, table } from "./support.ts"
+import {
+  connect,
+  describeEach,
+  elapsed,
+  eventually,
+  liveWith,
+  lost,
+  one,
+  onMariadb,
+  run,
+  sqlFailure,
+  table
+} from "./support.ts"
 
 describe("StatementLimit: what a session was told → the limit of its statements", () => {
   const rows: ReadonlyArray<readonly [sql: string, own: number | undefined, then: number]> = [
@@ -47,7 +58,7 @@ describe("StatementLimit: what a session was told → the limit of its statement
   })
 })
 
-describe.each(subjects)("limits over $name", (subject) => {
+describeEach("limits over $name", (subject) => {
   /** A row that another session holds. */
   const held = Effect.gen(function*() {
     const holder = yield* connect(subject)
@@ -64,7 +75,7 @@ describe.each(subjects)("limits over $name", (subject) => {
       return Number(
         yield* one(
           observer,
-          "select count(*) from information_schema.processlist where info like ? and id <> connection_id()",
+          `select count(*) from ${subject.server.processlist} where info like ? and id <> connection_id()`,
           [`%${text}%`]
         )
       )
@@ -74,7 +85,7 @@ describe.each(subjects)("limits over $name", (subject) => {
     Effect.gen(function*() {
       const { holder, name } = yield* held
       const layer = subject.module.layer({
-        url: Redacted.make(mariadbUrl()),
+        url: Redacted.make(subject.server.url()),
         statementTimeout: "200 millis",
         pool: { max: 1 }
       })
@@ -102,7 +113,7 @@ describe.each(subjects)("limits over $name", (subject) => {
       assert.deepStrictEqual(yield* StatementTimeout.within(slow, "5 seconds"), [{ slept: 0 }])
       const rows = Stream.runCollect(session.executeStream("select sleep(0.6) as slept", [], undefined))
       assert.deepStrictEqual(yield* StatementTimeout.within(rows, "5 seconds"), [{ slept: 0 }])
-      const error = yield* sqlFailure(slow)
+      const error = yield* sqlFailure(run(session, subject.server.endless))
       assert.strictEqual(error.reason._tag, "StatementTimeoutError")
       assert.isFalse(session.isClosed)
       assert.isTrue(session.isReady)
@@ -110,15 +121,22 @@ describe.each(subjects)("limits over $name", (subject) => {
 
   it.live("what the session was told is not cut off by us", () =>
     Effect.gen(function*() {
+      const { timeLimit } = subject.server
+      const session = yield* connect(subject, { statementTimeout: "100 millis" })
+      yield* run(session, `set session ${timeLimit.variable} = ${timeLimit.of(10)}`)
+      assert.deepStrictEqual(yield* run(session, "select sleep(1.5) as slept"), [{ slept: 0 }])
+      yield* session.reset
+      const error = yield* sqlFailure(run(session, subject.server.endless))
+      assert.strictEqual(error.reason._tag, "StatementTimeoutError")
+    }))
+
+  liveWith(subject, "SET STATEMENT")("what one statement was told is not cut off by us", () =>
+    Effect.gen(function*() {
       const session = yield* connect(subject, { statementTimeout: "100 millis" })
       assert.deepStrictEqual(
         yield* run(session, "set statement max_statement_time = 10 for select sleep(1.5) as slept"),
         [{ slept: 0 }]
       )
-      yield* run(session, "set session max_statement_time = 10")
-      assert.deepStrictEqual(yield* run(session, "select sleep(1.5) as slept"), [{ slept: 0 }])
-      yield* session.reset
-      assert.strictEqual((yield* sqlFailure(run(session, "select sleep(1.5)"))).reason._tag, "StatementTimeoutError")
     }))
 
   it.live("a row lock: waits for as long as lockTimeout says, and NOWAIT not at all", () =>
@@ -129,26 +147,6 @@ describe.each(subjects)("limits over $name", (subject) => {
       assert.isBelow(waited, 5_000)
       const error = yield* sqlFailure(run(session, `select * from ${name} where id = 1 for update nowait`))
       assert.strictEqual(error.reason._tag, "LockTimeoutError")
-    }))
-
-  it.live("a packet above max_allowed_packet: not sent, final, the session kept", () =>
-    Effect.gen(function*() {
-      const session = yield* connect(subject)
-      const most = session.server.maxAllowedPacket
-      const large = Buffer.alloc(most + 1)
-      const ways = [
-        run(session, "select length(?)", [large]),
-        session.executeUnprepared("select length(?)", [large], undefined),
-        Stream.runDrain(session.executeStream("select length(?)", [large], undefined)),
-        run(session, `select '${"x".repeat(most)}'`)
-      ]
-      for (const way of ways) {
-        const error = yield* sqlFailure(way)
-        assert.match(error.message, /was not sent: it has \d+ bytes, and the server takes \d+ \(max_allowed_packet\)/)
-        assert.isFalse(error.isRetryable)
-        assert.isTrue(session.isReady)
-      }
-      assert.strictEqual(yield* one(session, "select 1"), 1)
     }))
 
   it.live("an error that ends sessions, raised by a statement: answered, and the session goes on", () =>
@@ -175,3 +173,26 @@ describe.each(subjects)("limits over $name", (subject) => {
       assert.isTrue(session.isClosed)
     }))
 })
+
+// MySQL takes so much that the test would be slow.
+describeEach("packets over $name", (subject) => {
+  it.live("a packet above max_allowed_packet: not sent, final, the session kept", () =>
+    Effect.gen(function*() {
+      const session = yield* connect(subject)
+      const most = session.server.maxAllowedPacket
+      const large = Buffer.alloc(most + 1)
+      const ways = [
+        run(session, "select length(?)", [large]),
+        session.executeUnprepared("select length(?)", [large], undefined),
+        Stream.runDrain(session.executeStream("select length(?)", [large], undefined)),
+        run(session, `select '${"x".repeat(most)}'`)
+      ]
+      for (const way of ways) {
+        const error = yield* sqlFailure(way)
+        assert.match(error.message, /was not sent: it has \d+ bytes, and the server takes \d+ \(max_allowed_packet\)/)
+        assert.isFalse(error.isRetryable)
+        assert.isTrue(session.isReady)
+      }
+      assert.strictEqual(yield* one(session, "select 1"), 1)
+    }))
+}, onMariadb)

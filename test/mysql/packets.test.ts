@@ -2,7 +2,7 @@
  * Every packet that the server sends is dropped, doubled, truncated, replaced or cut, under every operation: each run
  * ends typed and in time, the pool is unharmed, and the process lives.
  */
-import { assert, describe, it } from "@effect/vitest"
+import { assert, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -13,9 +13,9 @@ import * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import { Bulk, Outcome, Transaction } from "watertight"
-import { mariadbUrl, seed } from "../support/index.ts"
+import { seed } from "../support/index.ts"
 import { faults, make } from "./packetProxy.ts"
-import { connect, run, subjects, table } from "./support.ts"
+import { connect, describeEach, onMariadb, run, subjects, table } from "./support.ts"
 
 type Operation = (
   name: string
@@ -56,7 +56,7 @@ const longest = 20_000
 /** `WATERTIGHT_PACKETS=all` takes every packet and every fault. */
 const isWhole = process.env["WATERTIGHT_PACKETS"] === "all"
 
-describe.each(subjects)("packets of the server over $name", (subject) => {
+describeEach("packets of the server over $name", (subject) => {
   const layerOf = (url: string) =>
     subject.module.layer({
       url: Redacted.make(url),
@@ -73,7 +73,7 @@ describe.each(subjects)("packets of the server over $name", (subject) => {
       Effect.gen(function*() {
         const observer = yield* connect(subject)
         const name = yield* table(observer, "id int primary key, n int")
-        const proxy = yield* make(mariadbUrl())
+        const proxy = yield* make(subject.server.url())
         yield* Effect.gen(function*() {
           const fill = run(observer, `replace into ${name} values (1, 1), (2, 2), (3, 3)`)
           const clear = run(observer, `delete from ${name}`)
@@ -109,7 +109,7 @@ describe.each(subjects)("packets of the server over $name", (subject) => {
 
   it.live("connecting: each packet spoiled → typed and in time", () =>
     Effect.gen(function*() {
-      const proxy = yield* make(mariadbUrl())
+      const proxy = yield* make(subject.server.url())
       const counting = yield* Effect.scoped(
         Effect.map(connect(subject, { url: Redacted.make(proxy.url) }), () => proxy.counted())
       )
@@ -118,7 +118,7 @@ describe.each(subjects)("packets of the server over $name", (subject) => {
       const all = Array.from({ length: counting }, (_, index) => faults.map((fault) => [index, fault] as const)).flat()
       yield* Effect.forEach(isWhole ? all : shuffle(all).slice(0, 6), ([index, fault]) =>
         Effect.scoped(Effect.gen(function*() {
-          const own = yield* make(mariadbUrl())
+          const own = yield* make(subject.server.url())
           own.spoil(index, fault)
           failureOf(
             yield* Effect.exit(Effect.scoped(connect(subject, {
@@ -128,4 +128,4 @@ describe.each(subjects)("packets of the server over $name", (subject) => {
           )
         })), { concurrency: 4, discard: true })
     }).pipe(Effect.scoped), 60_000)
-})
+}, isWhole ? subjects : onMariadb)

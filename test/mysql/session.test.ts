@@ -107,7 +107,7 @@ describe.each(onMariadb)("a session over $name", (subject) => {
   it.live("makes routines out of a text with semicolons, and calls them", () =>
     Effect.gen(function*() {
       const session = yield* connect(subject)
-      const name = `p_${process.pid}_${subject.name}`
+      const name = `p_${process.pid}_${subject.key}`
       yield* session.executeUnprepared(`drop procedure if exists ${name}`, [], undefined)
       yield* session.executeUnprepared(
         `create procedure ${name}(a int) begin select a as one; select a + 1 as two; end`,
