@@ -48,6 +48,7 @@ const programs: Record<Need, Effect.Effect<string, ServerError, Scope.Scope>> = 
   mysql: Binaries.locate(MysqlServer.requirement),
   mariadb: Binaries.locate(MariadbServer.requirement),
   galera: Effect.andThen(Binaries.locate(MariadbServer.requirement), GaleraCluster.locate),
+  "group-replication": Binaries.locate(MysqlServer.requirement),
   redis: Binaries.locate(Redis.requirement)
 }
 

@@ -16,12 +16,18 @@ export type Need =
   | "mysql"
   | "mariadb"
   | "galera"
+  | "group-replication"
   | "redis"
 
 /** A server that all tests share. It may be one that the environment names. */
 export type SharedServer = "postgresql" | "mysql" | "mariadb"
 
 const variable = "WATERTIGHT_TEST_REQUIRE"
+
+/** What takes so long that only `npm run test:matrix` runs it. */
+const slow: ReadonlyArray<string> = ["group-replication"]
+
+const isMatrix = (): boolean => (process.env["WATERTIGHT_TEST_MATRIX"] ?? "") !== ""
 
 /** What a run must not leave out: everything in CI, and PostgreSQL everywhere. */
 const isRequired = (name: string): boolean => {
@@ -49,6 +55,7 @@ export const sharedUrl = (server: SharedServer): string => {
 /** Why the tests that need all this are left out; `undefined` where they are not. Fails where they must not be. */
 export const whyLeftOut = (...names: ReadonlyArray<Need | `url-${SharedServer}`>): string | undefined => {
   for (const name of names) {
+    if (slow.includes(name) && !isMatrix()) return "it is a part of npm run test:matrix"
     const answer = answerOf(name)
     if ("found" in answer) continue
     if (isRequired(name.replace("url-", ""))) throw new Error(answer.missing)

@@ -3,13 +3,21 @@ import * as fs from "node:fs"
 import type { Reporter, TestModule, Vitest } from "vitest/node"
 import { leftOut } from "./leftOut.ts"
 
-/** How the tests of a file ended. */
-export interface FileSummary {
-  readonly file: string
+/** How tests ended. */
+export interface Counts {
   passed: number
   failed: number
   leftOut: number
 }
+
+/** How the tests of a file ended, by the server that their names tell; `""` where they tell none. */
+export interface FileSummary {
+  readonly file: string
+  readonly counts: Record<string, Counts>
+}
+
+const serverOf = (name: string): string =>
+  /\bon (MySQL|MariaDB)\b/.exec(name)?.[1] ?? /\b(MySQL|MariaDB) over\b/.exec(name)?.[1] ?? ""
 
 export default class LeftOutReporter implements Reporter {
   private vitest: Vitest | undefined
@@ -22,19 +30,21 @@ export default class LeftOutReporter implements Reporter {
     const reasons = new Map<string, Map<string, number>>()
     const unexplained: Array<string> = []
     const summaries = modules.map((module): FileSummary => {
-      const summary = { file: module.relativeModuleId, passed: 0, failed: 0, leftOut: 0 }
+      const summary: FileSummary = { file: module.relativeModuleId, counts: {} }
+      const countsOf = (server: string) => summary.counts[server] ??= { passed: 0, failed: 0, leftOut: 0 }
       for (const test of module.children.allTests()) {
         const { state } = test.result()
+        const counts = countsOf(serverOf(test.fullName))
         if (state === "passed" || state === "failed") {
-          summary[state]++
+          counts[state]++
           continue
         }
         // What was to run and did not is behind a hook that failed, or was not chosen.
         if (test.options.mode === "run") {
-          if (module.state() === "failed") summary.failed++
+          if (module.state() === "failed") counts.failed++
           continue
         }
-        summary.leftOut++
+        counts.leftOut++
         const reason = test.fullName.split(leftOut)[1]?.split(" > ")[0]
         if (reason === undefined) {
           unexplained.push(`${module.relativeModuleId} > ${test.fullName}`)
@@ -45,7 +55,9 @@ export default class LeftOutReporter implements Reporter {
         reasons.set(reason, files)
       }
       // A file that could not be collected has no tests.
-      if (module.state() === "failed" && summary.failed === 0) summary.failed = 1
+      if (module.state() === "failed" && Object.values(summary.counts).every(({ failed }) => failed === 0)) {
+        countsOf("").failed = 1
+      }
       return summary
     })
     for (const [reason, files] of reasons) {

@@ -8,6 +8,7 @@ import type * as Scope from "effect/Scope"
 import * as fs from "node:fs"
 import * as path from "node:path"
 import { balance } from "./balance.ts"
+import * as Binaries from "./binaries.ts"
 import * as MariadbServer from "./MariadbServer.ts"
 import { live, ServerError } from "./ServerError.ts"
 import * as ServerProcess from "./ServerProcess.ts"
@@ -41,10 +42,12 @@ const whatToDo = [
   "  apt-get install galera-4 rsync"
 ].join("\n")
 
-/** The library that makes a cluster of MariaDB servers. */
-export const locate: Effect.Effect<string, ServerError> = Effect.suspend(() => {
-  const library = libraries.find((file) => fs.existsSync(file))
-  return library === undefined ? Effect.fail(new ServerError({ message: whatToDo })) : Effect.succeed(library)
+/** The library that makes a cluster of MariaDB servers: that of the server, where it was unpacked with one. */
+export const locate: Effect.Effect<string, ServerError> = Effect.gen(function*() {
+  const program = yield* Binaries.locate(MariadbServer.requirement)
+  const own = path.join(path.dirname(program), "../lib/galera/libgalera_smm.so")
+  const library = [own, ...libraries].find((file) => fs.existsSync(file))
+  return library ?? (yield* Effect.fail(new ServerError({ message: whatToDo })))
 })
 
 // A node that is gone is given up after one and a half seconds instead of five; everything else is at the pace of that.
@@ -76,6 +79,8 @@ export const make = Effect.fnUntraced(
       binlog_format: "ROW",
       innodb_autoinc_lock_mode: 2,
       wsrep_on: true,
+      // Newer servers can have a variable for each option instead, and then refuse those that are set below.
+      loose_plugin_wsrep_provider: "OFF",
       wsrep_provider: library,
       wsrep_provider_options: Object.entries({
         ...providerOptions,

@@ -28,7 +28,9 @@ export const requirement: Binaries.Requirement = {
       "usr/bin/mariadb",
       "usr/bin/mariadb-install-db",
       "usr/bin/my_print_defaults",
-      "usr/bin/resolveip"
+      "usr/bin/resolveip",
+      // What a node of a cluster copies the data of another one with.
+      "usr/bin/rsync"
     ],
     baseOption: { name: "--basedir", programs: ["mariadbd", "mariadb-install-db"] }
   },

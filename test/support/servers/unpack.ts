@@ -7,6 +7,7 @@
  */
 import * as Effect from "effect/Effect"
 import { execFileSync } from "node:child_process"
+import { createHash } from "node:crypto"
 import * as fs from "node:fs"
 import * as path from "node:path"
 import { cacheFolder, draftFolder, keepDraft } from "./cache.ts"
@@ -26,7 +27,11 @@ export interface Package {
   readonly baseOption?: { readonly name: string; readonly programs: ReadonlyArray<string> } | undefined
 }
 
-const folderOf = (wanted: Package): string => path.join(cacheFolder(), `${wanted.name}-${wanted.release ?? "own"}`)
+// What is unpacked differently has another folder.
+const folderOf = (wanted: Package): string => {
+  const kind = createHash("sha256").update(JSON.stringify(wanted)).digest("hex").slice(0, 8)
+  return path.join(cacheFolder(), `${wanted.name}-${wanted.release ?? "own"}-${kind}`)
+}
 
 /** The folder with the programs, if they have been unpacked. */
 export const unpacked = (wanted: Package): string | undefined => {

@@ -1,0 +1,34 @@
+/** What the table of servers says that a server lacks, it lacks, and the others have it. */
+import { assert, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type { Feature } from "./servers.ts"
+import { connect, describeEach, subjects } from "./support.ts"
+
+/** What only a server with the feature takes. */
+const probes: Readonly<Record<Feature, string>> = {
+  sequences: "create temporary sequence no_such_sequence",
+  "snapshot isolation": "select @@innodb_snapshot_isolation",
+  "uuid and inet6": "select cast(null as uuid), cast(null as inet6)",
+  ed25519: "select ed25519_password('a')",
+  unix_socket: "create user if not exists probe_socket identified via unix_socket",
+  "native passwords": "create user if not exists probe_native identified with mysql_native_password",
+  "SET STATEMENT": "set statement max_statement_time = 1 for select 1",
+  RETURNING: "delete from mysql.user where user = 'nobody of this name' returning 1"
+}
+
+describeEach(
+  "the table of servers over $name",
+  (subject) => {
+    for (const [feature, probe] of Object.entries(probes)) {
+      const lacks = subject.server.lacks[feature as Feature] !== undefined
+      it.live(`${feature}: ${lacks ? "refused" : "there"}`, () =>
+        Effect.gen(function*() {
+          const session = yield* connect(subject)
+          const exit = yield* Effect.exit(session.executeUnprepared(probe, [], undefined))
+          assert.strictEqual(Exit.isFailure(exit), lacks, JSON.stringify(exit))
+        }))
+    }
+  },
+  subjects.filter(({ pipelines }) => pipelines)
+)
