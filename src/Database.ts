@@ -30,6 +30,7 @@ import { ClassifyingConnection } from "./database/ClassifyingConnection.ts"
 import { PooledConnection } from "./database/PooledConnection.ts"
 import { reachable } from "./database/reachable.ts"
 import { shorten } from "./database/ShortStatement.ts"
+import { type LogOptions, StatementLog } from "./database/StatementLog.ts"
 import * as Outcome from "./failure/Outcome.ts"
 import * as Retry from "./failure/Retry.ts"
 import type { InvalidOptions } from "./options/InvalidOptions.ts"
@@ -62,7 +63,19 @@ export interface Options {
    * restarts and failovers stay below.
    */
   readonly resolveTimeout?: Duration.Input | undefined
+  /**
+   * What is told about statements: each of them, those that are slow, and those that one span repeats. Default: nothing.
+   */
+  readonly log?: LogOptions | undefined
 }
+
+/**
+ * What is told about statements.
+ *
+ * @category options
+ * @since 0.2.0
+ */
+export type { LogOptions }
 
 /**
  * Something was repeated.
@@ -136,6 +149,9 @@ export const make = Effect.fnUntraced(function*(
     const event: CommitLost = { _tag: "CommitLost", database: adapter.name, ...lost }
     PubSub.publishUnsafe(events, event)
   }
+  const log = options.log === undefined
+    ? undefined
+    : yield* Effect.fromResult(StatementLog.make(adapter.name, options.log))
   const transactionService = Context.Service<SqlClient.TransactionConnection, SqlClient.TransactionConnection.Service>(
     `watertight/Database/Transaction/${nextId++}`
   )
@@ -155,6 +171,7 @@ export const make = Effect.fnUntraced(function*(
     onSuccess: () => {
       tally.successes++
     },
+    log,
     transactionService,
     retry: options.retry,
     resolve: options.resolve,
@@ -166,12 +183,13 @@ export const make = Effect.fnUntraced(function*(
     adapter,
     breaker,
     tally,
-    (cause, once) => Retry.recover(cause, once, { name: adapter.name, policy, budget, onRepeat })
+    (cause, once) => Retry.recover(cause, once, { name: adapter.name, policy, budget, onRepeat }),
+    log
   )
   const client = yield* SqlClient.make({
     acquirer: Effect.succeed(pooled),
     borrower: (f) => f(pooled),
-    transactionAcquirer: Effect.map(reserve, (connection) => new ClassifyingConnection(connection, adapter)),
+    transactionAcquirer: Effect.map(reserve, (connection) => new ClassifyingConnection(connection, adapter, log)),
     transactionService,
     compiler: adapter.compiler,
     transformRows: adapter.transformRows as never,
@@ -238,8 +256,8 @@ export interface LayerOptions extends Options {
 export const separate = <O extends LayerOptions>(
   options: O
 ): { readonly database: LayerOptions; readonly adapter: Omit<O, keyof LayerOptions> } => {
-  const { breaker, budget, pool, resolve, resolveTimeout, retry, ...adapter } = options
-  return { database: { breaker, budget, pool, resolve, resolveTimeout, retry }, adapter }
+  const { breaker, budget, log, pool, resolve, resolveTimeout, retry, ...adapter } = options
+  return { database: { breaker, budget, log, pool, resolve, resolveTimeout, retry }, adapter }
 }
 
 /**

@@ -10,6 +10,7 @@ import * as Outcome from "../failure/Outcome.ts"
 import * as SqlFailure from "../failure/SqlFailure.ts"
 import type { Pool } from "../pool/Pool.ts"
 import { StatementProfile } from "../pool/state/StatementProfile.ts"
+import type { StatementLog } from "./StatementLog.ts"
 
 type Transform = (<A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>) | undefined
 
@@ -24,6 +25,7 @@ export class PooledConnection implements SqlConnection.Connection {
   private readonly recover: Recover
   /** How many calls have succeeded. */
   private readonly tally: { successes: number }
+  private readonly log: StatementLog | undefined
   private readonly profiles = new Map<string, StatementProfile>()
 
   constructor(
@@ -31,8 +33,10 @@ export class PooledConnection implements SqlConnection.Connection {
     adapter: Adapter,
     breaker: Breaker.Breaker | undefined,
     tally: { successes: number },
-    recover: Recover
+    recover: Recover,
+    log?: StatementLog | undefined
   ) {
+    this.log = log
     this.tally = tally
     this.pool = pool
     this.adapter = adapter
@@ -42,6 +46,15 @@ export class PooledConnection implements SqlConnection.Connection {
 
   /** Everything here but asking the pool is for failures, what the breaker wants to know, and the retry budget. */
   private run<A>(
+    profile: StatementProfile,
+    params: ReadonlyArray<unknown>,
+    f: (connection: Connection) => Effect.Effect<A, SqlError>
+  ): Effect.Effect<A, SqlError> {
+    const { log } = this
+    return log === undefined ? this.share(profile, f) : log.around(profile.sql, params, this.share(profile, f))
+  }
+
+  private share<A>(
     profile: StatementProfile,
     f: (connection: Connection) => Effect.Effect<A, SqlError>
   ): Effect.Effect<A, SqlError> {
@@ -120,28 +133,29 @@ export class PooledConnection implements SqlConnection.Connection {
     transformRows: Transform,
     profile: StatementProfile = this.profile(sql)
   ) {
-    return this.run(profile, (connection) => connection.execute(sql, params, transformRows))
+    return this.run(profile, params, (connection) => connection.execute(sql, params, transformRows))
   }
   executeRaw(sql: string, params: ReadonlyArray<unknown>) {
-    return this.run(this.profile(sql), (connection) => connection.executeRaw(sql, params))
+    return this.run(this.profile(sql), params, (connection) => connection.executeRaw(sql, params))
   }
   executeValues(sql: string, params: ReadonlyArray<unknown>) {
-    return this.run(this.profile(sql), (connection) => connection.executeValues(sql, params))
+    return this.run(this.profile(sql), params, (connection) => connection.executeValues(sql, params))
   }
   executeValuesUnprepared(sql: string, params: ReadonlyArray<unknown>) {
-    return this.run(this.profile(sql), (connection) => connection.executeValuesUnprepared(sql, params))
+    return this.run(this.profile(sql), params, (connection) => connection.executeValuesUnprepared(sql, params))
   }
   executeUnprepared(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
-    return this.run(this.profile(sql), (connection) => connection.executeUnprepared(sql, params, transformRows))
+    return this.run(this.profile(sql), params, (connection) => connection.executeUnprepared(sql, params, transformRows))
   }
   // Rows that were handed out cannot be taken back, so a stream is never repeated.
   executeStream(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
-    return Stream.mapError(
+    const rows = Stream.mapError(
       Stream.unwrap(
         Effect.map(this.pool.reserve, (connection) => connection.executeStream(sql, params, transformRows))
       ),
       (error) => SqlFailure.attach(Outcome.attach(error, "Statement", this.adapter.ruleOf), sql)
     )
+    return this.log === undefined ? rows : this.log.aroundStream(sql, params, rows)
   }
 }
 

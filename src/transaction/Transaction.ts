@@ -53,6 +53,7 @@ import { dual } from "effect/Function"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Adapter } from "../Adapter.ts"
+import type { StatementLog } from "../database/StatementLog.ts"
 import * as Retry from "../failure/Retry.ts"
 import type { Pool } from "../pool/Pool.ts"
 import { CommitProtocol, type LostCommit } from "./commit.ts"
@@ -212,6 +213,8 @@ export interface Options {
   readonly onLost?: ((lost: LostCommit) => void) | undefined
   /** Told of each transaction that has succeeded. */
   readonly onSuccess?: (() => void) | undefined
+  /** Tells about statements, where that is asked for. */
+  readonly log?: StatementLog | undefined
   /** What is repeated of transactions that do not say. Default: `Retry.defaults`. */
   readonly retry?: Retry.Policy | undefined
   /** Whether a COMMIT without answer is looked into, of transactions that do not say. Default: `"free"`. */
@@ -279,6 +282,7 @@ export const make = (options: Options): Manager & {
     resolve: options.resolve ?? "free",
     onRepeat,
     onSuccess: options.onSuccess ?? (() => {}),
+    log: options.log,
     transactionService
   })
   return {

@@ -6,6 +6,7 @@ import { ConnectionError, SqlError, UnknownError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import type { Adapter, Connection } from "../Adapter.ts"
 import { ClassifyingConnection, endsTransaction } from "../database/ClassifyingConnection.ts"
+import type { StatementLog } from "../database/StatementLog.ts"
 import * as Evidence from "../failure/Evidence.ts"
 import * as Outcome from "../failure/Outcome.ts"
 import * as SqlFailure from "../failure/SqlFailure.ts"
@@ -52,6 +53,8 @@ export interface Surroundings {
   readonly CurrentLevel: Context.Reference<Level | undefined>
   /** How long a statement waits for savepoints inside of its level, in milliseconds. */
   readonly turnLimit: Effect.Effect<number>
+  /** Tells about statements, where that is asked for. */
+  readonly log: StatementLog | undefined
 }
 
 /**
@@ -73,7 +76,7 @@ export class TransactionConnection extends ClassifyingConnection {
   private readonly surroundings: Surroundings
 
   constructor(base: Connection, surroundings: Surroundings, beginning: Beginning) {
-    super(base, surroundings.adapter)
+    super(base, surroundings.adapter, surroundings.log)
     this.surroundings = surroundings
     this.beginning = beginning
   }
@@ -155,13 +158,17 @@ export class TransactionConnection extends ClassifyingConnection {
     })
   }
 
-  protected override run<A>(sql: string, f: () => Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> {
+  protected override run<A>(
+    sql: string,
+    f: () => Effect.Effect<A, SqlError>,
+    params: ReadonlyArray<unknown> = []
+  ): Effect.Effect<A, SqlError> {
     return Effect.withFiber((fiber) => {
       const level = this.levelOf(fiber)
-      if (level !== this.levels.innermost) return Effect.andThen(this.waitFor(level, fiber), this.run(sql, f))
+      if (level !== this.levels.innermost) return Effect.andThen(this.waitFor(level, fiber), this.run(sql, f, params))
       const refusal = this.refusal(level)
       return refusal === undefined
-        ? Effect.mapError(f(), (error) => this.judge(error, sql))
+        ? this.logged(sql, params, Effect.mapError(f(), (error) => this.judge(error, sql)))
         : Effect.fail(refusal)
     })
   }

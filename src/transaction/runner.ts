@@ -18,6 +18,7 @@ import * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Adapter } from "../Adapter.ts"
+import type { StatementLog } from "../database/StatementLog.ts"
 import * as Retry from "../failure/Retry.ts"
 import { Holds, type Pool } from "../pool/Pool.ts"
 import { monotonicOf, timeoutOrElse } from "../timing/timeout.ts"
@@ -48,6 +49,7 @@ export interface Options {
   readonly resolve: "free" | "always" | "never"
   readonly onRepeat: ((attempt: Retry.Attempt) => void) | undefined
   readonly onSuccess: () => void
+  readonly log: StatementLog | undefined
   readonly transactionService: Context.Service<SqlClient.TransactionConnection, SqlClient.TransactionConnection.Service>
 }
 
@@ -87,7 +89,8 @@ export class Runner {
       CurrentLevel: Context.Reference<Level | undefined>(`watertight/Transaction/Level/${id}`, {
         defaultValue: () => undefined
       }),
-      turnLimit: Effect.map(options.pool.stats, (stats) => stats.acquireTimeoutMillis)
+      turnLimit: Effect.map(options.pool.stats, (stats) => stats.acquireTimeoutMillis),
+      log: options.log
     }
     const { protocol, transactionService } = options
     this.transact = SqlClient.makeWithTransaction<SqlClient.TransactionConnection, TransactionConnection>({
