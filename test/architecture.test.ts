@@ -104,3 +104,27 @@ describe("the linter allows", () => {
     })
   }
 })
+
+describe("the pages", () => {
+  const pages = ["README.md", "CONTRIBUTING.md", "AGENTS.md", "llms.txt"].concat(
+    fs.readdirSync(path.join(root, "docs"), { recursive: true, encoding: "utf8" })
+      .filter((file) => file.endsWith(".md"))
+      .map((file) => path.join("docs", file))
+  )
+  for (const page of pages) {
+    it(`${page}: each link leads to a file of the repository`, () => {
+      const text = fs.readFileSync(path.join(root, page), "utf8")
+      const broken = Array.from(text.matchAll(/\]\(([^)#\s]+)(?:#[^)]*)?\)/g), (match) => match[1]!).filter((target) =>
+        !/^\w+:/.test(target) && !fs.existsSync(path.join(root, path.dirname(page), target))
+      )
+      assert.deepStrictEqual(broken, [])
+    })
+  }
+
+  it("docs/architecture.md: each room that it names is a folder", () => {
+    const text = fs.readFileSync(path.join(root, "docs/architecture.md"), "utf8")
+    const missing = Array.from(text.matchAll(/`((?:src|test)\/[\w/-]+)\/?`/g), (match) => match[1]!)
+      .filter((folder) => !fs.existsSync(path.join(root, folder)))
+    assert.deepStrictEqual(missing, [])
+  })
+})
