@@ -23,13 +23,35 @@
  *   })
  * ```
  *
+ * **Details**
+ *
+ * The elements may be arrays themselves, of different lengths: `Arrays.unnest({ tags: "text[]" }, rows)`. PostgreSQL
+ * takes an array of arrays for one with two dimensions, so these travel as their texts and are cast one by one.
+ *
  * @since 0.1.0
  */
 import * as Statement from "effect/sql/Statement"
 import { quoteName } from "./statement/identifiers.ts"
-import { TypedValue } from "./types/TypedValue.ts"
+import { isBuiltinScalar } from "./types/builtins.ts"
+import { isTypeName, Sent, TypedValue } from "./types/TypedValue.ts"
 
 const fragment = (...parts: ReadonlyArray<Statement.Segment>): Statement.Fragment => Statement.fragment(parts as never)
+
+/** Whether the values of a type are arrays to PostgreSQL. A domain over an array does not show it by its name. */
+const isArray = (type: string): boolean => /\]$|^(?:pg_catalog\.)?(?:int2vector|oidvector)$/i.test(type)
+
+const compared = (word: "any" | "all", type: string, values: ReadonlyArray<unknown>): Statement.Fragment =>
+  isArray(type) && isTypeName(type)
+    ? fragment(
+      Statement.literal(`${word}(select v::${type} from unnest(`),
+      Statement.parameter(new TypedValue(type, values, Sent.Texts)),
+      Statement.literal(") as rows(v))")
+    )
+    : fragment(
+      Statement.literal(`${word}(`),
+      Statement.parameter(new TypedValue(`${type}[]`, values, Sent.Elements)),
+      Statement.literal(")")
+    )
 
 /**
  * `any($1)`: for a comparison with any of many values of a type. With `<> all` use {@link all}.
@@ -37,8 +59,7 @@ const fragment = (...parts: ReadonlyArray<Statement.Segment>): Statement.Fragmen
  * @category fragments
  * @since 0.1.0
  */
-export const any = (type: string, values: ReadonlyArray<unknown>): Statement.Fragment =>
-  fragment(Statement.literal("any("), Statement.parameter(new TypedValue(`${type}[]`, values)), Statement.literal(")"))
+export const any = (type: string, values: ReadonlyArray<unknown>): Statement.Fragment => compared("any", type, values)
 
 /**
  * `all($1)`: for a comparison with all of many values of a type.
@@ -46,12 +67,15 @@ export const any = (type: string, values: ReadonlyArray<unknown>): Statement.Fra
  * @category fragments
  * @since 0.1.0
  */
-export const all = (type: string, values: ReadonlyArray<unknown>): Statement.Fragment =>
-  fragment(Statement.literal("all("), Statement.parameter(new TypedValue(`${type}[]`, values)), Statement.literal(")"))
+export const all = (type: string, values: ReadonlyArray<unknown>): Statement.Fragment => compared("all", type, values)
 
 /**
- * `(select * from unnest($1, $2, …) as rows(a, b, …))`: rows of the program as a table, for `insert … select`, joins and
- * `update … from`. It takes one parameter for each column, however many rows there are.
+ * `(select a, b, … from unnest($1, $2, …) as rows(a, b, …))`: rows of the program as a table, for `insert … select`,
+ * joins and `update … from`. It takes one parameter for each column, however many rows there are.
+ *
+ * **Gotchas**
+ *
+ * A column that a row does not have is null in it.
  *
  * @category fragments
  * @since 0.1.0
@@ -61,11 +85,21 @@ export const unnest = <Row extends object>(
   rows: ReadonlyArray<Row>
 ): Statement.Fragment => {
   const names = Object.keys(columns) as Array<string & keyof Row>
-  const parts: Array<Statement.Segment> = [Statement.literal("(select * from unnest(")]
-  names.forEach((name, index) => {
+  const parts: Array<Statement.Segment> = []
+  const selected = names.map((name, index) => {
+    const type = columns[name]
+    const values = rows.map((row) => row[name] ?? null)
+    // The types of users may be arrays or change with the search_path: each value is cast where the statement runs.
+    const isCast = !isBuiltinScalar(type) && isTypeName(type)
     if (index > 0) parts.push(Statement.literal(", "))
-    parts.push(Statement.parameter(new TypedValue(`${columns[name]}[]`, rows.map((row) => row[name] ?? null))))
+    parts.push(Statement.parameter(
+      isCast ? new TypedValue(type, values, Sent.Texts) : new TypedValue(`${type}[]`, values, Sent.Elements)
+    ))
+    return isCast ? `${quoteName(name)}::${type} as ${quoteName(name)}` : quoteName(name)
   })
-  parts.push(Statement.literal(`) as rows(${names.map(quoteName).join(", ")}))`))
-  return fragment(...parts)
+  return fragment(
+    Statement.literal(`(select ${selected.join(", ")} from unnest(`),
+    ...parts,
+    Statement.literal(`) as rows(${names.map(quoteName).join(", ")}))`)
+  )
 }

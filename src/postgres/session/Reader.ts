@@ -176,13 +176,13 @@ export class Reader {
     const name = head.description?.columns[column]?.name
     head.failure ??= { what: `the statement ran, but column "${name}" cannot be decoded`, cause }
     this.core.parser.readField = skipField
-    if (head instanceof StatementExchange) this.core.encoder.onUnreadable(head)
+    if (head instanceof StatementExchange) this.core.encoder.onUnreadable(head, this.core.now)
   }
 
   private onColumns(head: Exchange, columns: ReadonlyArray<PgProtocol.FieldDescription>): void {
     if (head.carriesXidQuery && head.tag !== undefined) return
     if (head instanceof StatementExchange) {
-      const problem = this.core.encoder.onColumns(head, columns)
+      const problem = this.core.encoder.onColumns(head, columns, this.core.now)
       if (problem !== undefined) head.failure = { what: `the statement ran, but ${problem}`, cause: undefined }
     } else {
       // In text format, of which nothing more is expected than strings.
@@ -262,7 +262,7 @@ export class Reader {
       if (!changed && !isStale(error)) {
         encoder.onFailed(exchange, exchange.prepared)
       } else {
-        encoder.onStale(exchange.prepared)
+        encoder.onStale(exchange.prepared, now)
         // Inside a transaction the error has aborted it, and a second try would only hide it.
         if (status === "I" && !exchange.repeated && !exchange.abandoned) {
           exchange.repeated = true

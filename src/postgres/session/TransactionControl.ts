@@ -116,7 +116,7 @@ export class TransactionControl {
     for (const one of all) {
       // The server has skipped its `Parse`.
       if (one instanceof StatementExchange && one.parses && one.prepared !== undefined) {
-        core.encoder.onStale(one.prepared)
+        core.encoder.onStale(one.prepared, core.now)
       }
       if (one instanceof ControlExchange && one.endsTransaction && !one.isCommit) one.settle(Effect.void)
       else fail(one, error)

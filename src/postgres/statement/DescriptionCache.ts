@@ -56,7 +56,7 @@ export class DescriptionCache {
     const before = this.entries.get(key)
     let previous = before?.previous
     if (before !== undefined && !isSame(before, description)) {
-      if (previous !== undefined && isSame(previous, description)) this.markFickle(sql, description.since)
+      if (previous !== undefined && isSame(previous, description)) this.markFickle(sql, description.since + fickleFor)
       previous = before
     }
     this.remove(key)
@@ -68,8 +68,9 @@ export class DescriptionCache {
     }
   }
 
-  /** The server says that the text means something else by now. */
-  forget({ key }: Named): void {
+  /** The server says that the text means something else by now, and it may soon mean the former again. */
+  forget({ key, sql }: Named, now: number): void {
+    this.markFickle(sql, now + watchedFor)
     const found = this.entries.get(key)
     if (found !== undefined) this.entries.set(key, { ...found, isStale: true })
   }
@@ -87,16 +88,17 @@ export class DescriptionCache {
    * for a plan under a name would be stale at every turn.
    */
   isFickle(sql: string, now: number): boolean {
-    const since = this.fickle.get(sql)
-    if (since === undefined) return false
-    if (now - since < fickleFor) return true
+    const until = this.fickle.get(sql)
+    if (until === undefined) return false
+    if (now < until) return true
     this.fickle.delete(sql)
     return false
   }
 
-  private markFickle(sql: string, now: number): void {
+  private markFickle(sql: string, until: number): void {
+    const before = this.fickle.get(sql) ?? 0
     this.fickle.delete(sql)
-    this.fickle.set(sql, now)
+    this.fickle.set(sql, Math.max(before, until))
     for (const oldest of this.fickle.keys()) {
       if (this.fickle.size <= maxDescriptions) break
       this.fickle.delete(oldest)
@@ -108,10 +110,13 @@ export class DescriptionCache {
   }
 }
 
-/** How long a text is taken for fickle after it has been found out, in milliseconds. */
+/** How long a text gets no name after it has meant the same again as before, in milliseconds. */
 const fickleFor = 600_000
 
+/** How long it gets none after it has changed its meaning once, which a changed schema is enough for. */
+const watchedFor = 5_000
+
 const isSame = (left: Description, right: Description): boolean =>
-  left.columns === right.columns ||
-  left.columns !== undefined && right.columns !== undefined && left.columns.isLike(right.columns) &&
-    String(left.types) === String(right.types)
+  String(left.types) === String(right.types) &&
+  (left.columns === right.columns ||
+    left.columns !== undefined && right.columns !== undefined && left.columns.isLike(right.columns))

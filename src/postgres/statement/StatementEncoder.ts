@@ -104,7 +104,8 @@ export class StatementEncoder {
       const fit = parameters.settle(slots, known.types, writesOf(known, entry.sql), this.options)
       if (fit === Fit.Unfit) continue
       if (found?.held === Held.Statement && fit === Fit.Exact) return this.bindKnown(entry, found, slots)
-      return this.parseAndBind(entry, slots, moment, fit === Fit.Exact ? found : undefined, known as Description)
+      const columns = known instanceof Prepared ? known.description : known.columns
+      return this.parseAndBind(entry, slots, moment, fit === Fit.Exact ? found : undefined, columns!)
     }
   }
 
@@ -158,7 +159,7 @@ export class StatementEncoder {
     slots: parameters.Parameters,
     { now }: Moment,
     found: Prepared | undefined,
-    known: Description
+    columns: RowDecoder
   ): void {
     const { epoch } = this.descriptions
     if (found?.held === Held.Parsing) {
@@ -174,8 +175,8 @@ export class StatementEncoder {
     if (slots.length > 0) entry.head = frames.join(entry.head!, describeOf(prepared.name))
     else prepared.types = noTypes
     prepared.held = Held.Parsing
-    prepared.description = known.columns!
-    this.bind(entry, prepared.name, slots, known.columns!, true)
+    prepared.description = columns
+    this.bind(entry, prepared.name, slots, columns, true)
     this.use(entry, prepared)
   }
 
@@ -238,7 +239,11 @@ export class StatementEncoder {
   }
 
   /** The server has announced the columns. Says why the rows cannot be read, if they cannot. */
-  onColumns(entry: StatementPlan, columns: ReadonlyArray<PgProtocol.FieldDescription>): string | undefined {
+  onColumns(
+    entry: StatementPlan,
+    columns: ReadonlyArray<PgProtocol.FieldDescription>,
+    now: number
+  ): string | undefined {
     const prepared = entry.prepared
     if (prepared === undefined) return undefined
     if (entry.skipsColumns) {
@@ -252,7 +257,7 @@ export class StatementEncoder {
     if (entry.description === undefined || !entry.description.matches(columns)) {
       // The guess was wrong: the schema has changed. The rows come in the formats that were right before.
       entry.description = describeRows(columns, this.options.types)
-      this.onStale(prepared)
+      this.onStale(prepared, now)
     } else if (prepared.held === Held.Parsing) {
       prepared.held = Held.Statement
       this.learn(prepared)
@@ -280,8 +285,8 @@ export class StatementEncoder {
   }
 
   /** A value could not be read, perhaps because its type has changed: next time the columns are looked at again. */
-  onUnreadable(entry: StatementPlan): void {
-    if (entry.prepared !== undefined) this.onStale(entry.prepared)
+  onUnreadable(entry: StatementPlan, now: number): void {
+    if (entry.prepared !== undefined) this.onStale(entry.prepared, now)
   }
 
   /** The question for the description was refused or answered. */
@@ -303,8 +308,8 @@ export class StatementEncoder {
   }
 
   /** The server rejected a name or the plan behind it. */
-  onStale(prepared: Prepared): void {
-    this.descriptions.forget(prepared)
+  onStale(prepared: Prepared, now: number): void {
+    this.descriptions.forget(prepared, now)
     this.cache?.evict(prepared)
   }
 

@@ -157,24 +157,26 @@ export const ownType = (value: Value): number => {
 
 const widths: ReadonlyArray<number> = [Oid.int4, Oid.int8, Oid.float8, Oid.numeric]
 
-/** The type that holds the numbers of both. A float holds only the integers that it is exact for. */
-const widen = (left: number, right: number, value: Value): number => {
+/** The type that holds the numbers of both. */
+const widen = (left: number, right: number): number => {
   if (left === right || left === 0) return right
-  const wider = Math.max(widths.indexOf(left), widths.indexOf(right))
-  if (Math.min(widths.indexOf(left), widths.indexOf(right)) < 0) {
-    return unfit("the elements of an array must all be of one type")
-  }
-  return typeof value === "bigint" && wider === 2 ? Oid.numeric : widths[wider]!
+  const [one, other] = [widths.indexOf(left), widths.indexOf(right)]
+  return one < 0 || other < 0
+    ? unfit("the elements of an array must all be of one type")
+    : widths[Math.max(one, other)]!
 }
 
 /** The type of an array's elements where nothing says what they are meant to be; 0 if there are none. */
 export const ownElementType = (values: ReadonlyArray<unknown>, nullable: NullCheck): number => {
   let type = 0
+  let hasLarge = false
   for (const element of values) {
     if (nullable(element)) continue
     const value = valueOf(element)
     const next = Array.isArray(value) ? ownElementType(value, nullable) : ownType(value)
-    if (next !== 0) type = widen(type, next, value)
+    hasLarge ||= typeof value === "bigint" && BigInt(Number(value)) !== value
+    if (next !== 0) type = widen(type, next)
   }
-  return type
+  // A float would round it.
+  return hasLarge && type === Oid.float8 ? Oid.numeric : type
 }

@@ -15,7 +15,7 @@ import { unfit, UnfitValue } from "../../values/UnfitValue.ts"
 import { isPlain, type Value, valueOf } from "../../values/Value.ts"
 import type { Codec } from "../types/Codec.ts"
 import { toServerJson } from "../types/scalars/json.ts"
-import { TypedValue } from "../types/TypedValue.ts"
+import { isTypeName, Sent, TypedValue } from "../types/TypedValue.ts"
 import { type TypeStore, UnknownTypes } from "../types/TypeStore.ts"
 import { Fit, isJson, isText, lossOf, Oid, textFit } from "./fit.ts"
 import { arrayText, fitText, type NullCheck, ownElementType, ownType, scalarText } from "./parameterText.ts"
@@ -127,23 +127,50 @@ const classifyOther = (slot: Slot, given: unknown, options: ParameterOptions): v
 
 /** A name that users have made means what the `search_path` of the moment says, so the server is asked first. */
 const classifyTyped = (slot: Slot, typed: TypedValue, { types }: ParameterOptions): void => {
-  if (!isWellFormed(typed.type) || typed.type.includes("\u0000")) unfit("the name of the type is no text")
+  if (!isWellFormed(typed.type) || !isTypeName(typed.type)) return unfit("what is given as a type is no name of one")
+  const builtin = types.builtinNamed(typed.type)
+  if (typed.sent === Sent.Texts) return sendTexts(slot, typed, builtin ?? types.byName(typed.type), types)
   if (typed.value === null || typed.value === undefined) {
-    slot.oid = types.builtinNamed(typed.type) ?? types.byName(typed.type)
+    slot.oid = builtin ?? types.byName(typed.type)
     slot.form = Form.Null
     return
   }
-  const builtin = types.builtinNamed(typed.type)
-  if (builtin !== undefined) return code(slot, builtin, typed.value, types)
+  if (builtin !== undefined) return code(slot, builtin, typed, types)
   slot.form = Form.Open
   slot.value = typed
 }
 
-const code = (slot: Slot, oid: number, value: unknown, types: TypeStore): void => {
+const textArray = 1009
+
+const sendTexts = (slot: Slot, { value }: TypedValue, oid: number, types: TypeStore): void => {
+  const { format } = types.codec(oid)!
+  slot.oid = textArray
+  slot.form = Form.Text
+  slot.text = arrayText(
+    (value as ReadonlyArray<unknown>).map((one) => one === null || one === undefined ? null : format(one)),
+    ",",
+    true,
+    isNull,
+    scalarText
+  )
+}
+
+const code = (slot: Slot, oid: number, { sent, value }: TypedValue, types: TypeStore): void => {
+  if (sent === Sent.Elements) refuseInnerArrays(oid, types)
   slot.oid = oid
   slot.form = Form.Coded
   slot.codec = types.codec(oid)
   slot.value = value
+}
+
+/** An array of a domain over arrays is one, but `unnest` and `any` go to the elements of the elements. */
+const refuseInnerArrays = (oid: number, types: TypeStore): void => {
+  const element = types.elementOf(types.baseOf(oid))?.element
+  if (element !== undefined && types.elementOf(types.baseOf(element)) !== undefined) {
+    unfit(
+      "the values are arrays to the server: name the type of the array itself, as \"int4[]\", instead of the domain"
+    )
+  }
 }
 
 const classifyDriver = (slot: Slot, given: PgTypes.Parameter, { types }: ParameterOptions): void => {
@@ -204,9 +231,10 @@ const settleOpen = (slot: Slot, oid: number, writes: boolean, options: Parameter
   if (types.codec(oid) === undefined) throw new UnknownTypes([], [oid])
   if (value instanceof TypedValue) {
     if (!types.isCalled(oid, value.type)) {
-      code(slot, types.byName(value.type), value.value, types)
+      code(slot, types.byName(value.type), value, types)
       return Fit.Unfit
     }
+    if (value.sent === Sent.Elements) refuseInnerArrays(oid, types)
     slot.text = types.codec(oid)!.format(value.value)
     return Fit.Exact
   }
@@ -260,7 +288,7 @@ export const settleAlone = (slots: Parameters, options: ParameterOptions): void 
     if (slot.form !== Form.Open) continue
     try {
       if (slot.value instanceof TypedValue) {
-        code(slot, options.types.byName(slot.value.type), slot.value.value, options.types)
+        code(slot, options.types.byName(slot.value.type), slot.value, options.types)
       } else beItself(slot, options)
     } catch (cause) {
       throw inParameter(index, cause)
@@ -277,7 +305,7 @@ export const settleBlindly = (slots: Parameters, options: ParameterOptions): voi
     try {
       const { value } = slot
       if (value instanceof TypedValue) {
-        code(slot, options.types.byName(value.type), value.value, options.types)
+        code(slot, options.types.byName(value.type), value, options.types)
         continue
       }
       slot.form = Form.Text

@@ -113,3 +113,11 @@ export const vectors: ReadonlyArray<readonly [oid: number, array: number, elemen
   [22, 1006, 21, "int2vector"],
   [30, 1013, 26, "oidvector"]
 ]
+
+const scalarNames = new Set([
+  ...builtins.map(({ name }) => name),
+  ...builtinRanges.flatMap(([, , , , , prefix]) => [`${prefix}range`, `${prefix}multirange`])
+])
+
+/** Whether a type is one of PostgreSQL's own, and no array to it. */
+export const isBuiltinScalar = (name: string): boolean => scalarNames.has(name)
