@@ -207,7 +207,7 @@ describe("prepared statements", () => {
       assert.isTrue(session.isReady)
     }))
 
-  it.effect("a stale plan is repaired outside a transaction and by its repetition inside", () =>
+  it.effect("a stale plan is repaired outside a transaction, and the text gets no name for a while", () =>
     Effect.gen(function*() {
       const session = yield* connect()
       const other = yield* connect()
@@ -216,14 +216,13 @@ describe("prepared statements", () => {
       yield* run(other, "insert into stale values (1)")
       const sql = "select * from stale"
       assert.deepStrictEqual(yield* run(session, sql), [{ a: 1 }])
-      yield* run(other, "alter table stale add b text default 'b'")
-      assert.deepStrictEqual(yield* run(session, sql), [{ a: 1, b: "b" }])
-      assert.deepStrictEqual(yield* run(session, sql), [{ a: 1, b: "b" }])
-      yield* run(other, "alter table stale drop b")
       yield* session.begin({})
+      yield* run(other, "alter table stale add b text default 'b'")
       const error = yield* sqlFailure(run(session, sql))
       assert.strictEqual(fields(error).code, "0A000")
       yield* session.rollback
+      assert.deepStrictEqual(yield* run(session, sql), [{ a: 1, b: "b" }])
+      yield* run(other, "alter table stale drop b")
       yield* session.begin({})
       assert.deepStrictEqual(yield* run(session, sql), [{ a: 1 }])
       yield* session.commit
