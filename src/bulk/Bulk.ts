@@ -100,6 +100,18 @@ export interface InsertOptions<Row> {
    * later row with another one is a bad row and loses nothing silently.
    */
   readonly columns?: ReadonlyArray<string> | undefined
+  /**
+   * What becomes of a column that a row does not have, or has as `undefined`: null (`"null"`, the default), the default of
+   * the column (`"default"`), or the row does not fit (`"bad"`).
+   *
+   * **Gotchas**
+   *
+   * With `"default"` a row is loaded together with those next to it that have the same columns, so rows of the same kind
+   * should stand together.
+   *
+   * @since 0.2.0
+   */
+  readonly missing?: "null" | "default" | "bad" | undefined
   /** Encodes the rows before they are typed by the table. */
   readonly schema?: Schema.Codec<Row, unknown> | undefined
   /**
@@ -119,7 +131,14 @@ export interface InsertOptions<Row> {
  * @category options
  * @since 0.1.0
  */
-export interface UpsertOptions<Row> extends InsertOptions<Row> {
+export interface UpsertOptions<Row> extends Omit<InsertOptions<Row>, "missing"> {
+  /**
+   * What becomes of a column that a row does not have, or has as `undefined`: null (`"null"`, the default), or the row does
+   * not fit (`"bad"`).
+   *
+   * @since 0.2.0
+   */
+  readonly missing?: "null" | "bad" | undefined
   /** The columns by which a row is known. There has to be a unique index on them. Default: the primary key. */
   readonly key?: ReadonlyArray<string> | undefined
   /** The columns that are updated where the row exists. Default: all that are given and not in the key. */

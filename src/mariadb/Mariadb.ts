@@ -3,7 +3,7 @@
  *
  * **When to use**
  *
- * Use this on MariaDB: the connector pipelines statements. It speaks to MySQL servers too.
+ * Use this by default, on MariaDB and on MySQL: the connector has several statements under way on a connection.
  *
  * **Example** (Opening a database)
  *

@@ -3,7 +3,8 @@
  *
  * **When to use**
  *
- * Use this on MySQL, where `mysql2` is the driver that people trust. On MariaDB prefer `watertight/mariadb`.
+ * Use this where `LOAD DATA LOCAL` is to be used or `changedRows` has to be known. Otherwise `watertight/mariadb` is faster,
+ * on MySQL too, because it has several statements under way on a connection.
  *
  * **Example** (Opening a database)
  *

@@ -1,12 +1,13 @@
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import * as SqlClient from "effect/sql/SqlClient"
 import * as Stream from "effect/Stream"
 import { Bulk, Pool, Transaction } from "watertight"
 import { failure } from "../transactions/support.ts"
-import { ids, type Section, table } from "./suite.ts"
+import { ids, Place, type Section, table } from "./suite.ts"
 
 export const bulk: Section = (test, dialect) => {
   const { bytes, double, text } = dialect.columns
@@ -85,4 +86,70 @@ export const bulk: Section = (test, dialect) => {
         [7, row(7).a]
       ])
     }))
+
+  test("a column that a row does not have: null, its default, or a bad row, as the option says", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const name = yield* table("id int primary key, a int default 7, b int")
+      const read = sql`select id, a, b from ${sql(name)} order by id`.values
+      const rows: ReadonlyArray<{ id: number; a?: number | undefined; b?: number | null | undefined }> = [
+        { id: 1, a: 1, b: 1 },
+        { id: 2, b: 2 },
+        { id: 3, a: undefined, b: 3 },
+        { id: 4, b: null, a: 4 },
+        { id: 5 }
+      ]
+      yield* Bulk.insert(name, rows)
+      assert.deepStrictEqual(yield* read, [[1, 1, 1], [2, null, 2], [3, null, 3], [4, 4, null], [5, null, null]])
+      yield* sql`delete from ${sql(name)}`
+      for (const source of [rows, Stream.fromIterable(rows)]) {
+        const loaded = yield* Bulk.insert(name, source, { missing: "default" })
+        assert.strictEqual(loaded.rows, 5)
+        assert.deepStrictEqual(yield* read, [[1, 1, 1], [2, 7, 2], [3, 7, 3], [4, 4, null], [5, 7, null]])
+        yield* sql`delete from ${sql(name)}`
+      }
+      const { bad } = yield* Bulk.insert(name, rows, { missing: "bad", onBadRow: "collect" })
+      assert.deepStrictEqual(bad.map(({ column, row }) => [row, column]), [[2, "a"], [3, "a"], [5, "a"]])
+      assert.deepStrictEqual(yield* ids(name), [1, 4])
+      // What the database refuses of a later kind of rows undoes the earlier ones too.
+      yield* sql`delete from ${sql(name)}`
+      yield* failure(Bulk.insert(name, [...rows, { id: 1, a: 1, b: 1 }], { missing: "default" }))
+      assert.deepStrictEqual(yield* ids(name), [])
+    }))
+
+  test.needing("clients")(
+    "tables, columns, keys and errors have the names of the program",
+    () =>
+      Effect.gen(function*() {
+        const url = yield* Place
+        yield* named(url)
+      })
+  )
+
+  const named = (url: string) =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      yield* sql.unsafe("create table bulk_names (the_id int primary key, the_name varchar(10))")
+      yield* Bulk.insert("bulkNames", [{ theId: 1, theName: "a" }, { theId: 2, theName: "b" }])
+      const { inserted, updated } = yield* Bulk.upsert(
+        "bulkNames",
+        Stream.make({ theId: 2, theName: "c" }, { theId: 3, theName: "d" }),
+        { key: ["theId"], update: ["theName"] }
+      )
+      assert.deepStrictEqual([inserted, updated], [1, 1])
+      assert.deepStrictEqual(
+        yield* sql`select ${sql("theId")}, ${sql("theName")} from ${sql("bulkNames")} order by 1`,
+        [
+          { theId: 1, theName: "a" },
+          { theId: 2, theName: "c" },
+          { theId: 3, theName: "d" }
+        ]
+      )
+      const error = yield* failure(Bulk.insert("bulkNames", [{ theId: 4, theAge: 5 }]))
+      assert.include((error as Error).message, "the_age")
+    }).pipe(Effect.provide(Layer.fresh(dialect.at(url, {
+      pool: { max: 1 },
+      transformQueryNames: (name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+      transformResultNames: (name) => name.replace(/_([a-z])/g, (_, letter) => letter.toUpperCase())
+    }))))
 }

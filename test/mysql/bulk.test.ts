@@ -19,7 +19,7 @@ import { connect, eventually, failure, lost, onMariadb, run, serverError, sqlFai
 
 /** What each driver has. */
 const methodsOf = (subject: Subject): ReadonlyArray<BulkMethod> => [
-  subject.name === "mysql2" ? "load" : "batch",
+  subject.driver.name === "mysql2" ? "load" : "batch",
   "statements"
 ]
 
@@ -249,7 +249,7 @@ describe.each(onMariadb)("Bulk over $name", (subject) => {
           yield* Bulk.insert("shape", [{ a: null }, { a: undefined }], { columns: ["a"] }).pipe(by(method))
         }
         assert.deepStrictEqual(yield* sql`select c, count(*) as n from shape group by c`, [{ c: 5, n: 4 }])
-        const other = subject.name === "mysql2" ? "batch" : "load"
+        const other = subject.driver.name === "mysql2" ? "batch" : "load"
         const error = yield* sqlFailure(Bulk.insert("shape", [{ a: 9 }]).pipe(by(other)))
         assert.include(error.message, "watertight/")
       }))
@@ -531,7 +531,7 @@ describe.each(onMariadb)("Bulk over $name", (subject) => {
         assert.strictEqual(error.reason._tag, "ConnectionError", error.message)
         assert.isTrue(session.isClosed)
       }
-      if (subject.name === "mysql2") {
+      if (subject.driver.name === "mysql2") {
         yield* Effect.gen(function*() {
           const sql = yield* SqlClient
           yield* sql`create or replace table asked (id int)`

@@ -9,7 +9,7 @@ import { takesJson } from "../../src/mysql-family/statement/jsonPlaces.ts"
 import { check, isWide, JsonValue, type Parameter } from "../../src/mysql-family/statement/parameters.ts"
 import { Decimal } from "../../src/values/Value.ts"
 
-const context = { sql: "select ?", noBackslashEscapes: false, undefinedIsNull: false }
+const context = { sql: "select ?", noBackslashEscapes: false, undefinedIsNull: false, renameKeys: undefined }
 const checkOne = (value: unknown, more: Partial<typeof context> = {}) =>
   Result.map(check([value], { ...context, ...more }), ([parameter]) => parameter)
 

@@ -119,4 +119,44 @@ describe.each(subjects)("values over $name", (subject) => {
         assert.deepStrictEqual(yield* sql`select ${undefined as never} is null as n`, [{ n: 1 }])
       }).pipe(Effect.provide(subject.module.layer({ url: Redacted.make(url), undefined: "null" })))
     }))
+
+  const names = {
+    transformQueryNames: (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+    transformResultNames: (name: string) => name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase())
+  }
+
+  it.live("names: upserts and results have those of the program, and the keys of documents are left alone", () =>
+    Effect.gen(function*() {
+      const url = yield* freshDatabase("mariadb")
+      const doc = { snake_key: 1, camelKey: [{ other_key: 2 }] }
+      yield* Effect.gen(function*() {
+        const sql = yield* subject.module.MysqlClient
+        yield* sql.unsafe("create table my_docs (the_id int primary key, the_doc json)")
+        yield* sql.upsert("myDocs", [{ theId: 1, theDoc: {} }])
+        yield* sql.upsert("myDocs", [{ theId: 1, theDoc: doc }], { update: ["theDoc"] })
+        const select = sql`select * from ${sql("myDocs")}`
+        assert.deepStrictEqual(yield* select, [{ theId: 1, theDoc: doc }])
+        assert.deepStrictEqual(yield* Stream.runCollect(select.stream), [{ theId: 1, theDoc: doc }])
+        assert.deepStrictEqual(yield* select.unprepared, [{ theId: 1, theDoc: doc }])
+        assert.deepStrictEqual(yield* select.values, [[1, doc]])
+        yield* sql.unsafe(
+          "create procedure two_sets() begin select the_id from my_docs; select the_doc from my_docs; end"
+        )
+          .unprepared
+        const [first, second] = yield* sql`call two_sets()`
+        assert.deepStrictEqual([first, second] as unknown, [[{ theId: 1 }], [{ theDoc: doc }]])
+      }).pipe(Effect.provide(Layer.fresh(subject.module.layer({ url: Redacted.make(url), ...names }))))
+      yield* Effect.gen(function*() {
+        const sql = yield* subject.module.MysqlClient
+        yield* sql.upsert("myDocs", [{ theId: 2, theDoc: { theKey: [{ otherKey: 1 }] } }])
+        assert.deepStrictEqual(yield* sql`select the_doc from my_docs where the_id = 2`, [
+          { theDoc: { theKey: [{ otherKey: 1 }] } }
+        ])
+        assert.deepStrictEqual(yield* sql`select the_doc from my_docs where the_id = 2`.values, [
+          [{ the_key: [{ other_key: 1 }] }]
+        ])
+      }).pipe(
+        Effect.provide(Layer.fresh(subject.module.layer({ url: Redacted.make(url), ...names, transformJson: true })))
+      )
+    }))
 })

@@ -2,6 +2,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
+import * as Statement from "effect/sql/Statement"
 import type { Socket } from "node:net"
 import { type Address, Canceller, identityOf } from "../driver/Canceller.ts"
 import type { Driver, DriverConnection, Receiver } from "../driver/Driver.ts"
@@ -11,6 +12,7 @@ import { Session } from "../session/Session.ts"
 import type { ServerInfo, SessionContext } from "../session/SessionContext.ts"
 import { Profiles } from "../statement/statements.ts"
 import type { Resolved } from "./Config.ts"
+import type { MysqlOptions } from "./MysqlOptions.ts"
 import { open } from "./open.ts"
 import { readOnlyOf, workCheck } from "./serverRole.ts"
 
@@ -39,6 +41,7 @@ export const makeConnect = (
     statementLimit: config.statementTimeout,
     dateStrings: config.options.dateStrings === true,
     undefinedIsNull: config.options.undefined === "null",
+    renameKeys: renameKeys(config.options),
     canceller: new Canceller(openAt, Math.min(config.connectTimeout, 5_000))
   }
   return withLimit(
@@ -62,6 +65,12 @@ const withLimit = <A>(config: Resolved, effect: Effect.Effect<A, SqlError>): Eff
     duration: Duration.millis(config.connectTimeout),
     orElse: () => Effect.fail(connectError(config.name, `no connection within ${config.connectTimeout} ms`, undefined))
   })
+
+/** With `transformJson` the keys of documents are names like those of columns. */
+const renameKeys = ({ transformJson, transformQueryNames }: MysqlOptions): SessionContext["renameKeys"] =>
+  transformJson === true && transformQueryNames !== undefined
+    ? Statement.defaultTransforms(transformQueryNames).value
+    : undefined
 
 /** The very address that a name or a balancer has led to. */
 const addressOf = (socket: Socket, home: Address): Address =>

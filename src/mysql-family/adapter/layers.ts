@@ -85,7 +85,7 @@ const fromConfig = (driver: Driver, config: Resolved): Adapter => {
     compiler: makeCompiler(options.transformQueryNames),
     transformRows: options.transformResultNames === undefined
       ? undefined
-      : Statement.defaultTransforms(options.transformResultNames).array,
+      : Statement.defaultTransforms(options.transformResultNames, options.transformJson === true).array,
     spanAttributes: [
       ...Object.entries(options.spanAttributes ?? {}),
       ["db.system.name", driver.module.toLowerCase()],
@@ -169,9 +169,13 @@ const clientLayer = (
       )
       return Context.make(
         MysqlClient,
-        Object.assign(client, { [ClientTypeId]: ClientTypeId, config, server }, makeDialect(client, server))
+        Object.assign(
+          client,
+          { [ClientTypeId]: ClientTypeId, config, server },
+          makeDialect(client, server, config.transformQueryNames)
+        )
       ).pipe(
-        Context.add(Bulk.Bulk, makeBulk(adapter, client)),
+        Context.add(Bulk.Bulk, makeBulk(adapter, client, config.transformQueryNames)),
         Context.add(Introspection.Introspection, makeIntrospection(client, adapter.name, server))
       )
     })

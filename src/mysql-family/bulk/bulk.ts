@@ -15,6 +15,7 @@ import * as Stream from "effect/Stream"
 import type { Adapter } from "../../Adapter.ts"
 import * as Bulk from "../../bulk/Bulk.ts"
 import * as BulkLoad from "../../bulk/load.ts"
+import { withNames } from "../../bulk/rename.ts"
 import { badRowOf, checkKeys, refuseNull } from "../../bulk/rows.ts"
 import * as Outcome from "../../failure/Outcome.ts"
 import { unfit } from "../../values/UnfitValue.ts"
@@ -383,7 +384,11 @@ let stagings = 0
 
 const nothing: Bulk.Progress = { rows: 0, bytes: 0, bad: 0 }
 
-export const makeBulk = (adapter: Adapter, client: SqlClient): Bulk.Bulk => {
+export const makeBulk = (
+  adapter: Adapter,
+  client: SqlClient,
+  rename: ((name: string) => string) | undefined
+): Bulk.Bulk => {
   const { transactionService } = client
   const judge = (error: SqlError) => Outcome.attach(error, "InTransaction", adapter.ruleOf)
   const errorOf = (table: string, reason: Bulk.Reason) =>
@@ -444,6 +449,7 @@ export const makeBulk = (adapter: Adapter, client: SqlClient): Bulk.Bulk => {
       table: name,
       rows,
       options,
+      rename,
       start: Effect.fnUntraced(function*(names, fail) {
         const columns = columnsOf(table, names)
         if (columns instanceof Bulk.ColumnsWrong) return yield* fail(columns)
@@ -456,8 +462,8 @@ export const makeBulk = (adapter: Adapter, client: SqlClient): Bulk.Bulk => {
   })
 
   /**
-   * Runs in a transaction what the rows themselves have nothing to do with: the statements of their source are where
-   * they would be without it.
+   * Runs in a transaction. The statements of the source of the rows have nothing to do with one that is begun here. In a
+   * transaction of the caller they are within the savepoint: beside it they would have to wait for its end.
    */
   const inTransaction = <R, E, RE, A, E2>(
     rows: Bulk.Rows<R, E, RE>,
@@ -471,15 +477,15 @@ export const makeBulk = (adapter: Adapter, client: SqlClient): Bulk.Bulk => {
   ) =>
     Effect.contextWith((outer: Context.Context<RE>) => {
       const { onProgress } = options
-      const source = Stream.isStream(rows)
+      const isOwn = Option.isNone(Context.getOption(outer, transactionService))
+      const source = isOwn && Stream.isStream(rows)
         ? inContext<R, E, RE>(rows, outer)
         : rows
-      const given = onProgress === undefined ? options : {
+      const given = onProgress === undefined || !isOwn ? options : {
         ...options,
         onProgress: (progress: Bulk.Progress) =>
           Effect.updateContext<void, never, never, never>(onProgress(progress), () => outer)
       }
-      const isOwn = Option.isNone(Context.getOption(outer, transactionService))
       return client.withTransaction(
         Effect.scoped(Effect.flatMap(
           Effect.serviceOption(transactionService),
@@ -506,7 +512,8 @@ export const makeBulk = (adapter: Adapter, client: SqlClient): Bulk.Bulk => {
     inTransaction(
       rows,
       options,
-      Effect.fnUntraced(function*(session, rows, options: Bulk.UpsertOptions<any>) {
+      Effect.fnUntraced(function*(session, rows, loadOptions) {
+        const options = loadOptions as Bulk.UpsertOptions<any>
         const run = (sql: string) => Effect.mapError(session.executeValuesUnprepared(sql, []), judge)
         const fail = (problem: string, columns: ReadonlyArray<string> = []) =>
           Effect.fail(errorOf(name, new Bulk.ColumnsWrong({ columns, problem })))
@@ -579,7 +586,7 @@ export const makeBulk = (adapter: Adapter, client: SqlClient): Bulk.Bulk => {
       })
     ) as never
 
-  return { insert, upsert }
+  return withNames({ insert, upsert }, rename)
 }
 
 /** A stream in this context only, and not on top of the one that it is read in. */

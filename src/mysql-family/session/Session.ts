@@ -86,7 +86,8 @@ export class Session extends SessionCore implements Connection {
     return Parameters.check(params, {
       sql,
       noBackslashEscapes: this.noBackslashEscapes,
-      undefinedIsNull: this.context.undefinedIsNull
+      undefinedIsNull: this.context.undefinedIsNull,
+      renameKeys: this.context.renameKeys
     })
   }
 

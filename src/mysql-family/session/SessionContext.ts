@@ -17,6 +17,8 @@ export interface SessionContext {
   readonly dateStrings: boolean
   /** Whether `undefined` as a parameter is null instead of being refused. */
   readonly undefinedIsNull: boolean
+  /** Renames the keys of a document that is written. `undefined` where documents are left as they are. */
+  readonly renameKeys: ((document: unknown) => unknown) | undefined
   readonly canceller: Canceller
 }
 

@@ -11,8 +11,16 @@ import type { Ok } from "./results.ts"
 type Dialect = Pick<MysqlClient, "json" | "upsert" | "upsertReturning" | "match" | "analyze" | "check" | "optimize">
 
 /** Makes the part of the client that is about the dialect. */
-export const make = (sql: SqlClient, server: Effect.Effect<Server, SqlError>): Dialect => {
+export const make = (
+  sql: SqlClient,
+  server: Effect.Effect<Server, SqlError>,
+  transformName: ((name: string) => string) | undefined
+): Dialect => {
+  // A statement that is asked for raw is compiled without the names of the program, so they are given here.
+  const plain = sql.withoutTransforms()
+  const rename = transformName ?? ((name: string) => name)
   const upsertStatement = (
+    sql: SqlClient,
     table: string,
     rows: ReadonlyArray<Record<string, unknown>>,
     update: ReadonlyArray<string> | undefined,
@@ -54,12 +62,21 @@ export const make = (sql: SqlClient, server: Effect.Effect<Server, SqlError>): D
         ? Effect.succeed(nothing)
         : Effect.flatMap(
           server,
-          (known) => upsertStatement(table, rows, options?.update, known).raw as Effect.Effect<Ok, SqlError>
+          (known) =>
+            upsertStatement(
+              plain,
+              table.split(".").map(rename).join("."),
+              rows.map((row) => Object.fromEntries(Object.entries(row).map(([key, value]) => [rename(key), value]))),
+              options?.update?.map(rename),
+              known
+            ).raw as Effect.Effect<Ok, SqlError>
         ),
     upsertReturning: (table, rows, options) =>
       rows.length === 0 ? Effect.succeed([]) : Effect.flatMap(server, (known) =>
         known.isMariadb
-          ? sql`${upsertStatement(table, rows, options?.update, known)} RETURNING ${returned(sql, options?.returning)}`
+          ? sql`${upsertStatement(sql, table, rows, options?.update, known)} RETURNING ${
+            returned(sql, options?.returning)
+          }`
           : Effect.fail(
             new SqlError({
               reason: new UnknownError({

@@ -37,6 +37,8 @@ export interface Context {
   readonly noBackslashEscapes: boolean
   /** Whether `undefined` is sent as null instead of being refused. */
   readonly undefinedIsNull: boolean
+  /** Renames the keys of a document. */
+  readonly renameKeys: ((document: unknown) => unknown) | undefined
 }
 
 /** Checks parameters. Returns what it is given where nothing has to be changed. */
@@ -71,7 +73,7 @@ const finite = (value: number): number =>
   value - value === 0 ? value : unfit(Number.isNaN(value) ? "NaN is no value here" : "the number is infinite")
 
 const encode = (value: unknown, index: number, context: Context): Parameter => {
-  if (value instanceof JsonValue) return toJson(value.value)
+  if (value instanceof JsonValue) return documentOf(value.value, context)
   // A view is the bytes that it shows, of whatever numbers: a vector is written with a `Float32Array`.
   if (ArrayBuffer.isView(value)) {
     return Buffer.isBuffer(value) ? value : Buffer.from(value.buffer, value.byteOffset, value.byteLength)
@@ -83,12 +85,15 @@ const encode = (value: unknown, index: number, context: Context): Parameter => {
   if (known instanceof Date) return checkDate(known)
   if (known instanceof Decimal) return known
   if (known instanceof Uint8Array) return Buffer.from(known.buffer, known.byteOffset, known.byteLength)
-  return takesJson(context.sql, index, context.noBackslashEscapes) ? toJson(known) : unfit(
+  return takesJson(context.sql, index, context.noBackslashEscapes) ? documentOf(known, context) : unfit(
     Array.isArray(known)
       ? "an array is JSON, and this is no place for it: pass a list with sql.in, or a document with sql.json"
       : "an object is JSON, and this is no place for it: pass a document with sql.json"
   )
 }
+
+const documentOf = (value: unknown, { renameKeys }: Context): string =>
+  toJson(renameKeys === undefined ? value : renameKeys(value))
 
 /** The binary protocol has room for years that the server has not: it would store another day. */
 export const checkDate = (date: Date): Date => {

@@ -28,6 +28,7 @@ export type Features =
 export interface FeatureOptions {
   readonly notifications?: Notifications.Options | undefined
   readonly pooler?: "transaction" | undefined
+  readonly transformQueryNames?: ((name: string) => string) | undefined
 }
 
 export const makeFeatures = Effect.fnUntraced(function*(
@@ -38,7 +39,7 @@ export const makeFeatures = Effect.fnUntraced(function*(
 ): Effect.fn.Return<Context.Context<Features>, never, Scope.Scope> {
   const sessions = Sessions.make(adapter, pool, client, options.pooler)
   return Context.make(Sessions.Sessions, sessions).pipe(
-    Context.add(Bulk.Bulk, makeBulk(sessions, client)),
+    Context.add(Bulk.Bulk, makeBulk(sessions, client, options.transformQueryNames)),
     Context.add(Introspection.Introspection, makeIntrospection(sessions)),
     Context.add(Server.Server, Server.make(sessions, client, hubOf(adapter).stream)),
     Context.add(Notifications.Notifications, yield* Notifications.make(sessions, client, options.notifications))

@@ -7,6 +7,7 @@ import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Bulk from "../../bulk/Bulk.ts"
 import * as BulkLoad from "../../bulk/load.ts"
+import { withNames } from "../../bulk/rename.ts"
 import { withExtent } from "../copy/copyErrors.ts"
 import type { Session } from "../session/Session.ts"
 import type { Sessions } from "../Sessions.ts"
@@ -90,7 +91,11 @@ const makeColumns = (
   }))
 }
 
-export const makeBulk = (sessions: Sessions, client: SqlClient): Bulk.Bulk => {
+export const makeBulk = (
+  sessions: Sessions,
+  client: SqlClient,
+  rename: ((name: string) => string) | undefined
+): Bulk.Bulk => {
   const load = Effect.fnUntraced(function*<Row, E, R>(
     session: Session,
     /** What errors call the table, and whose columns type the rows. */
@@ -116,6 +121,7 @@ export const makeBulk = (sessions: Sessions, client: SqlClient): Bulk.Bulk => {
       table: name,
       rows,
       options,
+      rename,
       start: Effect.fnUntraced(function*(names, fail) {
         const wanted = table.columns.filter((column) => names.includes(column.name))
         yield* Effect.mapError(session.knowTypes(wanted.map((column) => column.oid)), judge)
@@ -149,12 +155,15 @@ export const makeBulk = (sessions: Sessions, client: SqlClient): Bulk.Bulk => {
     })
   }, Effect.scoped)
 
-  const insert: Bulk.Bulk["insert"] = (name, rows, options = {}) =>
-    Effect.scoped(Effect.gen(function*() {
+  const insert: Bulk.Bulk["insert"] = (name, rows, options = {}) => {
+    const inserted = Effect.scoped(Effect.gen(function*() {
       const session = yield* sessions.borrow
       const table = yield* Effect.mapError(tableOf(session, name), sessions.judge(session))
       return yield* load(session, name, table, quotePath(name), rows, options, () => Effect.void)
-    })) as never
+    }))
+    // One COPY is all rows or none by itself. Rows with different columns are more than one.
+    return (options.missing === "default" ? client.withTransaction(inserted) : inserted) as never
+  }
 
   const upsert: Bulk.Bulk["upsert"] = (name, rows, options = {}) =>
     client.withTransaction(Effect.scoped(Effect.gen(function*() {
@@ -227,7 +236,7 @@ select (count(*) filter (where inserted))::float8, (count(*) filter (where not i
       }
     }))) as never
 
-  return { insert, upsert }
+  return withNames({ insert, upsert }, rename)
 }
 
 let stagings = 0
