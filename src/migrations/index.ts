@@ -17,3 +17,10 @@ export * as Migrations from "./Migrations.ts"
  * @since 0.2.0
  */
 export * as MigrationsError from "./MigrationsError.ts"
+
+/**
+ * Looks for statements that have stopped programs, before they are run.
+ *
+ * @since 0.2.0
+ */
+export * as Lint from "./Lint.ts"

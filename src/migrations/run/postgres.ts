@@ -108,9 +108,10 @@ const holder = ({ sql, table }: Parts): Effect.Effect<string | undefined> =>
     Effect.catch(() => Effect.succeed(undefined))
   )
 
-const tryLock = (key: string): string =>
-  `select pg_catalog.pg_try_advisory_xact_lock('${key}'::bigint), ` +
-  "pg_catalog.set_config('idle_in_transaction_session_timeout', '0', true)"
+const tryLock = (key: string): string => `select pg_catalog.pg_try_advisory_xact_lock('${key}'::bigint)`
+
+/** A transaction that only holds the lock is idle for as long as an index is built. */
+const noIdleLimit = "set local idle_in_transaction_session_timeout = 0"
 
 /** Does something in a transaction that has the lock, or fails with `busy`. */
 const locked = <A, E, R>(
@@ -286,7 +287,11 @@ const guard = (parts: Parts, key: string): Effect.Effect<boolean, SqlError, Scop
     Effect.flatMap((connection) =>
       Effect.andThen(
         connection.begin({ isolation: "read committed" }),
-        connection.executeValues(tryLock(key), [])
+        connection.executeValues(tryLock(key), []).pipe(
+          // The portal of a SELECT keeps its snapshot until the next statement takes its place, and a snapshot is what
+          // CREATE INDEX CONCURRENTLY waits for: this one, which has none, is not only for its limit.
+          Effect.tap(() => connection.executeUnprepared(noIdleLimit, [], undefined))
+        )
       )
     ),
     Effect.map(([row]) => row![0] === true),
