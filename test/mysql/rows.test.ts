@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
@@ -7,6 +8,7 @@ import type { Statement } from "effect/sql/Statement"
 import * as Stream from "effect/Stream"
 import { Kind, kindOf } from "../../src/mysql-family/driver/columns.ts"
 import { RowDecoder } from "../../src/mysql-family/statement/results.ts"
+import { Mysql } from "../../src/mysql/index.ts"
 import { freshDatabase } from "../support/index.ts"
 import { onMariadb, sqlFailure } from "./support.ts"
 
@@ -175,6 +177,14 @@ describe.each(onMariadb)("rows over $name", (subject) => {
       }))
   })
 })
+
+it.live("the client: also there under the service of @effect/sql-mysql2", () =>
+  Effect.gen(function*() {
+    const url = yield* freshDatabase("mariadb")
+    const upstream = Context.Service<Mysql.MysqlClient>("@effect/sql-mysql2/MysqlClient")
+    const context = (yield* Layer.build(Mysql.layer({ url: Redacted.make(url) }))) as Context.Context<any>
+    assert.strictEqual(Context.get(context, upstream), Context.get(context, Mysql.MysqlClient))
+  }))
 
 describe("columns", () => {
   const described = { collation: 63, typeName: undefined, isJson: false, isSet: false }

@@ -152,6 +152,9 @@ export const layerConfig = (driver: Driver) =>
 ): Layer.Layer<Services, Config.ConfigError | InvalidOptions | SqlError> =>
   Layer.unwrap(Effect.map(Config.unwrap(options), layer(driver)))
 
+/** The service that code is written for which knows the client of `@effect/sql-mysql2`. */
+const UpstreamClient = Context.Service<MysqlClient>("@effect/sql-mysql2/MysqlClient")
+
 /** Makes the client that is there into a `MysqlClient`, and what else works on it. */
 const clientLayer = (
   config: MysqlOptions
@@ -167,14 +170,13 @@ const clientLayer = (
           ? Effect.flatMap(pool.use(() => Effect.void), () => Effect.sync(() => known.server!))
           : Effect.succeed(known.server)
       )
-      return Context.make(
-        MysqlClient,
-        Object.assign(
-          client,
-          { [ClientTypeId]: ClientTypeId, config, server },
-          makeDialect(client, server, config.transformQueryNames)
-        )
-      ).pipe(
+      const extended = Object.assign(
+        client,
+        { [ClientTypeId]: ClientTypeId, config, server },
+        makeDialect(client, server, config.transformQueryNames)
+      )
+      return Context.make(MysqlClient, extended).pipe(
+        Context.add(UpstreamClient, extended) as <R>(context: Context.Context<R>) => Context.Context<R>,
         Context.add(Bulk.Bulk, makeBulk(adapter, client, config.transformQueryNames)),
         Context.add(Introspection.Introspection, makeIntrospection(client, adapter.name, server))
       )
