@@ -292,7 +292,8 @@ export const recover = Effect.fnUntraced(function*<A, E, R>(
   const mayRepeatUnknown = yield* Idempotent
   const { budget, policy } = options
   const now = monotonicOf(yield* Clock.Clock)
-  const deadline = (options.startedAt ?? now()) + deadlineMillis(policy)
+  const failedAt = now()
+  const deadline = (options.startedAt ?? failedAt) + deadlineMillis(policy)
   const ladders: { [ladder in Outcome.Ladder]?: Step } = {}
   const attempts: Array<Attempt> = []
   let cause = failed
@@ -300,14 +301,17 @@ export const recover = Effect.fnUntraced(function*<A, E, R>(
     const failure = Cause.hasInterrupts(cause) || Cause.hasDies(cause)
       ? undefined
       : Outcome.find(Option.getOrUndefined(Cause.findErrorOption(cause)))
-    // A transaction that is still open is for whoever runs it to repeat.
+    // A transaction that is still open is repeated by the effect that runs it.
     if (failure === undefined || isFinal.get(failure) === true) return yield* Effect.failCause(cause)
     const verdict = Outcome.of(failure)!
     if (verdict.phase === "InTransaction") return yield* Effect.failCause(cause)
-    const pause = isWorthIt(failure, verdict, mayRepeatUnknown)
+    const free = policy !== never && isFree(failure, verdict, failedAt)
+    const pause = free
+      ? 0
+      : isWorthIt(failure, verdict, mayRepeatUnknown)
       ? yield* step(ladders, verdict, policy, now())
       : undefined
-    if (pause === undefined || now() + pause >= deadline || !budget.spend(verdict.ladder)) {
+    if (pause === undefined || now() + pause >= deadline || (!free && !budget.spend(verdict.ladder))) {
       isFinal.set(failure, true)
       if (attempts.length > 0) history.set(failure, [...attempts, { error: failure, verdict, pauseMillis: undefined }])
       return yield* Effect.failCause(cause)
@@ -328,6 +332,17 @@ export const recover = Effect.fnUntraced(function*<A, E, R>(
     cause = exit.cause
   }
 })
+
+/**
+ * Whether a statement met a session that had ended before anything was sent, and that was open before the call first
+ * failed. The database has seen nothing of it, so this costs neither a token nor a step of a ladder. After a restart a
+ * call may meet as many such sessions as the pool had, and never more.
+ */
+const isFree = (error: SqlError, verdict: Outcome.Verdict, failedAt: number): boolean => {
+  if (verdict.outcome !== "NotSent" || verdict.phase !== "Statement" || verdict.scope !== "Statement") return false
+  const { session } = Evidence.of(error)
+  return session !== undefined && session.openedAt <= failedAt
+}
 
 /** What waited in vain is not sent to wait again, and what our own limit has cut off is not started again. */
 const isWorthIt = (error: SqlError, verdict: Outcome.Verdict, mayRepeatUnknown: boolean): boolean => {
