@@ -1,4 +1,4 @@
-import { assert, it } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
@@ -162,73 +162,70 @@ it.layer(database(plain as never), { timeout: "60 seconds" })("a parameter", (it
     }))
 })
 
-it.layer(database(plain as never), { timeout: "60 seconds" })(
-  "a schema that changes under prepared statements",
-  (it) => {
-    /** How a value would be stored by a statement of its own, and how it is stored under a name from before. */
-    const changes: ReadonlyArray<readonly [from: string, to: string, first: string, then: string, using?: string]> = [
-      ["date", "timestamp", "2024-01-01", "2024-01-01 10:00:00"],
-      ["date", "timestamptz", "2024-01-01", "2024-01-01 10:00:00+05"],
-      ["real", "double precision", "0.5", "0.1"],
-      ["timestamp", "timestamptz", "2024-01-01 10:00", "2024-01-01 10:00:00+05"],
-      ["int", "text", "1", "abc"],
-      ["int", "numeric", "1", "1.5"],
-      ["time", "timestamp", "10:00", "2024-01-01 10:00:00", "timestamp '2024-01-01'"]
-    ]
-    for (const own of [true, false]) {
-      it.effect(
-        `by ${own ? "this program" : "another one"}: stored as if it had just been parsed`,
-        () =>
-          Effect.gen(function*() {
-            const sql = yield* SqlClient
-            // A block does not show us what it changes.
-            const change = (text: string) => own ? sql.unsafe(text) : script(`do $do$ begin ${text}; end $do$`)
-            for (const [index, [from, to, first, then, using]] of changes.entries()) {
-              const name = `changed_${own ? "own" : "other"}_${index}`
-              yield* sql.unsafe(`create table ${name} (id serial, v ${from})`)
-              const insert = (value: unknown) => sql`insert into ${sql(name)} (v) values (${value})`
-              yield* insert(first)
-              yield* insert(first)
-              yield* change(`alter table ${name} alter v type ${to} using ${using ?? `v::${to}`}`)
-              yield* Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 1_100)))
-              yield* insert(then)
-              yield* sql.unsafe(`insert into ${name} (v) values ('${then}')`)
-              const rows = yield* sql.unsafe<{ v: unknown }>(`select v::text as v from ${name} order by id`)
-              assert.deepStrictEqual(rows[2]!.v, rows[3]!.v, `${from} to ${to}`)
-            }
-          }),
-        { timeout: 60_000 }
-      )
-    }
+describe("a schema that changes under prepared statements", () => {
+  /** How a value would be stored by a statement of its own, and how it is stored under a name from before. */
+  const changes: ReadonlyArray<readonly [from: string, to: string, first: string, then: string, using?: string]> = [
+    ["date", "timestamp", "2024-01-01", "2024-01-01 10:00:00"],
+    ["date", "timestamptz", "2024-01-01", "2024-01-01 10:00:00+05"],
+    ["real", "double precision", "0.5", "0.1"],
+    ["timestamp", "timestamptz", "2024-01-01 10:00", "2024-01-01 10:00:00+05"],
+    ["int", "text", "1", "abc"],
+    ["int", "numeric", "1", "1.5"],
+    ["time", "timestamp", "10:00", "2024-01-01 10:00:00", "timestamp '2024-01-01'"]
+  ]
+  for (const own of [true, false]) {
+    it.live(
+      `by ${own ? "this program" : "another one"}: stored as if it had just been parsed`,
+      () =>
+        Effect.gen(function*() {
+          const sql = yield* SqlClient
+          // A block does not show us what it changes.
+          const change = (text: string) => own ? sql.unsafe(text) : script(`do $do$ begin ${text}; end $do$`)
+          for (const [index, [from, to, first, then, using]] of changes.entries()) {
+            const name = `changed_${own ? "own" : "other"}_${index}`
+            yield* sql.unsafe(`create table ${name} (id serial, v ${from})`)
+            const insert = (value: unknown) => sql`insert into ${sql(name)} (v) values (${value})`
+            yield* insert(first)
+            yield* insert(first)
+            yield* change(`alter table ${name} alter v type ${to} using ${using ?? `v::${to}`}`)
+            yield* Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 1_100)))
+            yield* insert(then)
+            yield* sql.unsafe(`insert into ${name} (v) values ('${then}')`)
+            const rows = yield* sql.unsafe<{ v: unknown }>(`select v::text as v from ${name} order by id`)
+            assert.deepStrictEqual(rows[2]!.v, rows[3]!.v, `${from} to ${to}`)
+          }
+        }).pipe(Effect.provide(database(plain as never))),
+      { timeout: 60_000 }
+    )
+  }
 
-    it.effect("a schema for each tenant: no transaction fails, and few are repeated", () =>
-      Effect.gen(function*() {
-        const sql = yield* SqlClient
-        yield* script(`create schema a; create schema b;
+  it.live("a schema for each tenant: no transaction fails, and few are repeated", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* script(`create schema a; create schema b;
         create type a.status as enum ('open', 'done'); create type b.status as enum ('open', 'done');
         create table a.orders (id int, s a.status, m int); create table b.orders (id text, s b.status, m numeric);
         insert into a.orders values (1, 'open', 2); insert into b.orders values ('1', 'open', 2.5)`)
-        let bodies = 0
-        const inTenant = (tenant: string) =>
-          Transaction.run(Effect.gen(function*() {
-            bodies++
-            yield* sql`select set_config('search_path', ${tenant}, true)`
-            const rows = yield* sql`select id, s, m from orders where s = ${"open"} and m > ${1}`
-            yield* sql`update orders set s = ${"open"} where s = ${Types.value("status", "done")}`
-            return rows[0]
-          }))
-        const all = yield* Effect.forEach(
-          Array.from({ length: 300 }, (_, index) => index),
-          (index) => inTenant(index % 3 === 0 ? "a" : "b"),
-          { concurrency: 10 }
-        )
-        all.forEach((row, index) =>
-          assert.deepStrictEqual(row, index % 3 === 0 ? { id: 1, s: "open", m: 2 } : { id: "1", s: "open", m: "2.5" })
-        )
-        assert.isAtMost(bodies, 330)
-      }), { timeout: 60_000 })
-  }
-)
+      let bodies = 0
+      const inTenant = (tenant: string) =>
+        Transaction.run(Effect.gen(function*() {
+          bodies++
+          yield* sql`select set_config('search_path', ${tenant}, true)`
+          const rows = yield* sql`select id, s, m from orders where s = ${"open"} and m > ${1}`
+          yield* sql`update orders set s = ${"open"} where s = ${Types.value("status", "done")}`
+          return rows[0]
+        }))
+      const all = yield* Effect.forEach(
+        Array.from({ length: 300 }, (_, index) => index),
+        (index) => inTenant(index % 3 === 0 ? "a" : "b"),
+        { concurrency: 10 }
+      )
+      all.forEach((row, index) =>
+        assert.deepStrictEqual(row, index % 3 === 0 ? { id: 1, s: "open", m: 2 } : { id: "1", s: "open", m: "2.5" })
+      )
+      assert.isAtMost(bodies, 330)
+    }).pipe(Effect.provide(database(plain as never))), { timeout: 60_000 })
+})
 
 it.effect("undefined: refused, and null where the option says so", () =>
   Effect.gen(function*() {
