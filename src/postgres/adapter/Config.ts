@@ -196,6 +196,9 @@ const check = (options: PostgresOptions): Result.Result<Resolved, InvalidOption>
       const guess = nearest(name, optionNames)
       yield* invalid(name, guess === undefined ? "does not exist" : `does not exist: did you mean \`${guess}\`?`)
     }
+    if (Redacted.isRedacted(options.url) && Redacted.value(options.url as Redacted.Redacted<unknown>) === undefined) {
+      yield* invalid("url", "is undefined: is the variable that it comes from set?")
+    }
     if (options.url !== undefined && !Redacted.isRedacted(options.url)) {
       yield* invalid("url", "must be a `Redacted`, for it may contain a password")
     }

@@ -17,9 +17,11 @@ export class WireBuffer implements PgProtocol.ValueSink {
   offset = 0
   /** Where data begins: what is in front of it is the head of a message. */
   readonly start: number
+  private readonly size: number
 
   constructor(size: number, start: number) {
     this.start = start
+    this.size = size
     this.offset = start
     this.bytes = Buffer.allocUnsafeSlow(size)
   }
@@ -32,7 +34,8 @@ export class WireBuffer implements PgProtocol.ValueSink {
   /** Gives the bytes away and begins anew. */
   take(): Buffer {
     const taken = this.bytes.subarray(0, this.offset)
-    this.bytes = Buffer.allocUnsafeSlow(this.bytes.length)
+    // Not as large as it has become: one large row would make every message after it as large.
+    this.bytes = Buffer.allocUnsafeSlow(this.size)
     this.offset = this.start
     return taken
   }
