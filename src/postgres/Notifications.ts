@@ -47,7 +47,9 @@ import * as Semaphore from "effect/Semaphore"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
+import { unknownError } from "./errors/errors.ts"
 import { channelError, notify as notifyOf } from "./listen/Listeners.ts"
+import { type Overflow, Subscriber } from "./listen/Subscriber.ts"
 import type { Session } from "./session/Session.ts"
 import type { Sessions } from "./Sessions.ts"
 
@@ -66,7 +68,12 @@ export interface Notification {
 }
 
 /**
- * Nobody was listening for a while: what was sent in between is lost.
+ * Events are missing: the connection was lost for a while, or the listener was too slow and its queue was full.
+ *
+ * **Details**
+ *
+ * After a queue that was full, `from` and `to` are both the time when it became full: events are missing from then until
+ * the listener has come to this one.
  *
  * @category models
  * @since 0.1.0
@@ -76,7 +83,7 @@ export interface Gap {
   /** When the connection was found to be lost, and when everything was listened to again, in milliseconds since 1970. */
   readonly from: number
   readonly to: number
-  /** Why the connection was lost. */
+  /** Why the connection was lost, or that the queue was full. */
   readonly cause: SqlError
 }
 
@@ -99,6 +106,11 @@ export interface Options {
   readonly keepAlive?: Duration.Input | undefined
   /** The longest pause between two attempts to connect. Pauses are random, up to it. Default: 5 seconds. */
   readonly maxPause?: Duration.Input | undefined
+  /**
+   * How many events may wait for a listener that is slow. Behind them it gets a {@link Gap} and misses what is sent until
+   * it has come to that. Default: 4,096.
+   */
+  readonly maxWaiting?: number | undefined
 }
 
 /**
@@ -164,13 +176,22 @@ export const subscribe = (
 export const notify = (channel: string, payload?: string): Effect.Effect<void, SqlError, Notifications> =>
   Effect.flatMap(Notifications, (notifications) => notifications.notify(channel, payload))
 
+/** An attempt to connect that died, of the password's effect for example, has failed like any other. */
+const diedOf = (database: string, cause: Cause.Cause<SqlError>): SqlError =>
+  unknownError(database, "listening has failed without a typed error", Cause.squash(cause), "connect")
+
 /** The first pause between two attempts to connect, in milliseconds. */
 const leastPause = 50
 
+/** The fiber that keeps the connection, once it has been forked. */
+interface Running {
+  fiber: Fiber.Fiber<never, SqlError> | undefined
+}
+
 /** A channel, who listens to it, and what ends the listening on the connection of the moment. */
 interface Channel {
-  readonly queues: Set<Queue.Queue<Event>>
-  listening: Scope.Closeable | undefined
+  readonly subscribers: Set<Subscriber<Event>>
+  listening: { readonly on: Session; readonly scope: Scope.Closeable } | undefined
 }
 
 /**
@@ -190,13 +211,23 @@ export const make = Effect.fnUntraced(function*(
   const semaphore = Semaphore.makeUnsafe(1)
   const keepAlive = Duration.fromInputUnsafe(options.keepAlive ?? "15 seconds")
   const maxPause = Duration.toMillis(Duration.fromInputUnsafe(options.maxPause ?? "5 seconds"))
+  const maxWaiting = options.maxWaiting ?? 4_096
+  const clock = yield* Clock.Clock
+  const overflow: Overflow<Event> = {
+    gap: (from, to, cause) => ({ _tag: "Gap", from, to, cause }),
+    now: () => clock.currentTimeMillisUnsafe(),
+    cause: (waiting) => unknownError(sessions.database, `${waiting} notifications wait to be read`, undefined, "listen")
+  }
   let session: Session | undefined
-  let running: Fiber.Fiber<never, SqlError> | undefined
+  let running: Running | undefined
   /** What waits for a connection on which everything is listened to. */
   let ready = Deferred.makeUnsafe<void, SqlError>()
   /** When the last connection was lost, and why, until there is another one. */
   let lost: { readonly from: number; readonly cause: SqlError } | undefined
   let pause = leastPause
+
+  const everybody = (): ReadonlySet<Subscriber<Event>> =>
+    new Set(Array.from(channels.values(), (channel) => Array.from(channel.subscribers)).flat())
 
   const listen = (session: Session, name: string, channel: Channel): Effect.Effect<void, SqlError> =>
     Effect.gen(function*() {
@@ -205,22 +236,22 @@ export const make = Effect.fnUntraced(function*(
         Scope.provide(session.listen(name), scope),
         (cause) => Scope.close(scope, Exit.failCause(cause))
       )
-      channel.listening = scope
+      channel.listening = { on: session, scope }
       yield* Effect.forkIn(
         Effect.ignoreCause(Effect.forever(Effect.map(Queue.take(queue), ({ channel: from, payload, processId }) => {
-          for (const one of channel.queues) {
-            Queue.offerUnsafe(one, { _tag: "Notification", channel: from, payload, processId })
-          }
+          for (const one of channel.subscribers) one.offer({ _tag: "Notification", channel: from, payload, processId })
         }))),
         scope
       )
     })
 
-  const stopListening = (channel: Channel): Effect.Effect<void> =>
+  /** Ends the listening to a channel on a connection. Another connection may have it by now. */
+  const stopListening = (channel: Channel, on: Session | undefined): Effect.Effect<void> =>
     Effect.suspend(() => {
       const { listening } = channel
+      if (listening === undefined || on !== undefined && listening.on !== on) return Effect.void
       channel.listening = undefined
-      return listening === undefined ? Effect.void : Scope.close(listening, Exit.void)
+      return Scope.close(listening.scope, Exit.void)
     })
 
   /** One connection, from its beginning to its loss. */
@@ -230,8 +261,11 @@ export const make = Effect.fnUntraced(function*(
     opened.onLost((error) => Deferred.doneUnsafe(end, Effect.fail(error)))
     yield* Effect.addFinalizer(() =>
       Effect.andThen(
-        Effect.sync(() => session = undefined),
-        Effect.forEach(channels.values(), stopListening, { discard: true })
+        Effect.sync(() => {
+          // The next connection may be there already.
+          if (session === opened) session = undefined
+        }),
+        Effect.forEach(Array.from(channels.values()), (channel) => stopListening(channel, opened), { discard: true })
       )
     )
     yield* semaphore.withPermit(Effect.gen(function*() {
@@ -241,8 +275,7 @@ export const make = Effect.fnUntraced(function*(
       if (lost === undefined) return
       const gap: Gap = { _tag: "Gap", ...lost, to: yield* Clock.currentTimeMillis }
       lost = undefined
-      const queues = new Set(Array.from(channels.values(), (channel) => Array.from(channel.queues)).flat())
-      for (const queue of queues) Queue.offerUnsafe(queue, gap)
+      for (const subscriber of everybody()) subscriber.offer(gap)
     }))
     yield* Deferred.succeed(ready, undefined)
     yield* Effect.raceFirst(
@@ -256,8 +289,8 @@ export const make = Effect.fnUntraced(function*(
     Effect.gen(function*() {
       for (;;) {
         const exit = yield* Effect.exit(connection)
-        const cause = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.findErrorOption(exit.cause)) : undefined
-        if (cause === undefined) return yield* exit
+        if (Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause)) return yield* exit
+        const cause = Option.getOrElse(Cause.findErrorOption(exit.cause), () => diedOf(sessions.database, exit.cause))
         const hasListened = yield* Deferred.isDone(first)
         // Nothing that passes by itself is in the way of the first one.
         if (!hasListened && !cause.isRetryable) return yield* Effect.fail(cause)
@@ -272,6 +305,8 @@ export const make = Effect.fnUntraced(function*(
   const start = Effect.suspend(() => {
     if (running !== undefined) return Effect.void
     const first = Deferred.makeUnsafe<void, SqlError>()
+    const own: Running = { fiber: undefined }
+    running = own
     ready = first
     lost = undefined
     pause = leastPause
@@ -280,35 +315,39 @@ export const make = Effect.fnUntraced(function*(
         Effect.onExit(run(first), (exit) =>
           Effect.sync(() => {
             if (Exit.isFailure(exit)) Deferred.doneUnsafe(first, Effect.failCause(exit.cause))
-            if (ready === first) running = undefined
+            if (running !== own) return
+            // Listeners that come later begin anew, and those that wait are told.
+            running = undefined
+            if (Exit.isFailure(exit)) Deferred.doneUnsafe(ready, Effect.failCause(exit.cause))
           })),
         outer
       ),
       (fiber) => {
-        running = fiber
+        own.fiber = fiber
       }
     )
   })
 
-  const join = (name: string, queue: Queue.Queue<Event>): Effect.Effect<void, SqlError> =>
+  const join = (name: string, subscriber: Subscriber<Event>): Effect.Effect<void, SqlError> =>
     semaphore.withPermit(Effect.suspend(() => {
-      const channel = channels.get(name) ?? { queues: new Set(), listening: undefined }
+      const channel = channels.get(name) ?? { subscribers: new Set(), listening: undefined }
       channels.set(name, channel)
-      channel.queues.add(queue)
+      channel.subscribers.add(subscriber)
       // If there is no connection, the next one begins with this channel.
       return session === undefined || channel.listening !== undefined ? Effect.void : listen(session, name, channel)
     }))
 
-  const leave = (name: string, queue: Queue.Queue<Event>): Effect.Effect<void> =>
+  const leave = (name: string, subscriber: Subscriber<Event>): Effect.Effect<void> =>
     semaphore.withPermit(Effect.suspend(() => {
       const channel = channels.get(name)
-      if (channel?.queues.delete(queue) !== true || channel.queues.size > 0) return Effect.void
+      if (channel?.subscribers.delete(subscriber) !== true || channel.subscribers.size > 0) return Effect.void
       channels.delete(name)
-      const fiber = running
+      const fiber = running?.fiber
       return Effect.andThen(
-        stopListening(channel),
+        stopListening(channel, undefined),
         channels.size > 0 || fiber === undefined ? Effect.void : Effect.sync(() => {
           running = undefined
+          session = undefined
           fiber.interruptUnsafe()
         })
       )
@@ -322,11 +361,12 @@ export const make = Effect.fnUntraced(function*(
           if (error !== undefined) return yield* Effect.fail(error)
         }
         const queue = yield* Effect.acquireRelease(Queue.unbounded<Event>(), Queue.shutdown)
+        const subscriber = new Subscriber(queue, maxWaiting, overflow)
         for (const name of new Set(names)) {
-          yield* Effect.addFinalizer(() => leave(name, queue))
+          yield* Effect.addFinalizer(() => leave(name, subscriber))
           // A connection that is lost meanwhile is renewed, and then has the channel.
           yield* Effect.catchIf(
-            join(name, queue),
+            join(name, subscriber),
             (error) => error.reason._tag === "ConnectionError",
             () => Effect.void
           )

@@ -39,6 +39,10 @@ export class ControlExchange extends Exchange {
     return this.kind === Control.Reset
   }
 
+  override get isComplete(): boolean {
+    return this.kind === Control.Other || this.tag !== undefined
+  }
+
   override get canBeCancelled(): boolean {
     return false
   }

@@ -172,6 +172,11 @@ export abstract class Exchange {
   // what the server says
   // ---------------------------------------------------------------------------
 
+  /** Whether the server has said how it has ended, before it said that it is ready for more. */
+  get isComplete(): boolean {
+    return true
+  }
+
   /** Reads the fields of the rows to come. */
   get reader(): PgProtocol.FieldReader<unknown> | undefined {
     return this.abandoned || this.failure !== undefined ? skipField : this.description?.readField

@@ -41,6 +41,8 @@ let names = 0
 /** The cycle of one fetch; outside a transaction, of all of them. */
 export class Fetch extends StatementExchange {
   private readonly portal: Portal
+  /** Whether the portal makes a cycle of each fetch. */
+  private readonly isOneOfMany: boolean
   /** Whether the server has said that there are more rows. */
   isSuspended = false
 
@@ -53,6 +55,7 @@ export class Fetch extends StatementExchange {
   ) {
     super(Shape.Objects, sql, params, prepare, ownLimit, (effect) => portal.onFailure(effect), portal.name)
     this.portal = portal
+    this.isOneOfMany = portal.name !== ""
   }
 
   override get canCarryBegin(): boolean {
@@ -68,12 +71,21 @@ export class Fetch extends StatementExchange {
     this.portal.onComplete(this)
   }
 
+  override get isComplete(): boolean {
+    return this.isSuspended || super.isComplete
+  }
+
   override onEmpty(): void {
+    super.onEmpty()
     this.portal.onComplete(this)
   }
 
   override onSuspended(): boolean {
-    this.isSuspended = true
+    if (this.rows.length === 0 && !this.abandoned && this.failure === undefined) {
+      throw new Error("a portal was suspended without a row")
+    }
+    // Outside a transaction only the end of the portal ends the cycle.
+    this.isSuspended = this.isOneOfMany
     return this.portal.onSuspended(this)
   }
 
@@ -181,8 +193,11 @@ export class Portal {
   /** The server has sent as many rows as were asked for. Returns whether more are asked for already. */
   onSuspended(fetch: Fetch): boolean {
     // With a `Sync` behind the fetch, its answer is what ends it.
-    if (!this.inTransaction) this.onBatch(fetch)
-    return this.fetching > 0
+    if (this.inTransaction) return true
+    // Nothing more is wanted of rows that cannot be read.
+    if (fetch.failure !== undefined) this.sync(fetch, frames.join(closePortal(""), frames.sync))
+    else this.onBatch(fetch)
+    return this.fetching > 0 || this.synced
   }
 
   /** The server has sent the last row. */

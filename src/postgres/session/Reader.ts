@@ -17,6 +17,7 @@ import { describeRows, skipField } from "../statement/RowDecoder.ts"
 import { markCompleted } from "../statement/scripts.ts"
 import { hasChanged, isStale } from "../statement/StatementEncoder.ts"
 import { Stage } from "../statement/StatementPlan.ts"
+import { takeParameter } from "../wire/parameters.ts"
 import { isTooLarge } from "../wire/tooLarge.ts"
 import type { Cancellation } from "./Cancellation.ts"
 import { readAnswer } from "./CommitEvidence.ts"
@@ -149,7 +150,9 @@ export class Reader {
 
   private onParameter(head: Exchange | undefined, name: string, value: string): void {
     const { core } = this
-    core.parameters.set(name, value)
+    if (!takeParameter(core.parameters, name, value)) {
+      return this.parts.termination.violation("it reports more parameters than can be true")
+    }
     if (core.residue.onParameter(name, value, head?.text ?? "")) this.parts.restoration.retire()
     for (const listener of this.parameterListeners) listener(name, value)
   }
@@ -301,6 +304,7 @@ export class Reader {
 
   private succeeded(exchange: Exchange): void {
     if (exchange instanceof StatementExchange) this.core.encoder.release(exchange)
+    if (!exchange.isComplete) throw new Error("an exchange has ended without saying how")
     if (exchange.abandoned) return
     const result = exchange.failure === undefined ? exchange.onReady() : undefined
     const { failure } = exchange

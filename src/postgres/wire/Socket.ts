@@ -11,6 +11,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import * as Net from "node:net"
 import type { Duplex } from "node:stream"
 import * as Tls from "node:tls"
+import { afterReading } from "../../timing/StallGuard.ts"
 import { connectError } from "../errors/errors.ts"
 
 /** Where the server is and how it is spoken to. */
@@ -76,6 +77,7 @@ export const openUnsafe = (
     socket.off("close", onClose)
     // An error may come at any time until the socket is closed, and without a listener it would end the process.
     socket.on("error", ignore)
+    readBeforeDestroy(socket)
     done(Result.succeed({ socket, encrypted }))
   }
   const onError = (cause: Error) => fail(`could not connect: ${describeCause(cause)}`, cause)
@@ -162,6 +164,22 @@ export const open = (endpoint: Endpoint, encryption: Encryption): Effect.Effect<
     const abort = openUnsafe(endpoint, encryption, (result) => resume(Effect.fromResult(result)))
     return Effect.sync(abort)
   })
+
+/**
+ * Lets what the other side has sent be read before a write that has failed destroys the socket. A server that ends a
+ * session in order sends its goodbye first: it lies in the buffer when a write finds the connection closed.
+ */
+const readBeforeDestroy = (socket: Duplex): void => {
+  const destroy = socket.destroy.bind(socket)
+  let isWaiting = false
+  socket.destroy = (cause?: Error | null) => {
+    const { syscall } = (cause ?? {}) as { readonly syscall?: string }
+    if (syscall !== "write") return destroy(cause ?? undefined)
+    if (!isWaiting) afterReading(() => destroy(cause ?? undefined))
+    isWaiting = true
+    return socket
+  }
+}
 
 const ignore = (): void => {}
 

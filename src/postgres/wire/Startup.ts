@@ -8,6 +8,7 @@ import * as Result from "effect/Result"
 import type { SqlError } from "effect/sql/SqlError"
 import { randomBytes } from "node:crypto"
 import { authenticationError, connectError, refusedError } from "../errors/errors.ts"
+import { takeParameter } from "./parameters.ts"
 import type { Transport } from "./Socket.ts"
 
 export interface StartupOptions {
@@ -32,6 +33,9 @@ export interface StartupFailure {
   /** The server refused before it had accepted who asks, which may be for want of TLS, or because of it. */
   readonly beforeAuthentication: boolean
 }
+
+/** How many bytes a server that has proved nothing may send. A certificate is not among them. */
+const maxBeforeAuthentication = 32 * 1024
 
 /** Starts a session on the transport. When it fails or is interrupted, the socket is destroyed. */
 export const start = (
@@ -65,6 +69,9 @@ export const start = (
       resume(Effect.fail({ error, beforeAuthentication: !authenticated }))
     }
     const failAuthentication = (what: string, cause: unknown): void => fail(authenticationError(database, what, cause))
+    /** What is asked for once SCRAM has begun could only be an attempt to get at the password. */
+    const otherMethod = (): void =>
+      failAuthentication("the server asks for another method of authentication once SCRAM has begun", undefined)
     const violation = (message: PgProtocol.BackendMessage<unknown>): void =>
       fail(connectError(database, `unexpected ${message._tag} while the session was starting`, undefined))
 
@@ -89,8 +96,10 @@ export const start = (
           authenticated = true
           return
         case "AuthenticationCleartextPassword":
+          if (scram !== undefined) return otherMethod()
           return prove((password) => Result.succeed(PgProtocol.encodePasswordMessage({ password })))
         case "AuthenticationMD5Password":
+          if (scram !== undefined) return otherMethod()
           return prove((password) =>
             Result.map(
               PgAuth.md5Password({ user: options.parameters.user, password, salt: message.salt }),
@@ -98,6 +107,7 @@ export const start = (
             )
           )
         case "AuthenticationSASL":
+          if (scram !== undefined) return otherMethod()
           if (!message.mechanisms.includes(PgAuth.SCRAM_SHA_256)) {
             return failAuthentication(
               `the server offers ${message.mechanisms.join(", ")} and ${PgAuth.SCRAM_SHA_256} is what we speak`,
@@ -135,7 +145,9 @@ export const start = (
         case "AuthenticationUnsupported":
           return failAuthentication(`the server asks for authentication method ${message.method}`, undefined)
         case "ParameterStatus":
-          parameters.set(message.name, message.value)
+          if (!takeParameter(parameters, message.name, message.value)) {
+            return fail(connectError(database, "the server reports more parameters than can be true", undefined))
+          }
           return
         case "BackendKeyData":
           processId = message.pid
@@ -155,7 +167,12 @@ export const start = (
       }
     }
 
+    let received = 0
     const onData = (chunk: Uint8Array): void => {
+      received += chunk.length
+      if (!authenticated && received > maxBeforeAuthentication) {
+        return fail(connectError(database, "the server says too much before it knows who asks", undefined))
+      }
       // The codec boundary: the parser throws what it cannot make sense of.
       try {
         parser.pushEach(chunk, onMessage)

@@ -2,6 +2,7 @@ import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
+import * as Redacted from "effect/Redacted"
 import { SqlClient } from "effect/sql/SqlClient"
 import * as Stream from "effect/Stream"
 import { Transaction } from "watertight"
@@ -159,3 +160,65 @@ it.live("a connection that has gone silent is found out", () =>
       notifications: { keepAlive: "100 millis" }
     })))
   }).pipe(Effect.scoped), 30_000)
+
+it.live(
+  "a password that cannot be had once while it reconnects: a failed attempt like any other",
+  () =>
+    Effect.gen(function*() {
+      const url = yield* freshDatabase()
+      let hiccup = false
+      let hiccups = 0
+      const password = Effect.suspend(() => {
+        if (hiccup) {
+          hiccup = false
+          hiccups++
+          throw new Error("hiccup")
+        }
+        return Effect.succeed(Redacted.make("secret"))
+      })
+      yield* Effect.gen(function*() {
+        const queue = yield* Notifications.subscribe("token")
+        hiccup = true
+        yield* Effect.provide(
+          Effect.flatMap(SqlClient, (sql) =>
+            sql`select pg_terminate_backend(pid) from pg_stat_activity
+            where datname = current_database() and query like 'LISTEN%'`),
+          databaseAt(url)
+        )
+        assert.strictEqual((yield* Queue.take(queue))._tag, "Gap")
+        assert.strictEqual(hiccups, 1)
+        const other = yield* Notifications.subscribe("another")
+        yield* Effect.provide(
+          Effect.flatMap(SqlClient, (sql) => sql`select pg_notify('another', 'heard')`),
+          databaseAt(url)
+        )
+        assert.deepStrictEqual(payloads([yield* Queue.take(other)]), ["another:heard"])
+      }).pipe(Effect.provide(databaseAt(url, { password })))
+    }).pipe(Effect.scoped),
+  30_000
+)
+
+it.live(
+  "a listener that is too slow: its queue is bounded, and a gap stands for what it misses",
+  () =>
+    Effect.gen(function*() {
+      const url = yield* freshDatabase()
+      yield* Effect.gen(function*() {
+        const sql = yield* SqlClient
+        const queue = yield* Notifications.subscribe("flood")
+        yield* sql`select pg_notify('flood', i::text) from generate_series(1, 100) i`
+        yield* eventually(Effect.map(Queue.size(queue), (size) => size === 6))
+        assert.deepStrictEqual(
+          payloads(yield* Queue.takeN(queue, 6)),
+          [...[1, 2, 3, 4, 5].map((n) => `flood:${n}`), "gap"]
+        )
+        // Some of the others may come as well, now that there is room, and another gap.
+        let last = "gap"
+        while (last !== "flood:after") {
+          if (last === "gap") yield* sql`select pg_notify('flood', 'after')`
+          last = payloads([yield* Queue.take(queue)])[0]!
+        }
+      }).pipe(Effect.provide(databaseAt(url, { notifications: { maxWaiting: 5 } })))
+    }).pipe(Effect.scoped),
+  30_000
+)

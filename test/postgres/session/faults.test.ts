@@ -51,6 +51,28 @@ describe("a backend that is terminated", () => {
       assert.strictEqual(code(yield* whenLost(session)), "57P01")
     }))
 
+  it.live("while this process is busy: what it writes afterwards was not sent, although the socket takes it", () =>
+    Effect.gen(function*() {
+      for (let round = 0; round < 10; round++) {
+        const session = yield* connect()
+        yield* run(session, "select 1")
+        yield* Effect.scoped(kill(session))
+        // The goodbye lies in the buffer, or is on its way. The first write is taken, the second one finds nobody.
+        const fibers: Array<Fiber.Fiber<SqlError, never>> = []
+        for (let write = 0; write < 3; write++) {
+          const until = performance.now() + 15
+          while (performance.now() < until) { /* as a garbage collection would */ }
+          fibers.push(yield* Effect.forkChild(sqlFailure(run(session, "select 1")), { startImmediately: true }))
+          yield* Effect.promise(() => Promise.resolve())
+        }
+        for (const fiber of fibers) {
+          const error = yield* Fiber.join(fiber)
+          assert.isFalse(lost(error).sent, `round ${round}: ${error.message}`)
+          assert.strictEqual(code(error), "57P01")
+        }
+      }
+    }))
+
   it.live("while a statement runs: it may have been done, the one behind it was not; the server's word is kept", () =>
     Effect.gen(function*() {
       const session = yield* connect()

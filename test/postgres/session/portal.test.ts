@@ -48,7 +48,7 @@ const fake = (inTransaction: boolean, maxRows: number) => {
       entry.rows = Array.from({ length: rows }, (_, row) => row)
       host.received += rows * rowBytes
       host.now += rows * rowMillis
-      entry.isSuspended = true
+      entry.isSuspended = inTransaction
       if (inTransaction) portal.onReady(entry)
       else portal.onSuspended(entry)
     }
