@@ -40,7 +40,7 @@ export class ControlExchange extends Exchange {
   }
 
   override get isComplete(): boolean {
-    return this.kind === Control.Other || this.tag !== undefined
+    return !this.endsTransaction || this.tag !== undefined
   }
 
   override get canBeCancelled(): boolean {

@@ -242,6 +242,7 @@ export class Reader {
     if (core.status === "I") core.onIdle()
     if (core.inFlight.size > 0) writer.promote()
     cancellation.onAnswered(head)
+    if (carries === Carries.Begin && head.error === undefined) throw new Error("BEGIN was not answered")
     if (carries === Carries.Begin && head.error !== undefined) {
       transaction.refused(head, head.error, describer, this.fail)
     } else if (head.stage === Stage.Describe) {
@@ -304,8 +305,8 @@ export class Reader {
 
   private succeeded(exchange: Exchange): void {
     if (exchange instanceof StatementExchange) this.core.encoder.release(exchange)
-    if (!exchange.isComplete) throw new Error("an exchange has ended without saying how")
     if (exchange.abandoned) return
+    if (!exchange.isComplete) throw new Error("an exchange has ended without saying how")
     const result = exchange.failure === undefined ? exchange.onReady() : undefined
     const { failure } = exchange
     if (failure !== undefined) exchange.settle(Effect.fail(this.unreadable(exchange, failure)))
