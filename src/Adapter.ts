@@ -91,6 +91,12 @@ export interface Adapter {
    */
   readonly ruleOf: (error: SqlError) => Rule | undefined
 
+  /**
+   * Why a statement must not be run by itself on the pool: what it does belongs to a connection that the next statement
+   * may not get, such as BEGIN by hand. Asked once for each text. `undefined` where the adapter has no such statements.
+   */
+  readonly refuseOnPool?: ((sql: string) => SqlError | undefined) | undefined
+
   /** The statements of idempotency keys, in the dialect. */
   readonly idempotency: Idempotency
 

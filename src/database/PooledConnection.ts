@@ -27,6 +27,9 @@ export class PooledConnection implements SqlConnection.Connection {
   private readonly tally: { successes: number }
   private readonly log: StatementLog | undefined
   private readonly profiles = new Map<string, StatementProfile>()
+  /** Texts that need a connection of their own. */
+  private readonly refused = new WeakSet<StatementProfile>()
+  private hasRefused = false
 
   constructor(
     pool: Pool,
@@ -58,6 +61,7 @@ export class PooledConnection implements SqlConnection.Connection {
     profile: StatementProfile,
     f: (connection: Connection) => Effect.Effect<A, SqlError>
   ): Effect.Effect<A, SqlError> {
+    if (this.hasRefused && this.refused.has(profile)) return this.refuse(profile.sql)
     const { breaker } = this
     const once = this.pool.share(profile, f)
     if (breaker === undefined) {
@@ -91,6 +95,13 @@ export class PooledConnection implements SqlConnection.Connection {
     })
   }
 
+  private refuse(sql: string): Effect.Effect<never, SqlError> {
+    return Effect.suspend(() => {
+      const error = this.adapter.refuseOnPool!(sql)!
+      return Effect.fail(SqlFailure.attach(Outcome.attach(error, "Statement", this.adapter.ruleOf), sql))
+    })
+  }
+
   private succeeded<A>(value: A): Effect.Effect<A> {
     this.tally.successes++
     return Effect.succeed(value)
@@ -120,6 +131,10 @@ export class PooledConnection implements SqlConnection.Connection {
     let profile = this.profiles.get(sql)
     if (profile === undefined) {
       profile = new StatementProfile(sql)
+      if (this.adapter.refuseOnPool?.(sql) !== undefined) {
+        this.refused.add(profile)
+        this.hasRefused = true
+      }
       // Statements that are built from values would otherwise stay for ever.
       if (this.profiles.size >= maxProfiles) this.profiles.delete(this.profiles.keys().next().value!)
       this.profiles.set(sql, profile)

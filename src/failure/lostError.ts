@@ -17,6 +17,8 @@ export const lostError = (options: {
   readonly endedBy?: Evidence.EndedBy | undefined
   /** The last thing that the server said. */
   readonly serverError?: unknown
+  /** Whether the server has answered the statement with that error. Default: not. */
+  readonly answered?: boolean | undefined
   readonly cause?: unknown
   /** A typed timeout instead of a connection error. */
   readonly timedOut?: boolean | undefined
@@ -49,6 +51,7 @@ export const lostError = (options: {
     Evidence.lost(endedBy, {
       sent: options.sent,
       serverError: options.serverError,
+      answer: options.answered === true ? "Error" : "None",
       limitMillis: options.limitMillis,
       session: options.session,
       stalledMillis: options.stalledMillis ?? 0

@@ -37,7 +37,7 @@ export { allowImplicitCommit, type LayerOptions, type Services } from "../mysql-
 export { MysqlClient, type Server, type TableMessage } from "../mysql-family/adapter/MysqlClient.ts"
 export type { MysqlOptions, SslMode } from "../mysql-family/adapter/MysqlOptions.ts"
 export { type BulkMethod, CurrentBulkMethod } from "../mysql-family/bulk/bulk.ts"
-export { ImplicitCommit, MysqlError, TransactionEnded } from "../mysql-family/errors/errors.ts"
+export { ImplicitCommit, MysqlError, NeedsConnection, TransactionEnded } from "../mysql-family/errors/errors.ts"
 export { AllowImplicitCommit } from "../mysql-family/session/AllowImplicitCommit.ts"
 export { type BeginOptions, beginStatement } from "../mysql-family/session/begin.ts"
 export type { Ok } from "../mysql-family/statement/results.ts"

@@ -19,12 +19,14 @@ import type * as Transaction from "../../transaction/Transaction.ts"
 import { makeBulk } from "../bulk/bulk.ts"
 import type { Driver } from "../driver/Driver.ts"
 import { afterTheEnd, inTheMiddle, ruleOfError } from "../errors/errno.ts"
-import { MysqlError, TransactionEnded } from "../errors/errors.ts"
+import { MysqlError, TransactionEnded, unknownError } from "../errors/errors.ts"
 import { makeIntrospection } from "../introspection/introspection.ts"
 import { AllowImplicitCommit } from "../session/AllowImplicitCommit.ts"
+import { needsConnection } from "../session/ownConnection.ts"
 import { makeCompiler } from "../statement/Compiler.ts"
 import { make as makeDialect } from "../statement/dialect.ts"
 import type { Ok } from "../statement/results.ts"
+import { profileOf } from "../statement/statements.ts"
 import { resolve, type Resolved } from "./Config.ts"
 import { makeConnect } from "./connect.ts"
 import { MysqlClient, type Server, TypeId as ClientTypeId } from "./MysqlClient.ts"
@@ -99,6 +101,10 @@ const fromConfig = (driver: Driver, config: Resolved): Adapter => {
     }),
     isPermanent: (error) => !error.reason.isRetryable,
     ruleOf: (error) => ruleOf(error, known.server?.rollbackOnTimeout === true),
+    refuseOnPool: (sql) => {
+      const refused = needsConnection(sql, profileOf(sql))
+      return refused && unknownError(config.name, refused.message, refused, "execute")
+    },
     idempotency,
     resolveCommit: undefined
   }

@@ -11,6 +11,9 @@ const transaction = (about: string): Rule => ({ about, scope: "Transaction" })
 const connect = (about: string): Rule => ({ about, scope: "Connect", ladder: "Overload" })
 const otherNode = (about: string): Rule => ({ about, scope: "OtherNode", ladder: "Overload" })
 
+/** A proxy has not reached a server, so nothing was run. */
+const middleman = (about: string): Rule => ({ ...connect(about), unreachable: true })
+
 /** The connection goes with it. In answer to COMMIT or to a write of its own nobody knows what became of it. */
 const dying = (about: string): Rule => ({
   about,
@@ -32,6 +35,11 @@ const shared: ReadonlyMap<number, Rule> = new Map([
   [1402, transaction("XA branch rolled back")],
   [1613, transaction("XA branch timed out")],
   [1614, transaction("XA branch deadlocked")],
+  // A node that has left its group refuses COMMIT; the next attempt finds it read-only, and goes elsewhere.
+  [3100, transaction("refused by group replication")],
+  [3058, lock("deadlock of user-level locks")],
+  [3132, lock("deadlock of the locking service")],
+  [3133, lock("lock wait timeout of the locking service")],
 
   // Prepared statements that the server has forgotten.
   [1615, { about: "statement has to be prepared again", scope: "Statement", ladder: "Instant" }],
@@ -46,9 +54,15 @@ const shared: ReadonlyMap<number, Rule> = new Map([
   [1040, connect("too many connections")],
   [1203, connect("too many connections of this user")],
   [1226, connect("a limit of this user is reached")],
-  [2002, connect("cannot connect")],
-  [2003, connect("cannot connect")],
-  [2005, connect("unknown host")],
+  [3032, connect("server is offline")],
+  [3168, connect("server is not available")],
+
+  // Proxies that do not reach a server.
+  [2002, middleman("proxy cannot connect")],
+  [2003, middleman("proxy cannot connect")],
+  [2005, middleman("proxy does not know the host")],
+  [9001, middleman("ProxySQL reaches no server in time")],
+  [9501, middleman("RDS Proxy reaches no server in time")],
 
   // Servers that do not write.
   [1290, otherNode("server is read only")],
@@ -68,20 +82,33 @@ const shared: ReadonlyMap<number, Rule> = new Map([
   [1143, never("column denied")],
   [1227, never("privilege missing")],
   [1698, never("access denied")],
+  [3118, never("account is locked")],
+  [3159, never("the server demands an encrypted connection")],
+  [3955, never("account is locked after wrong passwords")],
+
+  // What the server's options forbid.
+  [1665, never("not possible with this format of the binary log")],
+  [3098, never("not possible in this replication group")],
+  [3748, never("not possible with GTID consistency")],
 
   // The connection dies.
   [1053, dying("server shutting down")],
   [1077, dying("server shut down")],
   [1079, dying("server shut down")],
-  ...[1152, 1153, 1154, 1155, 1156, 1157, 1158, 1159, 1160, 1161, 1184].map((errno): [number, Rule] => [
+  [1153, { about: "packet larger than max_allowed_packet", scope: "Never", endedBy: "Statement" }],
+  [4082, { about: "memory limit of the connection", scope: "Never", endedBy: "Statement" }],
+  [4083, { about: "memory limit of all connections", scope: "Never", endedBy: "Statement" }],
+  ...[1152, 1154, 1155, 1156, 1157, 1158, 1159, 1160, 1161, 1184].map((errno): [number, Rule] => [
     errno,
     { ...dying("network error at the server"), ladder: "Instant" }
   ]),
   [1927, { ...dying("connection was killed"), ladder: "Instant", endedBy: "Administrator" }],
   [4031, { ...dying("idle too long"), ladder: "Instant", endedBy: "Idle" }],
-  [2006, { ...dying("server has gone away"), ladder: "Instant" }],
-  [2013, { ...dying("connection lost"), ladder: "Instant" }],
-  [2055, { ...dying("connection lost"), ladder: "Instant" }],
+  [3169, { ...dying("session was killed"), ladder: "Instant", endedBy: "Administrator" }],
+  // A proxy has lost the server under the statement, while the session with the proxy goes on.
+  [2006, { ...dying("server has gone away"), ladder: "Instant", partial: true }],
+  [2013, { ...dying("connection lost"), ladder: "Instant", partial: true }],
+  [2055, { ...dying("connection lost"), ladder: "Instant", partial: true }],
 
   // An error while committing: the engine does not say how far it came.
   [1180, { about: "error during COMMIT", scope: "Never", unknown: true, partial: true }],
@@ -135,6 +162,12 @@ export const ruleOfError = (error: Answer, rollbackOnTimeout: boolean): Rule | u
       return refusalOf(error) === undefined ? never("forbidden by an option of the server") : shared.get(1290)
     case 1047:
       return refusalOf(error) === undefined ? never("unknown command") : shared.get(1047)
+    // MariaDB has these numbers for something else.
+    case 4082:
+    case 4083:
+      return /memory/i.test(error.message) ? shared.get(error.errno) : undefined
+    case 1105:
+      return vitessRule(error.message)
     default:
       return shared.get(error.errno)
   }
@@ -178,10 +211,29 @@ export const endsTransaction = (errno: number, server: {
   }
 }
 
-/** Whether an error of the server is the last thing that it says on the connection. */
+/** Whether an error of the server is the last thing that it says on the connection, unless a statement has raised it. */
 export const endsConnection = (errno: number): boolean => {
   const rule = shared.get(errno)
-  return rule !== undefined && rule.scope === "TransactionOnNewConnection" && rule.unknown === true
+  return rule !== undefined &&
+    (rule.scope === "TransactionOnNewConnection" && rule.unknown === true || rule.endedBy === "Statement")
+}
+
+/** Vitess answers everything with one number, and says in the text which code of gRPC it was. */
+const vitessRule = (message: string): Rule | undefined => {
+  const code = /\bcode\s*[:=]\s*(\w+)/i.exec(message)?.[1]?.toUpperCase().replaceAll("_", "")
+  switch (code) {
+    case "UNAVAILABLE":
+      return middleman("Vitess reaches no tablet")
+    case "RESOURCEEXHAUSTED":
+      return connect("Vitess has no room")
+    case "ABORTED":
+      return transaction("rolled back by Vitess")
+    case "DEADLINEEXCEEDED":
+    case "CANCELED":
+      return never("statement timeout")
+    default:
+      return undefined
+  }
 }
 
 /** 1243: unknown handler. 1615: must be prepared again. 1295: cannot be prepared. 1461: too many are prepared. */

@@ -86,6 +86,24 @@ export class ImplicitCommit extends Data.TaggedError("ImplicitCommit")<{
   }
 }
 
+/**
+ * A statement was refused because what it does belongs to a connection that the next statement may not get: BEGIN, a
+ * lock, `HANDLER`. It was not sent.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export class NeedsConnection extends Data.TaggedError("NeedsConnection")<{
+  /** The first words of the statement. */
+  readonly statement: string
+  /** What is to be used instead. */
+  readonly instead: string
+}> {
+  override get message(): string {
+    return `${this.statement} would be about a connection that the next statement may not get. Use ${this.instead}`
+  }
+}
+
 interface Props {
   readonly cause: unknown
   readonly message: string
@@ -124,9 +142,12 @@ const read = (error: unknown): DriverError => {
   }
 }
 
-/** Numbers of the servers. The system's own are negative, and those of the connector begin at 45000. */
+/**
+ * Numbers of the servers and of proxies. The system's own are negative, and those of the connector begin at 45000. The
+ * numbers from 2000 on are those of C's client library, which proxies use for what they have with their servers.
+ */
 const isServerErrno = (errno: number | undefined): errno is number =>
-  errno !== undefined && errno >= 1000 && errno < 45_000 && (errno < 2000 || errno >= 3000)
+  errno !== undefined && errno >= 1000 && errno < 45_000
 
 /**
  * What the server said, if it was the server that said it. `inlined` tells that the text of the statement had values in
@@ -256,6 +277,8 @@ const reasonOf = (error: MysqlError, props: Props): SqlErrorReason => {
       return new UniqueViolation({ ...props, constraint: constraintOf(error) })
     case 1213:
     case 1614:
+    case 3058:
+    case 3132:
       return new DeadlockError(props)
     case 1020:
     case 3101:
@@ -284,6 +307,7 @@ const reasonOf = (error: MysqlError, props: Props): SqlErrorReason => {
     case 1524:
     case 1698:
     case 1820:
+    case 3955:
     case 1862:
     case 3118:
     case 4151:
@@ -299,6 +323,17 @@ const reasonOf = (error: MysqlError, props: Props): SqlErrorReason => {
     case 1873:
       return new AuthorizationError(props)
     case 1040:
+    case 2002:
+    case 2003:
+    case 2005:
+    case 2006:
+    case 2013:
+    case 2055:
+    case 3032:
+    case 3168:
+    case 3169:
+    case 9001:
+    case 9501:
     case 1042:
     case 1043:
     case 1047:

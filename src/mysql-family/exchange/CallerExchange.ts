@@ -99,7 +99,9 @@ export abstract class CallerExchange extends Exchange {
       return
     }
     if (!endsConnection(serverError.errno)) return then(serverError)
+    this.isAnswered = true
     host.ifAlive(serverError, () => {
+      this.isAnswered = false
       if (!this.isDone) then(serverError)
     })
   }

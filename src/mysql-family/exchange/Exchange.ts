@@ -22,6 +22,8 @@ export abstract class Exchange {
   /** How long it may take from `startedAt` on, in milliseconds of the monotonic clock. */
   limit = Infinity
   startedAt = 0
+  /** The server has answered it with an error, after which it may have ended the session. */
+  isAnswered = false
 
   next: Exchange | undefined = undefined
   previous: Exchange | undefined = undefined

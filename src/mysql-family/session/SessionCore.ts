@@ -31,6 +31,9 @@ import { Stopper, type StopperHost } from "./Stopper.ts"
 import { Termination } from "./Termination.ts"
 import { TransactionTracker } from "./TransactionTracker.ts"
 
+/** How Effect's `Migrator` records, in the transaction of the migrations, which ones it is about to run. */
+const recordsMigrations = /^INSERT INTO \S+ \(`migration_id`,\s*`name`\)/
+
 const describeControl = ({ purpose, sent }: ControlExchange): string =>
   purpose !== "commit"
     ? `${purpose} was not answered`
@@ -201,11 +204,15 @@ export abstract class SessionCore implements ExchangeHost, ControlHost, Schedule
   // -------------------------------------------------------------------------------------------------------------------
 
   objectionTo(profile: Profile, fiber: Fiber.Fiber<unknown, unknown>, operation: string): SqlError | undefined {
-    if (this.transaction.isManaged && profile.ends !== "no" && !fiber.getRef(AllowImplicitCommit)) {
+    if (this.transaction.isManaged && profile.ends !== "no" && !this.mayCommit(profile, fiber)) {
       const refused = new ImplicitCommit({ statement: profile.words, isControl: profile.ends === "control" })
       return unknownError(this.database, refused.message, refused, operation)
     }
     return this.transaction.ended === undefined || profile.clears ? undefined : this.blockedError(operation)
+  }
+
+  private mayCommit(profile: Profile, fiber: Fiber.Fiber<unknown, unknown>): boolean {
+    return profile.ends === "commits" && this.transaction.isMigration || fiber.getRef(AllowImplicitCommit)
   }
 
   blockedError(operation: string): SqlError {
@@ -221,8 +228,9 @@ export abstract class SessionCore implements ExchangeHost, ControlHost, Schedule
 
   noteAnswer(flags: number | undefined, profile: Profile, fiber: Fiber.Fiber<unknown, unknown>): void {
     if (flags === undefined) return
-    if ((flags & Status.SessionChanged) !== 0) this.residue.hasChanged = true
-    const mayCommit = profile.ends !== "no" && fiber.getRef(AllowImplicitCommit)
+    // MySQL reports BEGIN, COMMIT and ROLLBACK as changes, which they are not for the next borrower.
+    if ((flags & Status.SessionChanged) !== 0 && profile.ends !== "control") this.residue.hasChanged = true
+    const mayCommit = profile.ends !== "no" && this.mayCommit(profile, fiber)
     this.transaction.answered(flags, profile, mayCommit)
   }
 
@@ -267,6 +275,7 @@ export abstract class SessionCore implements ExchangeHost, ControlHost, Schedule
   }
 
   startLimit(fiber: Fiber.Fiber<unknown, unknown>, exchange: Exchange, sql: string, profile: Profile): void {
+    if (profile.words === "INSERT" && recordsMigrations.test(sql)) this.transaction.noteMigration()
     const own = this.statementLimit.noteSent(sql, profile.words)
     const limit = own ?? this.statementLimit.limitFor(fiber.getRef(StatementTimeout.Current))
     this.deadlines.start(exchange, this.statementLimit.deadlineOf(limit, profile))

@@ -115,17 +115,17 @@ export class Termination {
       return this.error(exchange.operation, exchange.sent, { what, endedBy: "Client" })
     }
     const blame = endedBy === "Silence" || endedBy === "Network" ? exchange.blame() : undefined
-    return this.error(
-      exchange.operation,
-      exchange.sent,
-      blame === undefined ? undefined : {
-        what: `${what}: ${blame}`,
-        endedBy: "Reader"
-      }
-    )
+    const own = blame === undefined
+      ? exchange.isAnswered ? { what, endedBy, answered: true } : undefined
+      : { what: `${what}: ${blame}`, endedBy: "Reader" as const }
+    return this.error(exchange.operation, exchange.sent, own)
   }
 
-  private error(operation: string, sent: boolean, blamed?: Pick<Ending, "what" | "endedBy">): SqlError {
-    return lostError({ database: this.database, operation, sent, session: this.session, ...this.ending!, ...blamed })
+  private error(
+    operation: string,
+    sent: boolean,
+    own?: Pick<Ending, "what" | "endedBy"> & { readonly answered?: boolean }
+  ): SqlError {
+    return lostError({ database: this.database, operation, sent, session: this.session, ...this.ending!, ...own })
   }
 }

@@ -69,6 +69,8 @@ export class TransactionTracker {
   flags: number = Status.Autocommit
   /** Whether the managed transaction was asked not to write. */
   isReadOnly = false
+  /** Whether it is the one in which Effect's `Migrator` runs migrations: their DDL may commit it. */
+  isMigration = false
 
   // -------------------------------------------------------------------------------------------------------------------
   // Questions
@@ -162,7 +164,7 @@ export class TransactionTracker {
 
   /** The transaction is not there any more, and nothing that the server said explains it. */
   vanished(): void {
-    this.end("the server rolled it back after an error")
+    if (this.known !== "Released") this.end("the server rolled it back after an error")
   }
 
   /** A control statement failed: what is open now is not known. */
@@ -175,15 +177,22 @@ export class TransactionTracker {
     if (this.state._tag === "Ended") this.state = unknowns[this.state.before]
   }
 
+  /** A migration begins in the managed transaction. */
+  noteMigration(): void {
+    if (this.isManaged) this.isMigration = true
+  }
+
   /** BEGIN was answered. */
   begun(isReadOnly: boolean): void {
     this.state = states.Managed
     this.isReadOnly = isReadOnly
+    this.isMigration = false
   }
 
   /** COMMIT or ROLLBACK was answered: what is open now, the flags say. */
   finished(): void {
     this.isReadOnly = false
+    this.isMigration = false
     this.state = this.hasOpenFlags ? states.Open : states.None
   }
 
