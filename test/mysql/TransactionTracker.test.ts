@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Status } from "../../src/mysql-family/driver/Driver.ts"
-import { TransactionTracker } from "../../src/mysql-family/session/TransactionTracker.ts"
+import { type Leave, TransactionTracker } from "../../src/mysql-family/session/TransactionTracker.ts"
 import { profileOf } from "../../src/mysql-family/statement/statements.ts"
 
 const outside = Status.Autocommit
@@ -12,14 +12,14 @@ const deadlock = { errno: 1213, sqlState: "40001", message: "deadlock" }
 
 type Event = (tracker: TransactionTracker) => void
 
-const answer = (sql: string, flags: number, mayCommit = false): Event => (tracker) =>
-  tracker.answered(flags, profileOf(sql), mayCommit)
+const answer = (sql: string, flags: number, leave: Leave = "none"): Event => (tracker) =>
+  tracker.answered(flags, profileOf(sql), leave)
 const refuse = (sql: string, ends = false): Event => (tracker) =>
   tracker.refused(ends ? deadlock : error, profileOf(sql), ends)
 const probe = (flags: number): Event => (tracker) => tracker.probed(flags)
 const begin: Event = (tracker) => {
   tracker.acknowledged(inside)
-  tracker.begun(false)
+  tracker.begun(false, "START TRANSACTION")
 }
 const finish: Event = (tracker) => {
   tracker.acknowledged(outside)
@@ -72,17 +72,38 @@ describe("TransactionTracker: events → state", () => {
       refuse("select x")
     ], "Ended Managed"],
     ["begin, DDL without leave", [begin, answer("create table t (a int)", outside)], "Ended Managed"],
-    ["begin, DDL with leave", [begin, answer("create table t (a int)", outside, true)], "Released"],
-    ["begin, a routine commits, with leave", [begin, answer("call p()", outside, true)], "Ended Managed"],
-    ["released, an answer", [begin, answer("commit", outside, true), answer("select 1", outside)], "Released"],
-    ["released, a deadlock", [begin, answer("commit", outside, true), refuse("select 1", true)], "Unknown Released"],
+    ["begin, DDL with leave", [
+      begin,
+      (tracker) => tracker.noteWork(),
+      answer("create table t (a int)", outside, "release")
+    ], "Released"],
+    ["begin, a routine commits, with leave", [begin, answer("call p()", outside, "release")], "Ended Managed"],
+    ["begin, DDL that makes nothing twice, with leave", [
+      begin,
+      answer("create table if not exists t (a int)", outside, "lapse")
+    ], "Unknown Managed"],
+    ["that, and begun anew", [
+      begin,
+      answer("create table if not exists t (a int)", outside, "lapse"),
+      probe(inside)
+    ], "Managed"],
+    ["begin, work, DDL with leave", [
+      begin,
+      answer("create table if not exists t (a int)", outside, "release")
+    ], "Released"],
+    ["released, an answer", [begin, answer("commit", outside, "release"), answer("select 1", outside)], "Released"],
+    [
+      "released, a deadlock",
+      [begin, answer("commit", outside, "release"), refuse("select 1", true)],
+      "Unknown Released"
+    ],
     ["released, a refusal, a probe", [
       begin,
-      answer("commit", outside, true),
+      answer("commit", outside, "release"),
       refuse("select x"),
       probe(outside)
     ], "Released"],
-    ["released, finished", [begin, answer("commit", outside, true), finish], "None"],
+    ["released, finished", [begin, answer("commit", outside, "release"), finish], "None"],
     ["ended, acknowledged", [begin, refuse("select 1", true), acknowledge], "Unknown Managed"],
     ["ended, acknowledged, rolled back", [begin, refuse("select 1", true), acknowledge, finish], "None"],
     ["ended, finished", [begin, refuse("select 1", true), finish], "None"],
@@ -102,6 +123,28 @@ describe("TransactionTracker: events → state", () => {
   })
 })
 
+describe("TransactionTracker: DDL that lapses", () => {
+  const make = profileOf("create table if not exists t (a int)")
+  const index = profileOf("create index i on t (a)")
+  it("only in a transaction that is empty and can be begun anew", () => {
+    assert.isFalse(after([]).mayLapseFor(make))
+    assert.isTrue(after([begin]).mayLapseFor(make))
+    assert.isFalse(after([begin, (tracker) => tracker.noteWork()]).mayLapseFor(make))
+    assert.isFalse(after([(tracker) => tracker.begun(false, undefined)]).mayLapseFor(make))
+    assert.isFalse(after([begin]).mayLapseFor(profileOf("create table t (a int)")))
+    assert.isFalse(after([begin]).mayLapseFor(profileOf("drop table if exists t")))
+  })
+  it("an index only after a table that was made", () => {
+    assert.isFalse(after([begin]).mayLapseFor(index))
+    const made = after([begin, answer("create table if not exists t (a int)", outside, "lapse")])
+    assert.isTrue(made.mayLapseFor(index))
+    assert.strictEqual(made.probeSql, "START TRANSACTION")
+    made.probed(inside)
+    assert.strictEqual(made.probeSql, "DO 0")
+    assert.isTrue(made.mayLapseFor(index))
+  })
+})
+
 describe("TransactionTracker: what follows from the state", () => {
   const rows: ReadonlyArray<
     readonly [ReadonlyArray<Event>, { clean: boolean; inside: boolean; managed: boolean; probe: boolean }]
@@ -113,7 +156,7 @@ describe("TransactionTracker: what follows from the state", () => {
     [[answer("begin", inside), refuse("select x")], { clean: false, inside: true, managed: false, probe: true }],
     [[refuse("call p()")], { clean: false, inside: true, managed: false, probe: false }],
     [[begin, refuse("select 1", true)], { clean: false, inside: false, managed: true, probe: false }],
-    [[begin, answer("commit", outside, true)], { clean: false, inside: true, managed: true, probe: false }],
+    [[begin, answer("commit", outside, "release")], { clean: false, inside: true, managed: true, probe: false }],
     [[begin, finish], { clean: true, inside: false, managed: false, probe: false }]
   ]
   it.each(rows.map(([events, expected]) => [shown(after(events)), events, expected] as const))(
@@ -138,7 +181,7 @@ describe("TransactionTracker: what follows from the state", () => {
 
   it("keeps the access of a managed transaction until it is finished", () => {
     const tracker = new TransactionTracker()
-    tracker.begun(true)
+    tracker.begun(true, undefined)
     tracker.refused(error, profileOf("select 1"), false)
     assert.isTrue(tracker.isReadOnly)
     tracker.finished()

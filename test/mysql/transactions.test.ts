@@ -355,7 +355,7 @@ describe.each(onMariadb)("transactions over $name", (subject) => {
     Effect.gen(function*() {
       const session = yield* connect(subject)
       const name = yield* table(session, "id int primary key")
-      const procedure = `end_${process.pid}_${subject.name}`
+      const procedure = `end_${process.pid}_${subject.key}`
       yield* session.executeUnprepared(`create or replace procedure ${procedure}() begin commit; end`, [], undefined)
       yield* session.begin({})
       yield* run(session, `insert into ${name} values (1)`)

@@ -96,8 +96,9 @@ export interface MysqlOptions {
    */
   readonly controlTimeout?: Duration.Input | undefined
   /**
-   * How long a statement may run: `max_statement_time` of MariaDB, `max_execution_time` of MySQL, which only limits
-   * reads. If the server has not answered shortly after, the session is given up. Default: no limit.
+   * How long a statement may run. The server limits it by `max_statement_time` on MariaDB and by `max_execution_time` on
+   * MySQL, which limits reads only. What it does not limit, or still runs one second later, is stopped by KILL QUERY.
+   * `StatementTimeout.within` sets another limit for one piece of work. Default: no limit.
    */
   readonly statementTimeout?: Duration.Input | undefined
   /** How long a statement may wait for a row lock, in whole seconds. Default: what the server says. */

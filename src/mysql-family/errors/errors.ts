@@ -281,6 +281,7 @@ const reasonOf = (error: MysqlError, props: Props): SqlErrorReason => {
     case 3132:
       return new DeadlockError(props)
     case 1020:
+    case 3100:
     case 3101:
       return new SerializationError(props)
     case 1205:

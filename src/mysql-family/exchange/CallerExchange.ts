@@ -14,7 +14,7 @@ import { describe, isConnectionError, type MysqlError, serverErrorOf, unknownErr
 import { isWide, maxPrepared, type Parameter } from "../statement/parameters.ts"
 import type { Profile } from "../statement/statements.ts"
 import { Exchange } from "./Exchange.ts"
-import { type ExchangeHost, probe } from "./ExchangeHost.ts"
+import type { ExchangeHost } from "./ExchangeHost.ts"
 import { packetSize } from "./packetSize.ts"
 
 /** 1317: the query was killed. */
@@ -60,7 +60,7 @@ export abstract class CallerExchange extends Exchange {
   /** Asks first whether the transaction is still open, where an error has left that unknown. */
   protected sendChecked(): void {
     this.host.withLimit(this.fiber, this, () => {
-      if (this.host.needsProbe) this.host.driver.query(probe, probing(this.host, () => this.send()))
+      if (this.host.needsProbe) this.host.driver.query(this.host.probeSql, probing(this.host, () => this.send()))
       else this.send()
     })
   }

@@ -6,7 +6,7 @@ import { endsConnection } from "../errors/errno.ts"
 import { type MysqlError, serverErrorOf } from "../errors/errors.ts"
 import type { Ok } from "../statement/results.ts"
 import { Exchange } from "./Exchange.ts"
-import { type ExchangeHost, probe } from "./ExchangeHost.ts"
+import type { ExchangeHost } from "./ExchangeHost.ts"
 
 /** What a control exchange is for. */
 export type Purpose =
@@ -77,7 +77,7 @@ export class ControlExchange extends Exchange implements Receiver {
   verified(then: () => void): void {
     if (!this.host.needsProbe) return then()
     this.isProbing = true
-    this.query(probe, (error) => {
+    this.query(this.host.probeSql, (error) => {
       this.isProbing = false
       if (error !== undefined) {
         return this.host.giveUp("the server does not say whether the transaction is open", error)

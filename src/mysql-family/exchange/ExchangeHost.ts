@@ -28,6 +28,8 @@ export interface ExchangeHost {
   readonly inTransaction: boolean
   /** Whether the server has to be asked whether the transaction is still open, before a statement is sent. */
   readonly needsProbe: boolean
+  /** What asks that, or begins the transaction anew. */
+  readonly probeSql: string
   /** Why a statement must not be sent now. */
   readonly objectionTo: (
     profile: Profile,

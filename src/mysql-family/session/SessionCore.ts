@@ -29,10 +29,21 @@ import { SessionResidue } from "./SessionResidue.ts"
 import { StatementLimit } from "./StatementLimit.ts"
 import { Stopper, type StopperHost } from "./Stopper.ts"
 import { Termination } from "./Termination.ts"
-import { TransactionTracker } from "./TransactionTracker.ts"
+import { type Leave, TransactionTracker } from "./TransactionTracker.ts"
 
-/** How Effect's `Migrator` records, in the transaction of the migrations, which ones it is about to run. */
-const recordsMigrations = /^INSERT INTO \S+ \(`migration_id`,\s*`name`\)/
+/**
+ * How Effect's `Migrator` records, in the transaction of the migrations, which ones it is about to run. Its layers have
+ * tables of their own for that; the one that it takes by itself is for the migrations of users.
+ */
+const recordsMigrations = /^INSERT INTO (?!`effect_sql_migrations`)\S+ \(`migration_id`,\s*`name`\)/
+
+const writing = /\b(?:for\s+(?:update|share)|lock\s+in\s+share|insert|update|delete|replace|into)\b/i
+
+/** Whether a statement leaves nothing in a transaction: no change and no lock. DDL that is let through leaves none. */
+const isReading = (sql: string, { ends, plain, words }: Profile): boolean =>
+  ends === "commits" || plain && reads.has(words) && !writing.test(sql)
+
+const reads = new Set(["SELECT", "SHOW", "EXPLAIN", "DESC", "DESCRIBE", "VALUES", "TABLE"])
 
 const describeControl = ({ purpose, sent }: ControlExchange): string =>
   purpose !== "commit"
@@ -124,6 +135,10 @@ export abstract class SessionCore implements ExchangeHost, ControlHost, Schedule
     return this.transaction.needsProbe
   }
 
+  get probeSql(): string {
+    return this.transaction.probeSql
+  }
+
   get prepares(): boolean {
     return this.context.prepares && !this.residue.hasMoved
   }
@@ -204,15 +219,18 @@ export abstract class SessionCore implements ExchangeHost, ControlHost, Schedule
   // -------------------------------------------------------------------------------------------------------------------
 
   objectionTo(profile: Profile, fiber: Fiber.Fiber<unknown, unknown>, operation: string): SqlError | undefined {
-    if (this.transaction.isManaged && profile.ends !== "no" && !this.mayCommit(profile, fiber)) {
+    if (this.transaction.isManaged && profile.ends !== "no" && this.leaveFor(profile, fiber) === "none") {
       const refused = new ImplicitCommit({ statement: profile.words, isControl: profile.ends === "control" })
       return unknownError(this.database, refused.message, refused, operation)
     }
     return this.transaction.ended === undefined || profile.clears ? undefined : this.blockedError(operation)
   }
 
-  private mayCommit(profile: Profile, fiber: Fiber.Fiber<unknown, unknown>): boolean {
-    return profile.ends === "commits" && this.transaction.isMigration || fiber.getRef(AllowImplicitCommit)
+  private leaveFor(profile: Profile, fiber: Fiber.Fiber<unknown, unknown>): Leave {
+    const { transaction } = this
+    if (fiber.getRef(AllowImplicitCommit)) return "release"
+    if (profile.ends !== "commits") return "none"
+    return transaction.isMigration ? "release" : transaction.mayLapseFor(profile) ? "lapse" : "none"
   }
 
   blockedError(operation: string): SqlError {
@@ -230,8 +248,7 @@ export abstract class SessionCore implements ExchangeHost, ControlHost, Schedule
     if (flags === undefined) return
     // MySQL reports BEGIN, COMMIT and ROLLBACK as changes, which they are not for the next borrower.
     if ((flags & Status.SessionChanged) !== 0 && profile.ends !== "control") this.residue.hasChanged = true
-    const mayCommit = profile.ends !== "no" && this.mayCommit(profile, fiber)
-    this.transaction.answered(flags, profile, mayCommit)
+    this.transaction.answered(flags, profile, profile.ends === "no" ? "none" : this.leaveFor(profile, fiber))
   }
 
   noteFlags(flags: number | undefined): void {
@@ -276,6 +293,7 @@ export abstract class SessionCore implements ExchangeHost, ControlHost, Schedule
 
   startLimit(fiber: Fiber.Fiber<unknown, unknown>, exchange: Exchange, sql: string, profile: Profile): void {
     if (profile.words === "INSERT" && recordsMigrations.test(sql)) this.transaction.noteMigration()
+    if (this.transaction.isManaged && !isReading(sql, profile)) this.transaction.noteWork()
     const own = this.statementLimit.noteSent(sql, profile.words)
     const limit = own ?? this.statementLimit.limitFor(fiber.getRef(StatementTimeout.Current))
     this.deadlines.start(exchange, this.statementLimit.deadlineOf(limit, profile))

@@ -48,7 +48,7 @@ export class TransactionControl {
           unknownError(host.database, "the statement given began no transaction", undefined, "begin")
         )
       }
-      host.transaction.begun(plan.isReadOnly)
+      host.transaction.begun(plan.isReadOnly, plan.statements.length === 1 ? plan.statements[0] : undefined)
       exchange.succeed()
     })
   }
@@ -92,6 +92,7 @@ export class TransactionControl {
     return host.control("savepoint", (exchange) =>
       exchange.verified(() => {
         if (host.transaction.ended !== undefined) return exchange.refuse(host.blockedError(exchange.operation))
+        host.transaction.noteWork()
         exchange.query(`SAVEPOINT ${name}`, (error) => {
           if (error === undefined) return exchange.succeed()
           host.transaction.doubted()

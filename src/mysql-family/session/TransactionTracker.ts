@@ -24,6 +24,12 @@
 import { Status } from "../driver/Driver.ts"
 import { TransactionEnded } from "../errors/errors.ts"
 
+/**
+ * What a statement that ends transactions was let through for: not at all, because nothing is in the transaction, which
+ * is begun anew after it, or because the caller allows it, so that what comes after it is in no transaction.
+ */
+export type Leave = "none" | "lapse" | "release"
+
 /** What was known before an error. */
 type Known = "None" | "Open" | "Managed" | "Released"
 
@@ -69,8 +75,14 @@ export class TransactionTracker {
   flags: number = Status.Autocommit
   /** Whether the managed transaction was asked not to write. */
   isReadOnly = false
-  /** Whether it is the one in which Effect's `Migrator` runs migrations: their DDL may commit it. */
+  /** Whether it is the one in which a layer of Effect runs its migrations: their DDL may commit it. */
   isMigration = false
+  /** How it is begun anew after DDL has committed it while nothing was in it. `undefined` where that takes two steps. */
+  beginSql: string | undefined = undefined
+  /** Whether something is in it that would be committed, or a lock that would be lost. */
+  private hasWork = false
+  private hasMade = false
+  private isLapsed = false
 
   // -------------------------------------------------------------------------------------------------------------------
   // Questions
@@ -112,6 +124,20 @@ export class TransactionTracker {
     return (this.flags & (Status.InTransaction | Status.Autocommit)) !== Status.Autocommit
   }
 
+  /**
+   * Whether DDL would commit nothing, and what comes after it can be in a transaction again: DDL that makes a table which
+   * is not there, and the indexes that follow it.
+   */
+  mayLapseFor({ isIdempotent, words }: { readonly isIdempotent: boolean; readonly words: string }): boolean {
+    return this.known === "Managed" && !this.hasWork && this.beginSql !== undefined &&
+      (isIdempotent || this.hasMade && (words === "CREATE INDEX" || words === "CREATE UNIQUE"))
+  }
+
+  /** What finds out whether the transaction is open, or begins it anew. */
+  get probeSql(): string {
+    return this.isLapsed ? this.beginSql! : "DO 0"
+  }
+
   private get known(): Known {
     const { state } = this
     return state._tag === "Unknown" || state._tag === "Ended" ? state.before : state._tag
@@ -121,11 +147,15 @@ export class TransactionTracker {
   // Events
   // -------------------------------------------------------------------------------------------------------------------
 
-  /** A statement was answered. `mayCommit` tells whether the caller allows it to end a managed transaction. */
-  answered(flags: number, statement: StatementEffect, mayCommit: boolean): void {
+  /** A statement was answered. `leave` tells what it was let through for, if it ends transactions. */
+  answered(flags: number, statement: StatementEffect, leave: Leave): void {
     this.acknowledged(flags)
     if (this.state._tag !== "Managed" || this.hasOpenFlags) return
-    if (statement.ends !== "no" && mayCommit) this.state = states.Released
+    if (statement.ends !== "no" && leave === "lapse") {
+      this.isLapsed = true
+      this.hasMade = true
+      this.state = unknowns.Managed
+    } else if (statement.ends !== "no" && leave === "release") this.state = states.Released
     else this.end(`${statement.words} has ended it, and what was done before cannot be undone`)
   }
 
@@ -158,6 +188,7 @@ export class TransactionTracker {
   /** The answer to the question whether the transaction is still open. */
   probed(flags: number): void {
     const wasOpen = this.known === "Managed" || this.hasOpenFlags
+    this.isLapsed = false
     this.acknowledged(flags)
     if (wasOpen && !this.hasOpenFlags) this.vanished()
   }
@@ -182,8 +213,17 @@ export class TransactionTracker {
     if (this.isManaged) this.isMigration = true
   }
 
+  /** Something goes into the transaction that DDL would commit, or a lock that it would release. */
+  noteWork(): void {
+    this.hasWork = true
+  }
+
   /** BEGIN was answered. */
-  begun(isReadOnly: boolean): void {
+  begun(isReadOnly: boolean, beginSql: string | undefined): void {
+    this.beginSql = beginSql
+    this.hasWork = false
+    this.hasMade = false
+    this.isLapsed = false
     this.state = states.Managed
     this.isReadOnly = isReadOnly
     this.isMigration = false
@@ -193,6 +233,7 @@ export class TransactionTracker {
   finished(): void {
     this.isReadOnly = false
     this.isMigration = false
+    this.isLapsed = false
     this.state = this.hasOpenFlags ? states.Open : states.None
   }
 

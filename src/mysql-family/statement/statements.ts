@@ -18,6 +18,8 @@ export interface Profile {
   readonly ends: "no" | "commits" | "control"
   /** Whether it begins a new transaction or ends one by ROLLBACK: allowed where another has been given up. */
   readonly clears: boolean
+  /** Whether it is DDL that does nothing where what it makes is there: `CREATE TABLE IF NOT EXISTS`. */
+  readonly isIdempotent: boolean
   /** How many parameters it takes, unless that depends on the session. */
   placeholders: number | undefined
 }
@@ -28,6 +30,7 @@ const plain = (words: string): Profile => ({
   changesSession: false,
   ends: "no",
   clears: false,
+  isIdempotent: false,
   placeholders: undefined
 })
 
@@ -140,7 +143,7 @@ export const profileOf = (sql: string): Profile => {
       }
       return word === "TEMPORARY"
         ? profile(`${first} TEMPORARY`, { changesSession: true })
-        : profile(`${first} ${word}`, { ends: "commits" })
+        : profile(`${first} ${word}`, { ends: "commits", isIdempotent: first === "CREATE" && makesOnce(word, reader) })
     }
     case "LOCK":
     case "UNLOCK":
@@ -150,6 +153,13 @@ export const profileOf = (sql: string): Profile => {
       // CALL, EXECUTE, PREPARE, USE, HANDLER, compound statements, and what is not known.
       return committing.has(first) ? profile(words, { ends: "commits" }) : profile(words, { changesSession: true })
   }
+}
+
+/** Whether `IF NOT EXISTS` follows, of a table or an index. */
+const makesOnce = (word: string, reader: Reader): boolean => {
+  if (word === "UNIQUE" && reader.word() !== "INDEX") return false
+  return (word === "TABLE" || word === "INDEX" || word === "UNIQUE") &&
+    reader.word() === "IF" && reader.word() === "NOT" && reader.word() === "EXISTS"
 }
 
 /** Profiles by text, bounded: statements that are built from values would otherwise stay for ever. */
