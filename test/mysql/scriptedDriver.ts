@@ -89,6 +89,7 @@ export const make = (options: {
     statementLimit: options.statementLimit ?? Infinity,
     dateStrings: false,
     undefinedIsNull: false,
+    renameKeys: undefined,
     canceller
   }
   const server: ServerInfo = {
