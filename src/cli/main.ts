@@ -1,13 +1,11 @@
 #!/usr/bin/env node
 /** The program `watertight`. What it needs of the platform is loaded here, and said how to be had if it is missing. */
-import * as CliError from "effect/cli/CliError"
-import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import { readFileSync } from "node:fs"
-import { Colors, CommandFailed, Exit } from "./answer.ts"
-import { app } from "./app.ts"
+import { Colors, Exit } from "./answer.ts"
+import { runApp } from "./app.ts"
 
 const platform = await Promise.all([
   import("@effect/platform-node-shared/NodeChildProcessSpawner"),
@@ -38,11 +36,7 @@ const { version } = JSON.parse(readFileSync(new URL("../../package.json", import
 
 const hasColors = process.stdout.isTTY && (process.env["NO_COLOR"] ?? "") === ""
 
-Command.run(app, { version }).pipe(
-  Effect.catchIf(CliError.isCliError, (error) =>
-    error._tag === "ShowHelp" && error.errors.length === 0
-      ? Effect.void
-      : new CommandFailed({ exitCode: Exit.usage, message: error.message })),
+runApp(version, process.argv.slice(2)).pipe(
   Effect.provideService(Colors, hasColors),
   Effect.provide(services),
   // The standard output is for the answer.
