@@ -53,7 +53,7 @@ describe("a backend that is terminated", () => {
 
   it.live("while this process is busy: what it writes afterwards was not sent, although the socket takes it", () =>
     Effect.gen(function*() {
-      for (let round = 0; round < 10; round++) {
+      for (let round = 0; round < 3; round++) {
         const session = yield* connect()
         yield* run(session, "select 1")
         yield* Effect.scoped(kill(session))
