@@ -62,6 +62,8 @@ export interface Options {
   readonly client: Client
   readonly seconds: number
   readonly seed: number
+  /** How balances are read for a transaction that is not serializable: `for update`. */
+  readonly locking?: "for update" | undefined
   readonly workers?: number | undefined
   /** The chance that a chunk on the wire ends its connection. */
   readonly cuts?: number | undefined
@@ -151,7 +153,9 @@ export const run = Effect.fnUntraced(function*(options: Options) {
 
   const transfer = Effect.fnUntraced(function*(operation: string, from: number, to: number, cents: number) {
     const sql = yield* SqlClient.SqlClient
-    const rows = yield* sql<{ id: number; cents: number }>`select id, cents from account where id in (${from}, ${to})`
+    const rows = yield* sql<{ id: number; cents: number }>`select id, cents from account where id in (${from}, ${to}) ${
+      sql.literal(options.locking ?? "")
+    }`
     const balance = new Map(rows.map((row) => [row.id, row.cents]))
     yield* sql`insert into ledger (operation) values (${operation})`
     yield* sql`update account set cents = ${balance.get(from)! - cents} where id = ${from}`

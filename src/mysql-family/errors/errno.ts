@@ -168,10 +168,19 @@ export const ruleOfError = (error: Answer, rollbackOnTimeout: boolean): Rule | u
       return /memory/i.test(error.message) ? shared.get(error.errno) : undefined
     case 1105:
       return vitessRule(error.message)
+    case 1180:
+      return isConflictAtCommit(error) ? shared.get(3101) : shared.get(1180)
     default:
       return shared.get(error.errno)
   }
 }
+
+/**
+ * Whether an error while committing says that the engine had rolled the transaction back before: another member of a
+ * group was ahead of it. 149 is the number of a deadlock among the errors of engines.
+ */
+export const isConflictAtCommit = (error: Answer): boolean =>
+  error.errno === 1180 && /^Got error 149\b/.test(error.message)
 
 /** Who refuses to work: a node that has left its cluster, a server that is read-only, or a transaction that is. */
 export const refusalOf = (error: Answer): "Node" | "Server" | "Transaction" | undefined => {

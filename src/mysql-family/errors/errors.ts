@@ -23,6 +23,7 @@ import {
 } from "effect/sql/SqlError"
 import * as Evidence from "../../failure/Evidence.ts"
 import { withRetryable } from "../../failure/lostError.ts"
+import { isConflictAtCommit } from "./errno.ts"
 import { fieldsOf } from "./fields.ts"
 
 /**
@@ -269,6 +270,7 @@ const redact = (errno: number, message: string, inlined: boolean): string => {
 
 /** The class of an error of the server. */
 const reasonOf = (error: MysqlError, props: Props): SqlErrorReason => {
+  if (isConflictAtCommit(error)) return new SerializationError(props)
   switch (error.errno) {
     case 1062:
     case 1586:

@@ -71,6 +71,7 @@ const flavour: Family.Flavour = {
     performance_schema: false
   },
   createData,
+  beforeUsers: [],
   forgets: false
 }
 

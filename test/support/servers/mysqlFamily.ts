@@ -93,6 +93,8 @@ export interface Flavour {
     target: string,
     identity: ServerProcess.Identity
   ) => Effect.Effect<unknown, ServerError>
+  /** Comes before the statements that make the users, at each start. */
+  readonly beforeUsers: ReadonlyArray<string>
   /** Whether it forgets at each stop who has logged in. */
   readonly forgets: boolean
 }
@@ -134,6 +136,7 @@ export const make = Effect.fnUntraced(
     fs.writeFileSync(
       initFile,
       [
+        ...flavour.beforeUsers,
         "create database if not exists test;",
         `create user if not exists '${user}'@'%' identified by '${password.replaceAll("'", "''")}' ${requires};`,
         `grant all privileges on *.* to '${user}'@'%' with grant option;`,
