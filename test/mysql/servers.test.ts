@@ -10,9 +10,7 @@ const probes: Readonly<Record<Feature, string>> = {
   sequences: "create temporary sequence no_such_sequence",
   "snapshot isolation": "select @@innodb_snapshot_isolation",
   "uuid and inet6": "select cast(null as uuid), cast(null as inet6)",
-  ed25519: "select ed25519_password('a')",
   unix_socket: "create user if not exists probe_socket identified via unix_socket",
-  "native passwords": "create user if not exists probe_native identified with mysql_native_password",
   "SET STATEMENT": "set statement max_statement_time = 1 for select 1",
   RETURNING: "delete from mysql.user where user = 'nobody of this name' returning 1"
 }

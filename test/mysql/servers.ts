@@ -19,9 +19,7 @@ export type Feature =
   | "sequences"
   | "snapshot isolation"
   | "uuid and inet6"
-  | "ed25519"
   | "unix_socket"
-  | "native passwords"
   | "SET STATEMENT"
   | "RETURNING"
 
@@ -89,9 +87,7 @@ export const mysql: Kind = {
     sequences: "MySQL has no sequences, and nothing else that counts past a rollback",
     "snapshot isolation": "MySQL does not notice at a write that others have written since the snapshot",
     "uuid and inet6": "MySQL has no types uuid and inet6",
-    ed25519: "MySQL has no such passwords",
     unix_socket: "this MySQL has no plugin that asks the system who is there",
-    "native passwords": "MySQL 9 has none any more",
     "SET STATEMENT": "MySQL has no SET STATEMENT",
     RETURNING: "MySQL has no RETURNING"
   },
