@@ -1,3 +1,4 @@
+import { assert, describe, it } from "@effect/vitest"
 import { ruleOfError } from "../../src/mysql-family/errors/errno.ts"
 
 describe("an error while committing", () => {
@@ -15,3 +16,4 @@ describe("an error while committing", () => {
       assert.strictEqual(ruleOfError({ errno: 1180, message }, false)?.unknown, true)
     }
   })
+})
