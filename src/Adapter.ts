@@ -69,6 +69,12 @@ export interface Adapter {
   readonly maxConnections: number | undefined
 
   /**
+   * How long a control statement, a ping or a reset for example, may take until the connection destroys itself, in
+   * milliseconds. The pool, which has a limit of its own for whatever it asks, waits twice as long at least.
+   */
+  readonly controlTimeout?: number | undefined
+
+  /**
    * Opens one connection.
    *
    * **Details**

@@ -112,6 +112,8 @@ export interface Rule {
    * left its cluster. Nothing was run then, and it counts like a failure to connect, although the session goes on.
    */
   readonly unreachable?: boolean | undefined
+  /** Whether the server has no room for one more connection, or for one more of this account. */
+  readonly full?: boolean | undefined
   /** Who has ended the session if the server says this as its last word. Default: the server. */
   readonly endedBy?: Evidence.EndedBy | undefined
 }

@@ -103,7 +103,7 @@ export interface Options<I, T> {
  * **Details**
  *
  * `synonyms` are the names of other libraries, and `elsewhere` those of other parts of this one, each with what is to be
- * said about it.
+ * said about it. With `listNames`, a name that resembles none is answered with all names that there are.
  *
  * @category constructors
  * @since 0.2.0
@@ -115,6 +115,7 @@ export const make = <I extends object>() =>
   hints: {
     readonly synonyms?: Readonly<Record<string, string>> | undefined
     readonly elsewhere?: Readonly<Record<string, string>> | undefined
+    readonly listNames?: boolean | undefined
   } = {}
 ): Options<I, T> => {
   const names = Object.keys(table)
@@ -174,11 +175,12 @@ const isRecord = (value: unknown): value is Record<string, unknown> =>
 const unknownName = (
   name: string,
   names: ReadonlyArray<string>,
-  { elsewhere = {}, synonyms = {} }: NonNullable<Parameters<ReturnType<typeof make>>[2]>
+  { elsewhere = {}, listNames = false, synonyms = {} }: NonNullable<Parameters<ReturnType<typeof make>>[2]>
 ): string => {
   if (Object.hasOwn(elsewhere, name)) return elsewhere[name]!
   const guess = Object.hasOwn(synonyms, name) ? synonyms[name] : nearest(name, names)
-  return guess === undefined ? "does not exist" : `does not exist: did you mean \`${guess}\`?`
+  if (guess !== undefined) return `does not exist: did you mean \`${guess}\`?`
+  return listNames ? `does not exist. There are: ${names.join(", ")}` : "does not exist"
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -316,11 +318,11 @@ const millisOf = (value: unknown): number | undefined => {
  * @category rows
  * @since 0.2.0
  */
-export const oneOf = <const A extends string, D extends A | undefined = undefined>(
-  words: ReadonlyArray<A>,
-  options: { readonly default?: D } = {}
-): Check<A | D> =>
-  row(options.default as D, (value) => {
+export const oneOf: {
+  <const A extends string>(words: ReadonlyArray<A>): Check<A | undefined>
+  <const A extends string>(words: ReadonlyArray<A>, options: { readonly default: NoInfer<A> }): Check<A>
+} = <A extends string>(words: ReadonlyArray<A>, options?: { readonly default: A }): Check<any> =>
+  row(options?.default, (value) => {
     const word = words.find((word) => word === value)
     if (word !== undefined) return Result.succeed(word)
     const guess = typeof value === "string" ? nearest(value, words) : undefined
@@ -407,6 +409,15 @@ export const record = <A>(each: Check<A>): Check<ReadonlyArray<readonly [name: s
     }
     return Result.succeed(all)
   })
+
+/**
+ * An option that may also be something that a predicate accepts, which is taken as it is.
+ *
+ * @category rows
+ * @since 0.2.0
+ */
+export const either = <A>(check: Check<A>, is: (value: unknown) => boolean): Check<A> =>
+  row(check.default, (value) => is(value) ? Result.succeed(value as A) : check.parse(value))
 
 /**
  * An option that may also be switched off with `false`.

@@ -12,10 +12,14 @@
  * | `SlowCheckouts`    | the 95th percentile of the wait for a connection is above 50 ms         | Degraded |
  * | `SlowQueries`      | the 95th percentile of the time that statements take is above 50 ms     | Degraded |
  * | `ConnectionErrors` | more than 5 % of the attempts to connect failed                         | Degraded |
- * | `SuspectedLeaks`   | somebody holds a connection for longer than the leak threshold          | Degraded |
+ * | `Unanswered`       | a connection has not answered a ping or a reset of the pool for 1 s     | Degraded |
+ * | `SuspectedLeaks`   | a connection is held for longer than the leak threshold                 | Degraded |
  * | `Exhausted`        | callers wait, and nobody got a connection for the acquire timeout       | Critical |
  * | `Unreachable`      | there is no connection, and attempts to open one have failed since then | Critical |
  * | `BreakerOpen`      | the circuit breaker of the database is open                             | Critical |
+ *
+ * How long statements take counts from four callers in the last minute on. Each reason lapses by itself: while there is no
+ * connection, the pool goes on asking with back-off and jitter whether the database is back, also without callers.
  *
  * A pool in which callers wait is not sick as long as they are served: a small pool that is always busy is the fastest
  * one.
@@ -56,6 +60,8 @@ export interface Thresholds {
   readonly queryLatency?: Duration.Input | undefined
   /** The part of the attempts to connect that failed. Default: 0.05. */
   readonly connectionErrors?: number | undefined
+  /** How long a connection may take to answer a question of the pool. Default: 1 second. */
+  readonly unanswered?: Duration.Input | undefined
   /** How many connections may be held for longer than the leak threshold. Default: 0. */
   readonly suspectedLeaks?: number | undefined
   /** For how long nobody may get a connection while callers wait. Default: the acquire timeout of the pool. */
@@ -74,6 +80,10 @@ export interface Signals {
   /** All connections, also those being opened. */
   readonly total: number
   readonly connecting: number
+  /** Those that are asked for a sign of life, or cleaned up after a borrower. */
+  readonly validating?: number | undefined
+  /** For how long a connection has not answered such a question; 0 if all have. */
+  readonly unansweredMillis?: number | undefined
   readonly acquireTimeoutMillis: number
   /** For how long somebody has waited while nobody got a connection; 0 if nobody waits. */
   readonly exhaustedMillis: number
@@ -107,6 +117,7 @@ export interface Reason {
     | "SlowQueries"
     | "ConnectionErrors"
     | "SuspectedLeaks"
+    | "Unanswered"
     | "Exhausted"
     | "Unreachable"
     | "BreakerOpen"
@@ -163,7 +174,7 @@ export const decide = (signals: Signals, thresholds: Thresholds = {}): Health =>
   check(
     critical,
     "Unreachable",
-    signals.total === signals.connecting ? outageMillis : 0,
+    signals.total - signals.connecting - (signals.validating ?? 0) <= 0 ? outageMillis : 0,
     0,
     () => `there is no connection, and every attempt to open one has failed for ${millis(outageMillis)}`
   )
@@ -193,7 +204,7 @@ export const decide = (signals: Signals, thresholds: Thresholds = {}): Health =>
   check(
     degraded,
     "SlowQueries",
-    query.recent.p95,
+    asked >= fewCallers ? query.recent.p95 : 0,
     durationOf(thresholds.queryLatency, 50),
     () => `one statement in twenty took ${millis(query.recent.p95)} or longer`
   )
@@ -204,6 +215,14 @@ export const decide = (signals: Signals, thresholds: Thresholds = {}): Health =>
     attempts === 0 ? 0 : recent.connectFailures / attempts,
     thresholds.connectionErrors ?? 0.05,
     () => `${recent.connectFailures} of ${attempts} attempts to connect failed`
+  )
+  const unanswered = signals.unansweredMillis ?? 0
+  check(
+    degraded,
+    "Unanswered",
+    unanswered,
+    durationOf(thresholds.unanswered, 1000),
+    () => `${signals.validating ?? 0} connections are being asked or cleaned up, one of them for ${millis(unanswered)}`
   )
   check(
     degraded,
@@ -217,6 +236,9 @@ export const decide = (signals: Signals, thresholds: Thresholds = {}): Health =>
 
 const of = (reasons: ReadonlyArray<Reason>, critical: number): Health =>
   reasons.length === 0 ? healthy : critical > 0 ? Critical({ reasons }) : Degraded({ reasons })
+
+/** With fewer callers than this in a minute, how long statements take tells about those statements, not about the database. */
+const fewCallers = 4
 
 const durationOf = (input: Duration.Input | undefined, fallback: number): number =>
   input === undefined ? fallback : Duration.toMillis(Duration.fromInputUnsafe(input))

@@ -5,7 +5,7 @@ import type { Connection } from "../Adapter.ts"
 import type { Begin } from "../transaction/TransactionSpec.ts"
 import { LeaseEnded, toSqlError } from "./PoolError.ts"
 import type { Lease } from "./state/Lease.ts"
-import type { Operations } from "./telemetry/PoolTelemetry.ts"
+import type { Operations } from "./telemetry/Operations.ts"
 
 type Transform = (<A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>) | undefined
 

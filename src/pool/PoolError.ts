@@ -13,6 +13,7 @@ import * as Data from "effect/Data"
 import * as Predicate from "effect/Predicate"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import * as Evidence from "../failure/Evidence.ts"
+import { describeStall } from "../timing/StallGuard.ts"
 
 /**
  * Somebody who has a connection.
@@ -72,12 +73,17 @@ export class AcquireTimeout extends Data.TaggedClass("AcquireTimeout")<
   Situation & {
     /** How long it was waited for, in milliseconds. */
     readonly waitedMillis: number
+    /**
+     * For how much of that this process stood still, in milliseconds. That time was given to the caller in addition, and
+     * it says nothing about the database.
+     */
+    readonly stalledMillis?: number | undefined
   }
 > {
   get message(): string {
-    return `No connection to ${this.database} became free within ${Math.round(this.waitedMillis)} ms: ${
-      describe(this)
-    }. ${advice(this)}`
+    return `No connection to ${this.database} became free within ${Math.round(this.waitedMillis)} ms${
+      describeStall(this.stalledMillis ?? 0)
+    }: ${describe(this)}. ${advice(this)}`
   }
 }
 
@@ -94,14 +100,20 @@ export class QueueFull extends Data.TaggedClass("QueueFull")<Situation> {
 }
 
 /**
- * The pool is suspended, and those who want a connection meanwhile are rejected.
+ * The pool is suspended, and callers are rejected meanwhile, or their time was over before it was resumed.
  *
  * @category models
  * @since 0.1.0
  */
-export class Suspended extends Data.TaggedClass("Suspended")<{ readonly database: string }> {
+export class Suspended extends Data.TaggedClass("Suspended")<{
+  readonly database: string
+  /** How long the caller waited, in milliseconds; 0 if it was rejected at once. */
+  readonly waitedMillis?: number | undefined
+}> {
   get message(): string {
-    return `The pool of ${this.database} is suspended and rejects whoever wants a connection, until it is resumed`
+    const waited = Math.round(this.waitedMillis ?? 0)
+    return `The pool of ${this.database} is suspended, and lends no connection until it is resumed` +
+      (waited === 0 ? "" : `: it was not resumed within ${waited} ms`)
   }
 }
 

@@ -1,7 +1,7 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type { Connection } from "../Adapter.ts"
-import type { ShutdownReport, Stats } from "./Pool.ts"
+import type { ShutdownReport, Stats } from "./PoolStats.ts"
 import type { ConnectionQuota } from "./state/ConnectionQuota.ts"
 import type { DeadlockDetector } from "./state/DeadlockDetector.ts"
 import type { PoolTelemetry } from "./telemetry/PoolTelemetry.ts"

@@ -46,7 +46,7 @@
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
@@ -55,15 +55,16 @@ import * as RcMap from "effect/RcMap"
 import * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Connection } from "../Adapter.ts"
-import { InvalidOptions } from "../options/InvalidOptions.ts"
+import type { InvalidOptions } from "../options/InvalidOptions.ts"
+import * as Check from "../options/Options.ts"
 import * as Health from "./Health.ts"
-import type * as Pool from "./Pool.ts"
 import * as PoolError from "./PoolError.ts"
 import { type Member, PoolGroup } from "./PoolGroup.ts"
+import type * as Pool from "./PoolStats.ts"
 import { ConnectionQuota } from "./state/ConnectionQuota.ts"
 import { DeadlockDetector } from "./state/DeadlockDetector.ts"
 import type { Counts } from "./state/PoolState.ts"
-import { type Durations, together } from "./telemetry/PoolTelemetry.ts"
+import { type Durations, together } from "./telemetry/Timing.ts"
 
 /**
  * The runtime type identifier of `Pools`.
@@ -169,14 +170,7 @@ export interface Pools<in out K, in out I, in out E> {
 export const make = Effect.fnUntraced(function*<K, I, E, R>(
   options: Options<K, I, E, R>
 ): Effect.fn.Return<Pools<K, I, E | SqlError>, InvalidOptions, R | Scope.Scope> {
-  const total = options.budget ?? Infinity
-  if (!(total >= 1) || !(Number.isInteger(total) || total === Infinity)) {
-    return yield* invalid("budget", `must be a whole number of at least 1, it is ${total}`)
-  }
-  const shutdownTimeout = Duration.fromInput(options.shutdownTimeout ?? "10 seconds")
-  if (shutdownTimeout._tag === "None") {
-    return yield* invalid("shutdownTimeout", `is not a duration: ${String(options.shutdownTimeout)}`)
-  }
+  const { budget: total, shutdownTimeout } = yield* checks.resolve(options as Options<any, any, any, any>)
   const clock = yield* Clock.Clock
   // What the pools are made with is what was there when these pools were made, not what a caller happens to have.
   const context = yield* Effect.context<R>()
@@ -189,9 +183,11 @@ export const make = Effect.fnUntraced(function*<K, I, E, R>(
   const groupOf = (key: K): PoolGroup => ({
     budget: total === Infinity ? undefined : budget,
     nesting,
-    shutdownMillis: Duration.toMillis(shutdownTimeout.value),
+    shutdownMillis: shutdownTimeout,
     join: (member) => {
       members.set(member, key)
+      // Connecting it took longer than the pools were open.
+      if (closed) runFork(member.shutdown)
       return () => members.delete(member)
     }
   })
@@ -214,11 +210,11 @@ export const make = Effect.fnUntraced(function*<K, I, E, R>(
   )
 
   const contextOf = (key: K): Effect.Effect<Context.Context<I>, E | SqlError, Scope.Scope> =>
-    Effect.suspend((): Effect.Effect<Context.Context<I>, E | SqlError, Scope.Scope> =>
-      closed
-        ? Effect.fail(PoolError.toSqlError(new PoolError.PoolClosed({ database: String(key) })))
-        : map.contextEffect(key)
-    )
+    Effect.suspend((): Effect.Effect<Context.Context<I>, E | SqlError, Scope.Scope> => {
+      const isClosed = Effect.suspend(() => closed ? poolClosed(key) : Effect.void)
+      // Asked again afterwards, because connecting takes a while.
+      return Effect.andThen(isClosed, Effect.tap(map.contextEffect(key), () => isClosed))
+    })
 
   const keys = Effect.map(RcMap.keys(map.rcMap), (keys) => Array.from(keys))
 
@@ -279,6 +275,9 @@ export const make = Effect.fnUntraced(function*<K, I, E, R>(
   }
 })
 
+const poolClosed = (key: unknown): Effect.Effect<never, SqlError> =>
+  Effect.fail(PoolError.toSqlError(new PoolError.PoolClosed({ database: String(key) })))
+
 const sums = <Name extends string>(all: ReadonlyArray<Readonly<Record<Name, number>>>): Record<Name, number> => {
   const result = {} as Record<Name, number>
   for (const each of all) {
@@ -287,8 +286,16 @@ const sums = <Name extends string>(all: ReadonlyArray<Readonly<Record<Name, numb
   return result
 }
 
-const invalid = (option: string, problem: string): InvalidOptions =>
-  new InvalidOptions({ module: "Pools", option, problem })
+const checks = Check.make<Options<any, any, any, any>>()("Pools", {
+  lookup: Check.custom<Options<any, any, any, any>["lookup"]>(
+    "a function that returns a layer",
+    (value) => typeof value === "function"
+  ),
+  budget: Check.count({ default: Infinity, min: 1, infinite: true }),
+  idleTimeToLive: Check.either(Check.duration({ default: "10 minutes" }), (value) => typeof value === "function"),
+  shutdownTimeout: Check.duration({ default: "10 seconds" }),
+  health: Check.custom<Health.Thresholds>("an object", (value) => typeof value === "object" && value !== null)
+})
 
 /**
  * A service that is many databases, with what is needed to use it.

@@ -104,7 +104,7 @@ describe("Pool: when the server has no room for more", () => {
   it.effect("callers are served from the connections that exist, and nobody fails for it", () =>
     Effect.gen(function*() {
       const fake = new FakeAdapter()
-      Object.assign(fake, { ruleOf: () => ({ about: "too many connections", scope: "Connect" }) })
+      Object.assign(fake, { ruleOf: () => ({ about: "no room", scope: "Connect", full: true }) })
       const { events, pool } = yield* setUp({ max: 10 }, fake)
       fake.onConnect = (attempt) => attempt > 2 ? full : Effect.void
       const fibers = yield* Effect.forEach(Array.from({ length: 20 }), () => fork(pool.use(sleep(10))))

@@ -45,7 +45,7 @@ describe("docs/pool.md", () => {
   for (const [title, type] of [["option", "Options"], ["scaling option", "ScalingOptions"]] as const) {
     it(`lists every ${title} with the default that the sources name`, () => {
       const source = new RegExp(`\\nexport interface ${type} \\{\\n([\\s\\S]*?)\\n\\}\\n`).exec(
-        read("src/pool/Pool.ts")
+        read("src/pool/PoolOptions.ts")
       )![1]!
       const options = new Map<string, string>()
       for (const [, comment, name] of source.matchAll(/\/\*\*([\s\S]*?)\*\/\s+readonly (\w+)\?/g)) {
@@ -95,7 +95,7 @@ describe("docs/pool.md", () => {
   })
 
   it("lists every metric with its instrument and unit", () => {
-    const source = read("src/pool/telemetry/PoolTelemetry.ts")
+    const source = read("src/pool/telemetry/PoolMetrics.ts") + read("src/pool/telemetry/Operations.ts")
     const names = Array.from(
       new Set(
         Array.from(source.matchAll(/"((?:db\.client|watertight\.pool)\.[\w.]+)"/g), (match) => match[1]!)

@@ -51,9 +51,9 @@ const shared: ReadonlyMap<number, Rule> = new Map([
   [1969, never("statement timeout")],
 
   // Servers that cannot take connections just now.
-  [1040, connect("too many connections")],
-  [1203, connect("too many connections of this user")],
-  [1226, connect("a limit of this user is reached")],
+  [1040, { ...connect("too many connections"), full: true }],
+  [1203, { ...connect("too many connections of this user"), full: true }],
+  [1226, { ...connect("a limit of this user is reached"), full: true }],
   [3032, connect("server is offline")],
   [3168, connect("server is not available")],
 

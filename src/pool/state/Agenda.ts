@@ -20,11 +20,13 @@ export type Action<C> =
   | { readonly _tag: "Fail"; readonly lease: Lease<C>; readonly reason: FailReason }
   /** Open a connection, then call `connected` or `connectFailed`. */
   | { readonly _tag: "Connect"; readonly slot: Slot<C> }
+  /** End the attempt to connect, then call `connectFailed`. */
+  | { readonly _tag: "Abandon"; readonly slot: Slot<C> }
   /** Ask the server for a sign of life, or whether its role has changed if that is suspected; then call `validated`. */
   | { readonly _tag: "Ping"; readonly slot: Slot<C> }
   /** Clean up after a borrower, then call `wasReset`. */
   | { readonly _tag: "Reset"; readonly slot: Slot<C> }
-  /** Close the connection, then call `closed`. `abrupt` if its borrowers are cut off. */
+  /** Close the connection, then call `closed`. `abrupt` if it is to be destroyed, and its borrowers are cut off. */
   | { readonly _tag: "Close"; readonly slot: Slot<C>; readonly reason: CloseReason; readonly abrupt: boolean }
   /** Interrupt the owner of the lease: its connection is taken away. */
   | { readonly _tag: "Reclaim"; readonly lease: Lease<C> }

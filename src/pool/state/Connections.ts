@@ -21,6 +21,9 @@ export class Connections<C> {
   /** Those being opened and those being pinged, in the order in which that began. */
   readonly opening: Array<Slot<C>> = []
   readonly pinging: Array<Slot<C>> = []
+  /** Those being reset and those being closed, in the order in which that began. */
+  readonly resetting: Array<Slot<C>> = []
+  readonly closing: Array<Slot<C>> = []
   /** How many are open and stay so: neither being opened nor being closed. */
   open = 0
   /** How many are lent. */
@@ -32,17 +35,19 @@ export class Connections<C> {
   private readonly sharing: Sharing<C>
   private readonly lanes: ReadonlyArray<Lane>
   private readonly validateAfter: number
+  private readonly controlTimeout: number
 
   constructor(
     agenda: Agenda<C>,
     sharing: Sharing<C>,
     lanes: ReadonlyArray<Lane>,
-    options: { readonly validateAfter: number }
+    options: { readonly controlTimeout: number; readonly validateAfter: number }
   ) {
     this.agenda = agenda
     this.sharing = sharing
     this.lanes = lanes
     this.validateAfter = options.validateAfter
+    this.controlTimeout = options.controlTimeout
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -117,12 +122,49 @@ export class Connections<C> {
     slot.asked = slot.suspicion
     this.pinging.push(slot)
     this.agenda.actions.push({ _tag: "Ping", slot })
+    this.agenda.wake(now + this.controlTimeout)
   }
 
   /** Cleans up a connection that stands in no list. */
-  reset(slot: Slot<C>): void {
+  reset(slot: Slot<C>, now: number): void {
     slot.phase = "Resetting"
+    slot.since = now
+    this.resetting.push(slot)
     this.agenda.actions.push({ _tag: "Reset", slot })
+    this.agenda.wake(now + this.controlTimeout)
+  }
+
+  /** The connection that has been asked something for too long, whatever its adapter promises. */
+  unanswered(now: number): Slot<C> | undefined {
+    const limit = now - this.controlTimeout
+    for (const [slot] of [this.pinging, this.resetting, this.closing]) {
+      if (slot !== undefined && slot.since <= limit) return slot
+    }
+    return undefined
+  }
+
+  /** When the next question has been unanswered for too long. */
+  get unansweredAt(): number {
+    return this.oldestQuestion + this.controlTimeout
+  }
+
+  /** When the oldest question began that is not answered yet; `Infinity` without one. */
+  get oldestQuestion(): number {
+    return Math.min(
+      this.pinging[0]?.since ?? Infinity,
+      this.resetting[0]?.since ?? Infinity,
+      this.closing[0]?.since ?? Infinity
+    )
+  }
+
+  /** This process stood still, from `from` on: nothing that was under way has taken that long. */
+  stalled(from: number, to: number): void {
+    const shift = (time: number): number => time + Math.max(0, to - Math.max(from, time))
+    for (const slot of this.slots) {
+      slot.since = shift(slot.since)
+      slot.headSince = shift(slot.headSince)
+      for (let lease = slot.lease; lease !== undefined; lease = lease.next) lease.heldAt = shift(lease.heldAt)
+    }
   }
 
   /**
@@ -166,9 +208,12 @@ export class Connections<C> {
   /** Closes a connection that is not lent and stands in no list. */
   close(slot: Slot<C>, reason: CloseReason, now: number, abrupt = false): void {
     slot.phase = "Closing"
+    slot.since = now
+    this.closing.push(slot)
     this.open--
     this.agenda.report({ _tag: "Closed", connection: slot.id, millis: now - slot.createdAt, reason })
     this.agenda.actions.push({ _tag: "Close", slot, reason, abrupt })
+    this.agenda.wake(now + this.controlTimeout)
   }
 
   closeIdle(slot: Slot<C>, reason: CloseReason, now: number): void {
@@ -193,7 +238,8 @@ export class Connections<C> {
   /** Takes a slot out of every list, and forgets it. */
   remove(slot: Slot<C>): void {
     if (slot.phase === "Connecting") removeFrom(this.opening, slot)
-    else if (slot.phase !== "Closing") {
+    else if (slot.phase === "Closing") removeFrom(this.closing, slot)
+    else {
       this.open--
       this.detach(slot)
     }
@@ -207,8 +253,29 @@ export class Connections<C> {
   detach(slot: Slot<C>): void {
     if (slot.phase === "Idle") removeFrom(this.idle, slot)
     else if (slot.phase === "Validating") removeFrom(this.pinging, slot)
+    else if (slot.phase === "Resetting") removeFrom(this.resetting, slot)
     else if (slot.phase === "Shared") this.sharing.remove(slot)
     if (isLent(slot)) this.giveBack(slot)
+  }
+
+  /**
+   * Marks as many shared connections to be closed as there are more than `max`, and no more than that: without a mark,
+   * statements would follow each other on them for ever. What is lent exclusively is closed when it comes back, and then
+   * one mark less is needed.
+   */
+  retireExcess(max: number): void {
+    let excess = Math.max(0, this.open - max)
+    for (const slot of this.slots) {
+      if (slot.retired !== "Resized" || slot.phase === "Closing") continue
+      if (excess > 0) excess--
+      else slot.retired = undefined
+    }
+    for (const slot of this.sharing.slots) {
+      if (excess <= 0) return
+      if (slot.retired !== undefined) continue
+      slot.retired = "Resized"
+      excess--
+    }
   }
 
   /** How many are in a phase. */
@@ -232,6 +299,10 @@ export const hanging = <C>(list: ReadonlyArray<Slot<C>>, now: number, limit: num
 }
 
 const removeFrom = <A>(list: Array<A>, item: A): void => {
-  if (list[list.length - 1] === item) list.pop()
-  else list.splice(list.indexOf(item), 1)
+  if (list[list.length - 1] === item) {
+    list.pop()
+    return
+  }
+  const index = list.indexOf(item)
+  if (index >= 0) list.splice(index, 1)
 }

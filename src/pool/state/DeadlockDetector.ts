@@ -21,7 +21,7 @@ import type { Slot } from "./Slot.ts"
  * @since 0.1.0
  */
 export interface Place<C> {
-  readonly state: Pick<PoolState<C>, "slots" | "options">
+  readonly state: Pick<PoolState<C>, "slots" | "limit" | "laneHasRoom">
   /** What limits this pool together with others. */
   readonly budget: Pick<ConnectionQuota, "total" | "used"> | undefined
   /** Whether a connection cannot be opened yet, because there is no room in the budget. */
@@ -53,6 +53,11 @@ export class DeadlockDetector<C> {
     if (this.waiters.size > 0) this.waiters.delete(lease)
   }
 
+  /** Whether anybody waits who has connections. */
+  get isEmpty(): boolean {
+    return this.waiters.size === 0
+  }
+
   /** Somebody who waits for a connection of this place and would never get it: the last one to wait. */
   stuck(place: Place<C>): Lease<C> | undefined {
     if (this.waiters.size === 0) return undefined
@@ -62,18 +67,19 @@ export class DeadlockDetector<C> {
       before = left.size
       const blocked = new Set<Lease<C>>()
       for (const { holds } of left.values()) for (const lease of holds) blocked.add(lease)
-      for (const [lease, waiter] of left) if (this.canServe(waiter.place, blocked)) left.delete(lease)
+      for (const [lease, waiter] of left) if (this.canServe(lease, waiter.place, blocked)) left.delete(lease)
     }
     return Array.from(left.keys()).findLast((lease) => left.get(lease)!.place === place)
   }
 
   /** Whether a connection comes back, or can be opened, if those who are blocked give back none. */
-  private canServe(place: Place<C>, blocked: ReadonlySet<Lease<C>>): boolean {
+  private canServe(lease: Lease<C>, place: Place<C>, blocked: ReadonlySet<Lease<C>>): boolean {
     const { budget, state } = place
+    if (!state.laneHasRoom(lease, (held) => blocked.has(held))) return false
     if (comesBack(place, blocked)) return true
     let size = 0
     for (const slot of state.slots) if (!place.lacksRoom(slot)) size++
-    if (size >= state.options.max) return false
+    if (size >= state.limit) return false
     if (budget === undefined || budget.used < budget.total) return true
     for (const other of this.places) if (other.budget === budget && comesBack(other, blocked)) return true
     return false

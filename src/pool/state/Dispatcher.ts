@@ -90,7 +90,7 @@ export class Dispatcher<C> {
 
   /** The connection that there is for the lease now. */
   pick(lease: Lease<C>, now: number): Slot<C> | undefined {
-    if (this.limiter !== undefined && this.running >= this.limiter.limit) return undefined
+    if (this.limiter !== undefined && !lease.nested && this.running >= this.limiter.limit) return undefined
     const lane = this.queue.lanes[lease.lane]!
     return (this.hasRoom(lane) ? this.connections.fresh(now) : undefined) ??
       (lease.shared ? this.sharing.leastLoaded(now, lease.lane) : undefined)
@@ -121,6 +121,7 @@ export class Dispatcher<C> {
     if (this.closing) return this.connections.close(slot, "Shutdown", now)
     if (slot.retired !== undefined || slot.expiresAt <= now || this.connections.open > this.server.max) {
       this.connections.close(slot, slot.retired ?? (slot.expiresAt <= now ? "Lifetime" : "Resized"), now)
+      this.connections.retireExcess(this.server.max)
       return this.dispatch(now)
     }
     if (this.closeForOthers > 0) {
@@ -177,6 +178,10 @@ export class Dispatcher<C> {
       lease = this.queue.main.sharing.head
       slot = this.pick(lease, now)
     }
+    if (slot === undefined && this.queue.nested.size > 0) {
+      // The adaptive limit stands in the way of no nested lease.
+      for (lease of this.queue.nested) if ((slot = this.pick(lease, now)) !== undefined) break
+    }
     if (slot === undefined) return undefined
     this.dequeue(lease!)
     this.lend(slot, lease!, now)
@@ -213,7 +218,7 @@ export class Dispatcher<C> {
 
   /** Whether a connection that is being opened is still needed. */
   wantsMore(now: number): boolean {
-    return this.queue.size > 0 || this.connections.open < this.demand.floor || this.isCrowded(now)
+    return this.queue.size > 0 || this.connections.open < this.demand.floor || this.isProbing || this.isCrowded(now)
   }
 
   /** When something must be done about an idle connection. */
@@ -231,7 +236,8 @@ export class Dispatcher<C> {
     const { idle, pinging } = connections
     // Statements that share tell that one more connection would be used, not how many.
     const crowded = this.isCrowded(now)
-    if (!crowded && this.queue.size === 0 && connections.open >= this.demand.floor) return
+    const probing = this.isProbing
+    if (!crowded && !probing && this.queue.size === 0 && connections.open >= this.demand.floor) return
     const { exclusive, shared } = this.waitersWithRoom()
     const demand = Math.max(exclusive + shared, crowded ? 1 : 0)
     const slowPings = hanging(pinging, now, slowConnect)
@@ -248,7 +254,12 @@ export class Dispatcher<C> {
       slowPings > 0 ? pressing : pressing - pinging.length,
       this.demand.floor - connections.open
     )
-    if (wanted > 0) this.open(wanted, room, now)
+    if (wanted > 0) return this.open(wanted, room, now)
+    if (!probing || connections.opening.length > 0) return
+    if (this.opening.probeAt > now) return agenda.wake(this.opening.probeAt)
+    const slot = connections.begin(now)
+    slot.probe = true
+    agenda.actions.push({ _tag: "Connect", slot })
   }
 
   /** Opens as many of the wanted connections as may be opened now. */
@@ -282,8 +293,8 @@ export class Dispatcher<C> {
     }
     if (this.limiter !== undefined) {
       const free = Math.max(0, this.limiter.limit - this.running)
-      exclusive = Math.min(exclusive, free)
-      shared = Math.min(shared, free - exclusive)
+      exclusive = Math.min(exclusive, free + this.queue.nested.size)
+      shared = Math.min(shared, Math.max(0, free - exclusive))
     }
     return { exclusive, shared }
   }
@@ -299,7 +310,12 @@ export class Dispatcher<C> {
     return Math.ceil(waiting / statementsPerConnection)
   }
 
+  /** Whether there is no connection because the server could not be reached, so that the pool asks by itself. */
+  private get isProbing(): boolean {
+    return this.connections.open === 0 && this.opening.outageSince !== undefined
+  }
+
   private isCrowded(now: number): boolean {
-    return this.sharing.slots.length > 0 && this.connections.fresh(now) === undefined && this.sharing.isCrowded
+    return this.sharing.slots.length > 0 && this.sharing.isCrowded && this.connections.fresh(now) === undefined
   }
 }

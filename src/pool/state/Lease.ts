@@ -28,8 +28,12 @@ export class Lease<C> {
   /** When it got its connection. */
   heldAt = 0
   deadline = Infinity
+  /** For how long this process stood still while the lease waited, in milliseconds. */
+  stalledMillis = 0
   /** Whether it was reported that it is held for too long. */
   leaked = false
+  /** Whether its owner held other connections when it began to wait. */
+  nested = false
   /** Its neighbours in the queue, and later in the line on the connection that it shares. */
   previous: Lease<C> | undefined = undefined
   next: Lease<C> | undefined = undefined

@@ -27,7 +27,7 @@ export class Limiter {
   /** How much may run at a time. */
   limit: number
 
-  private readonly max: number
+  private max: number
   private readonly unloaded = new RoundTrip()
   private estimate: number
   private count = 0
@@ -39,6 +39,13 @@ export class Limiter {
   constructor(max: number) {
     this.max = max
     this.estimate = Math.min(4, max)
+    this.limit = Math.floor(this.estimate)
+  }
+
+  /** The most that may ever run at a time has changed. */
+  resize(max: number): void {
+    this.max = max
+    this.estimate = Math.max(1, Math.min(max, this.estimate))
     this.limit = Math.floor(this.estimate)
   }
 

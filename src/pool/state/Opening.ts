@@ -7,6 +7,9 @@
  * has lasted. So recovery is noticed within a tenth of the outage, and a thousand processes do not come back at once.
  * The first success lets 1, 2, 4, … attempts through again.
  *
+ * The prober also asks while no caller waits, as long as there is no connection at all: an outage that only a caller
+ * could end would never end for an instance that its readiness keeps from getting callers.
+ *
  * @since 0.2.0
  */
 import type { Options } from "./StateOptions.ts"
@@ -20,6 +23,8 @@ export class Opening {
   window: number
   /** When the next attempt may begin. */
   retryAt = -Infinity
+  /** When an attempt may begin that no caller waits for, to find out whether the server is back. */
+  probeAt = Infinity
   /** Since when every attempt has failed. */
   outageSince: number | undefined = undefined
   private readonly options: Pick<Options, "backoffBase" | "backoffCap" | "maxConnecting">
@@ -36,21 +41,34 @@ export class Opening {
     this.window = Math.min(this.options.maxConnecting, this.window * 2)
   }
 
-  /** An attempt that began at `startedAt` has failed. */
-  failed(startedAt: number, now: number): void {
+  /**
+   * An attempt that began at `startedAt` has failed. `permanent` if the next one will too, until a person acts. `probe` if
+   * no caller waited for it: then the next caller need not wait for the pause either.
+   */
+  failed(startedAt: number, now: number, permanent: boolean, probe: boolean): void {
     const { backoffBase, backoffCap } = this.options
+    const nextAt = this.probeAt === Infinity ? this.retryAt : Math.max(this.retryAt, this.probeAt)
     this.window = 1
     // Nothing was tried for a while: what happened before does not tell how long the server has been away.
-    if (this.outageSince === undefined || this.retryAt + backoffCap < startedAt) this.outageSince = now
+    if (this.outageSince === undefined || nextAt + backoffCap < startedAt) this.outageSince = now
     // Attempts that were under way when the outage began fail together: they are one piece of evidence.
-    if (this.retryAt > now) return
+    if (!probe && this.retryAt > now) return
     const ceiling = Math.min(backoffCap, Math.max(backoffBase, (now - this.outageSince) / 10))
-    this.retryAt = now + ceiling * this.random()
+    const at = now + ceiling * this.random()
+    if (!probe) this.retryAt = at
+    // A server that refuses a password may lock the account when it is asked too often.
+    this.probeAt = permanent ? now + backoffCap * (6 + 6 * this.random()) : at
+  }
+
+  /** This process stood still: the server was not away for that long. */
+  stalled(from: number, to: number): void {
+    if (this.outageSince !== undefined) this.outageSince += Math.max(0, to - Math.max(from, this.outageSince))
   }
 
   /** What happened before says nothing of the next attempt. */
   forget(): void {
     this.outageSince = undefined
     this.retryAt = -Infinity
+    this.probeAt = Infinity
   }
 }

@@ -20,13 +20,13 @@
 export type Suspicion = "NetworkFault" | "RoleChange"
 
 /**
- * Why an attempt to connect failed: nobody was there, the server has no room for one more, or nobody will get in until
- * a person changes something.
+ * Why an attempt to connect failed: the server could not be reached, it has no room for one more, it refuses until a
+ * person changes something, or the pool ended the attempt because it was drained, cleared or shut down.
  *
  * @category models
  * @since 0.1.0
  */
-export type ConnectFailure = "Unreachable" | "Full" | "Permanent"
+export type ConnectFailure = "Unreachable" | "Full" | "Permanent" | "Interrupted"
 
 /**
  * What became of the pool's size, and why.
@@ -49,6 +49,8 @@ export type CloseReason =
   | "Lifetime"
   | "IdleTimeout"
   | "PingFailed"
+  /** It did not answer a question of the pool within `controlTimeout`. */
+  | "Unanswered"
   | "ResetFailed"
   | "Lost"
   | "Cleared"
@@ -62,7 +64,7 @@ export type CloseReason =
   | "Shutdown"
 
 /**
- * Why somebody did not get a connection.
+ * Why a caller did not get a connection. `Suspended` also if its time was over while the pool was suspended.
  *
  * @category models
  * @since 0.1.0
@@ -73,6 +75,8 @@ export type FailReason =
   | "PoolClosed"
   | "ConnectFailed"
   | "Suspended"
+  /** It would have waited for ever: it holds what it waits for. */
+  | "NestedAcquire"
 
 /**
  * Something that happened to a pool. `connection` is the number of the connection within the pool, `millis` a duration.
@@ -119,6 +123,8 @@ export type PoolEvent =
   | { readonly _tag: "LeakReturned"; readonly connection: number; readonly millis: number }
   /** The connection was taken away from somebody who has had it for longer than `reclaimAfter`. */
   | { readonly _tag: "LeakReclaimed"; readonly connection: number; readonly millis: number }
+  /** This process stood still. The time counts for no limit. */
+  | { readonly _tag: "ProcessStalled"; readonly millis: number }
   /** Nobody gets a connection any more; so many are lent. */
   | { readonly _tag: "ShutdownStarted"; readonly used: number; readonly waiting: number }
   /** Borrowers who had not finished when the pool was shut down or drained were cut off. */

@@ -46,6 +46,7 @@ import { type Action, Agenda } from "./Agenda.ts"
 import { Connections } from "./Connections.ts"
 import { Demand } from "./Demand.ts"
 import { Dispatcher } from "./Dispatcher.ts"
+import * as Lanes from "./Lanes.ts"
 import { isLent, LeakWatch } from "./LeakWatch.ts"
 import type { Lease } from "./Lease.ts"
 import { Limiter } from "./Limiter.ts"
@@ -143,6 +144,16 @@ export class PoolState<C> {
     return this.queue.size
   }
 
+  /** How many connections are being asked for a sign of life, or reset after a borrower. */
+  get validating(): number {
+    return this.connections.pinging.length + this.connections.resetting.length
+  }
+
+  /** For how long a connection has not answered a question of the pool. */
+  unansweredMillis(now: number): number {
+    return Math.max(0, now - this.connections.oldestQuestion)
+  }
+
   /** No lease begins any more. */
   get closing(): boolean {
     return this.dispatcher.closing
@@ -203,6 +214,29 @@ export class PoolState<C> {
   }
 
   /**
+   * The owner of a lease that waits holds connections already. The adaptive limit is not for it: it has to finish before
+   * anything else can.
+   */
+  exempt(lease: Lease<C>, now: number): void {
+    if (lease.state !== "Waiting" || lease.nested || this.limiter === undefined) return
+    this.queue.exempt(lease)
+    this.dispatcher.dispatch(now)
+  }
+
+  /**
+   * Whether a lease that waits could have a connection by its lane if only the given leases were held.
+   */
+  laneHasRoom(lease: Lease<C>, held: (lease: Lease<C>) => boolean): boolean {
+    const { lanes } = this.queue
+    if (lanes.length === 1) return true
+    const then = lanes.map((lane) => new Lanes.Lane(lane.options))
+    for (const slot of this.slots) {
+      if (slot.phase === "Leased" && held(slot.lease!)) then[slot.lane]!.used++
+    }
+    return Lanes.room(then, then[lease.lane]!, this.limit) > 0
+  }
+
+  /**
    * The owner of a lease is done with it: the lease leaves the queue or gives its connection back. Harmless if that has
    * already happened.
    *
@@ -244,7 +278,7 @@ export class PoolState<C> {
       slot.aliveAt = now
       dispatcher.recycle(slot, now)
     } else {
-      connections.reset(slot)
+      connections.reset(slot, now)
       // How long the reset takes is not known, so the waiters need something else.
       if (this.queue.size > 0) dispatcher.dispatch(now)
     }
@@ -288,12 +322,14 @@ export class PoolState<C> {
     this.remove(slot)
     this.agenda.report({ _tag: "ConnectFailed", connection: slot.id, millis: now - slot.createdAt, reason })
     if (dispatcher.closing) return this.drained()
+    // The pool itself has ended the attempt, so nothing is known about the server.
+    if (reason === "Interrupted") return dispatcher.dispatch(now)
     if (reason === "Full") {
       this.lowerLimit(now)
       // The server is there, and the connections that it has accepted serve all callers.
       if (connections.open > 0) return dispatcher.dispatch(now)
     }
-    this.opening.failed(slot.createdAt, now)
+    this.opening.failed(slot.createdAt, now, reason === "Permanent", slot.probe)
     // An attempt that began before the pool was cleared was refused with what counted then, an old password for example.
     if (reason === "Permanent" && connections.open === 0 && slot.retired === undefined) {
       this.refuseAll("ConnectFailed")
@@ -322,6 +358,7 @@ export class PoolState<C> {
   /** A connection was cleaned up after a borrower, or could not be. */
   wasReset(slot: Slot<C>, now: number, ok: boolean): void {
     if (slot.phase !== "Resetting") return
+    this.connections.detach(slot)
     if (ok) {
       slot.aliveAt = now
       this.dispatcher.recycle(slot, now)
@@ -343,6 +380,7 @@ export class PoolState<C> {
     if (this.draining) this.drained()
     if (this.closing) return this.drained()
     if (fault) this.connections.suspect("NetworkFault", since)
+    this.connections.retireExcess(this.server.max)
     this.dispatcher.dispatch(now)
   }
 
@@ -366,6 +404,17 @@ export class PoolState<C> {
     this.dispatcher.dispatch(now)
   }
 
+  /**
+   * This process stood still from `from` to `to`. Nobody was slow meanwhile: whoever waits may wait that much longer, and
+   * what was under way counts as if it had begun later. Call it before the `tick` that was due.
+   */
+  stalled(from: number, to: number): void {
+    this.queue.stalled(from, to)
+    this.connections.stalled(from, to)
+    this.opening.stalled(from, to)
+    this.agenda.report({ _tag: "ProcessStalled", millis: to - from })
+  }
+
   private remove(slot: Slot<C>): void {
     this.connections.remove(slot)
     if (this.draining) this.drained()
@@ -378,7 +427,8 @@ export class PoolState<C> {
   /** The time that the last `Wake` named has come. */
   tick(now: number): void {
     this.agenda.woken()
-    if (this.closing) return
+    this.giveUpQuestions(now)
+    if (this.closing) return this.agenda.wake(this.connections.unansweredAt)
     this.expireWaiters(now)
     if (this.demand.lookAt <= now) this.scale(now)
     this.lookAtIdle(now)
@@ -389,8 +439,26 @@ export class PoolState<C> {
   }
 
   private expireWaiters(now: number): void {
+    const reason = this.dispatcher.suspended === undefined ? "AcquireTimeout" : "Suspended"
     let first: Lease<C> | undefined
-    while ((first = this.queue.first()) !== undefined && first.deadline <= now) this.refuse(first, "AcquireTimeout")
+    while ((first = this.queue.first()) !== undefined && first.deadline <= now) this.refuse(first, reason)
+  }
+
+  /** A connection that does not answer within `controlTimeout` is destroyed, whatever its adapter promises. */
+  private giveUpQuestions(now: number): void {
+    const { connections } = this
+    let slot: Slot<C> | undefined
+    while ((slot = connections.unanswered(now)) !== undefined) {
+      if (slot.phase === "Closing") {
+        connections.closing.shift()
+        this.agenda.actions.push({ _tag: "Close", slot, reason: "Unanswered", abrupt: true })
+      } else {
+        const isPing = slot.phase === "Validating"
+        const since = slot.since
+        connections.cut(slot, "Unanswered", now)
+        if (isPing && !this.closing) connections.suspect("NetworkFault", since)
+      }
+    }
   }
 
   /** Ends or pings idle connections whose time has come, from the bottom: those that were not needed for longest. */
@@ -447,7 +515,7 @@ export class PoolState<C> {
     let at = Infinity
     for (const slot of this.connections.idle) at = Math.min(at, this.dispatcher.idleDueAt(slot))
     if (this.leaks.after !== Infinity) at = Math.min(at, this.leaks.dueAt(this.slots))
-    this.agenda.wake(Math.min(at, this.server.raiseAt, this.demand.lookAt))
+    this.agenda.wake(Math.min(at, this.server.raiseAt, this.demand.lookAt, this.connections.unansweredAt))
   }
 
   /** The server has refused one more connection than there are. */
@@ -470,7 +538,7 @@ export class PoolState<C> {
 
   /**
    * Replaces all connections. Idle ones are closed now; lent ones when they come back, or now too if the mode says so.
-   * What is being opened was asked for with what counted before, so it is closed when it is there.
+   * What is being opened was asked for with what counted before: it is closed when it is there, or ended now.
    */
   clear(mode: "graceful" | "immediate", now: number): void {
     if (this.closing) return
@@ -479,7 +547,10 @@ export class PoolState<C> {
     for (const slot of Array.from(this.slots)) {
       if (slot.phase === "Closing") continue
       if (slot.phase === "Idle") connections.closeIdle(slot, "Cleared", now)
-      else if (mode === "graceful" || slot.phase === "Connecting") slot.retired = "Cleared"
+      else if (slot.phase === "Connecting") {
+        slot.retired = "Cleared"
+        if (mode === "immediate") this.agenda.actions.push({ _tag: "Abandon", slot })
+      } else if (mode === "graceful") slot.retired = "Cleared"
       else connections.cut(slot, "Cleared", now)
     }
     // What was refused before says nothing of what comes now.
@@ -517,19 +588,14 @@ export class PoolState<C> {
     if (this.closing) return
     const { connections } = this
     this.options = { ...this.options, min, max }
-    this.server.max = max
+    this.server.resize(max)
+    this.limiter?.resize(max * this.options.pipelineDepth)
     this.demand.restart(min)
     this.agenda.report({ _tag: "Resized", min, max })
     while (connections.idle.length > 0 && connections.open > max) {
       connections.close(connections.idle.shift()!, "Resized", now)
     }
-    for (const slot of this.slots) if (slot.retired === "Resized") slot.retired = undefined
-    // Statements would otherwise follow each other on a connection for ever.
-    let excess = connections.open - max
-    for (const slot of this.sharing.slots) {
-      if (excess-- <= 0) break
-      slot.retired ??= "Resized"
-    }
+    connections.retireExcess(max)
     this.dispatcher.dispatch(now)
     this.rearm()
   }

@@ -26,6 +26,14 @@ export class ServerLimit {
     return Math.min(this.max, this.ceiling)
   }
 
+  /** `max` has changed. What the server has refused is below it, or does not matter any more. */
+  resize(max: number): void {
+    this.max = max
+    if (this.ceiling < max) return
+    this.ceiling = Infinity
+    this.raiseAt = Infinity
+  }
+
   /** The server has refused one more connection than these. */
   lower(connections: number, now: number): void {
     this.ceiling = Math.max(1, connections)

@@ -25,6 +25,8 @@ export class Slot<C> {
   /** When the attempt to open it, or the question to it that is under way, began. */
   since: number
   phase: Phase = "Connecting"
+  /** Whether it was opened for no caller, to find out whether the server is back. */
+  probe = false
   connection: C | undefined = undefined
   /** When it is too old to be lent again. */
   expiresAt = Infinity

@@ -34,6 +34,8 @@ export interface Options {
   readonly shareWait: number
   /** How long an attempt to connect, or a ping, may take until it no longer counts as supply. */
   readonly slowConnect: number
+  /** How long a ping, a reset or a goodbye may take until the connection is destroyed. */
+  readonly controlTimeout: number
   /** How long after the server refused one more connection the pool tries one more. */
   readonly overloadRecovery: number
   /** How long a lease may be held until it is reported. */

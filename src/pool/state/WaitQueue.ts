@@ -60,6 +60,8 @@ export class WaitQueue<C> {
   exclusiveWaiters = 0
   /** How many wait to share one, in all lanes. */
   sharedWaiters = 0
+  /** The leases whose owners hold connections, so that the adaptive limit is not for them. */
+  readonly nested = new Set<Lease<C>>()
   private nextTicket = 1
 
   constructor(lanes: ReadonlyArray<Lanes.LaneOptions>) {
@@ -86,12 +88,31 @@ export class WaitQueue<C> {
 
   remove(lease: Lease<C>): void {
     const lane = this.lanes[lease.lane]!
+    if (lease.nested) this.nested.delete(lease)
     if (lease.shared) {
       this.sharedWaiters--
       lane.sharing.remove(lease)
     } else {
       this.exclusiveWaiters--
       lane.whole.remove(lease)
+    }
+  }
+
+  exempt(lease: Lease<C>): void {
+    lease.nested = true
+    this.nested.add(lease)
+  }
+
+  /** This process stood still, from `from` on: all who waited meanwhile may wait that much longer. */
+  stalled(from: number, to: number): void {
+    for (const { sharing, whole } of this.lanes) {
+      for (const { head } of [sharing, whole]) {
+        for (let lease = head; lease !== undefined; lease = lease.next) {
+          const millis = Math.max(0, to - Math.max(from, lease.askedAt))
+          lease.stalledMillis += millis
+          lease.deadline += millis
+        }
+      }
     }
   }
 

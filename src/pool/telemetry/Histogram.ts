@@ -11,7 +11,7 @@
 
 const perPower = 16
 const bits = 4
-const buckets = (32 - bits) * perPower
+const buckets = (32 - bits + 1) * perPower
 
 const indexOf = (micros: number): number => {
   if (micros < perPower) return micros

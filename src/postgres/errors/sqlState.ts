@@ -39,7 +39,7 @@ const rules: Record<string, Rule> = {
   "08006": { about: "connection lost", scope: "TransactionOnNewConnection", ladder: "Instant", unknown: true },
   "08007": { about: "completion unknown", scope: "Never", unknown: true },
   "08P01": { about: "protocol violation", scope: "Never" },
-  "53300": { about: "too many connections", scope: "Connect", ladder: "Overload" },
+  "53300": { about: "too many connections", scope: "Connect", ladder: "Overload", full: true },
   "53000": { about: "out of resources", scope: "Transaction", ladder: "Overload" },
   "53200": { about: "out of memory", scope: "Transaction", ladder: "Overload" },
   "53400": { about: "limit exceeded", scope: "Transaction", ladder: "Overload" },

@@ -214,7 +214,7 @@ describe("PoolState: suspended", () => {
     pool.whole("a")
     pool.sleep(6_000)
     pool.whole("b")
-    same(pool.sleep(4_000), ["Fail a AcquireTimeout"])
+    same(pool.sleep(4_000), ["Fail a Suspended"])
     same(pool.resume(), ["Lease b 1"])
   })
 

@@ -52,17 +52,18 @@ describe("PoolState against a naive reference", () => {
         "Resized",
         "Close Cleared",
         "Close Retired",
-        "Close Resized",
         "Close Reclaimed",
         "Close IdleTimeout",
         "Close Lifetime",
         "Close PingFailed",
+        "Close Unanswered",
+        "Abandon",
         "Close ResetFailed",
         "Close Shutdown"
       ]
     ) assert.isAbove(seen[what] ?? 0, 200, what)
     // These take a while that is neither too busy nor too quiet.
-    for (const what of ["ScaledUp", "ScaledDown", "Close Unneeded", "LimitChanged"]) {
+    for (const what of ["Close Resized", "ScaledUp", "ScaledDown", "Close Unneeded", "LimitChanged"]) {
       assert.isAbove(seen[what] ?? 0, 50, what)
     }
   }, 120_000)
@@ -209,7 +210,7 @@ const mutants: ReadonlyArray<readonly [name: string, found: RegExp, make: Make]>
   ],
   [
     "never tries to connect again",
-    /wait for ever|nothing is opened/,
+    /wait for ever|nothing is opened|prober is due/,
     broken((state, { opening }) => {
       const connectFailed = state.connectFailed.bind(state)
       state.connectFailed = (slot, now, permanent) => {
@@ -320,10 +321,17 @@ const mutants: ReadonlyArray<readonly [name: string, found: RegExp, make: Make]>
     })
   ],
   [
-    "does not listen to how long answers take",
-    /limit on what runs/,
-    broken((_, { limiter }) => {
-      if (limiter !== undefined) limiter.observe = () => false
+    "forgets the answer that a connection owes",
+    /answer is due/,
+    broken((_, { connections }) => {
+      Object.defineProperty(connections, "unansweredAt", { get: () => Infinity })
+    })
+  ],
+  [
+    "does not ask by itself whether the server is back",
+    /prober is due/,
+    broken((_, { dispatcher }) => {
+      Object.defineProperty(dispatcher, "isProbing", { get: () => false })
     })
   ],
   [

@@ -199,7 +199,7 @@ describe("PoolState: opening connections", () => {
     }
   })
 
-  it("takes a failure after a pause in which nobody tried for a new outage", () => {
+  it("a failure after a pause in which nothing was tried: a new outage", () => {
     const pool = new Steps({ acquireTimeout: Infinity })
     pool.random = 0.999
     pool.whole("a")
@@ -211,8 +211,10 @@ describe("PoolState: opening connections", () => {
     assert.isAbove(pool.untilConnect(), 2_000)
     pool.end("a")
     pool.connectFailed(pool.in("Connecting")[0]!)
+    pool.suspend()
     pool.sleep(20_000)
     pool.whole("b")
+    pool.resume()
     pool.connectFailed(pool.in("Connecting")[0]!)
     assert.closeTo(pool.untilConnect(), 250, 1)
   })
@@ -308,12 +310,56 @@ describe("PoolState: opening connections", () => {
     same(pool.connected(2), ["Lease a 2"])
   })
 
-  it("does not retry for nobody", () => {
+  it("an outage and no waiter: one attempt at a time finds out when the server is back", () => {
     const pool = new Steps()
     pool.whole("a")
     pool.connectFailed(1)
     pool.end("a")
+    for (let attempts = 0; attempts < 20; attempts++) {
+      const waited = pool.untilConnect()
+      assert.isAtMost(waited, 5_000)
+      same(pool.in("Connecting").length, 1)
+      // It hangs, and no second one is started for nobody.
+      same(pool.sleep(3_000), [])
+      pool.connectFailed(pool.in("Connecting")[0]!)
+    }
+    pool.untilConnect()
+    pool.connected(pool.in("Connecting")[0]!)
     same(pool.sleep(60_000), [])
+    same(pool.in("Idle").length, 1)
+  })
+
+  it("a refusal for good and no waiter: asked again, but seldom", () => {
+    const pool = new Steps()
+    pool.random = 0
+    pool.whole("a")
+    same(pool.connectFailed(1, "Permanent"), ["Fail a ConnectFailed"])
+    assert.isAtLeast(pool.untilConnect(), 30_000)
+    // A caller does not wait for that.
+    pool.connectFailed(pool.in("Connecting")[0]!, "Permanent")
+    same(pool.whole("b"), ["Connect 3"])
+  })
+
+  for (const reason of ["Unreachable", "Full", "Permanent"] as const) {
+    it(`suspended, drained or shut down during an outage (${reason}): nothing is tried`, () => {
+      for (const command of ["suspend", "drain", "shutdown"] as const) {
+        const pool = new Steps()
+        pool.whole("a")
+        pool.connectFailed(1, reason)
+        if (pool.lease("a").state === "Waiting") pool.end("a")
+        pool[command]()
+        same(pool.sleep(600_000).filter((action) => action.startsWith("Connect")), [])
+      }
+    })
+  }
+
+  it("an attempt that the pool has ended: no outage, no pause, no failure", () => {
+    const pool = new Steps({ maxConnecting: 2 })
+    pool.whole("a")
+    pool.whole("b")
+    same(pool.connectFailed(1, "Interrupted"), ["Connect 3"])
+    same(pool.connectFailed(2, "Interrupted"), ["Connect 4"])
+    same(pool.connected(3), ["Lease a 3"])
   })
 })
 

@@ -92,6 +92,7 @@ export const randomOptions = (seed: Seed): Options => {
     slowStatement: seed.pick([3, 10]),
     shareWait: seed.pick([0, 1, 5]),
     slowConnect: seed.pick([10, 50, Infinity]),
+    controlTimeout: seed.pick([Infinity, 40, 200]),
     overloadRecovery: seed.pick([20, 100]),
     leakThreshold: seed.pick([Infinity, 30]),
     reclaimAfter: seed.pick([Infinity, Infinity, 60]),
@@ -118,7 +119,6 @@ export class World {
   readonly seen: Record<string, number> = {}
 
   private readonly seed: Seed
-  private readonly first: Options
   private options: Options
   private readonly state: PoolState<number>
   /** How often somebody comes, and how many of them want to share. */
@@ -144,14 +144,11 @@ export class World {
   private closed = 0
   /** What the server has room for, and when it refused last. */
   private ceiling = Infinity
+  /** Whether the last attempt to connect has failed, and not because the pool ended it. */
+  private outage = false
   private refusedAt = -Infinity
   /** How long answers took, with the time at which they came, that tell how long the way to the server is. */
   private readonly answers: Array<readonly [at: number, millis: number]> = []
-  /** The adaptive limit, and what it has to go by: how long answers took, and how many ran then. */
-  private mayRun: number
-  private estimate: number
-  private readonly runs: Array<readonly [millis: number, running: number]> = []
-  private fastestRuns = Infinity
   /** What scaling has to go by: who had a connection since the last sample, and what the samples so far needed. */
   private uses: Array<Use> = []
   private peak = 0
@@ -168,10 +165,8 @@ export class World {
 
   constructor(make: Make, seed: Seed) {
     this.seed = seed
-    this.first = this.options = randomOptions(seed)
+    this.options = randomOptions(seed)
     this.floor = this.options.min
-    this.estimate = this.options.adaptive ? Math.min(4, this.options.max * this.options.pipelineDepth) : Infinity
-    this.mayRun = this.estimate
     this.rush = seed.pick([0.1, 0.25, 0.35])
     this.sharing = seed.pick([0, 0.5, 0.9])
     this.state = make(this.options, seed.fork().next)
@@ -243,7 +238,6 @@ export class World {
         const first = slot!.lease === lease && lease.heldAt >= slot!.headSince && slot!.phase === "Shared"
         if (answered && first) this.answers.push([this.now, this.now - slot!.headSince])
       }
-      if (client.status === "held" && this.options.adaptive) this.answered(this.now - lease.heldAt)
       const use = this.useOf.get(client)
       if (use !== undefined) use.until ??= this.now
       if (client.status !== "failed") client.status = "ended"
@@ -259,12 +253,14 @@ export class World {
         case "connecting":
           if (well) {
             known.status = "open"
+            this.outage = false
             known.endsAt = this.now + this.options.lifetime
             this.answers.push([this.now, this.now - slot.createdAt])
             return this.state.connected(slot, slot.id, this.now)
           }
           known.status = "gone"
           const reason: ConnectFailure = this.seed.pick([
+            "Interrupted",
             "Unreachable",
             "Unreachable",
             "Unreachable",
@@ -274,6 +270,9 @@ export class World {
           if (reason === "Full" && !this.shutdown) {
             this.ceiling = Math.max(1, this.state.slots.size - 1)
             this.refusedAt = this.now
+          }
+          if (reason !== "Interrupted" && !(reason === "Full" && partsOf(this.state).connections.open > 0)) {
+            this.outage = true
           }
           return this.state.connectFailed(slot, this.now, reason)
         case "pinging":
@@ -327,7 +326,10 @@ export class World {
 
   clear(mode: "graceful" | "immediate"): void {
     this.event(`clear ${mode}`, () => {
-      if (!this.shutdown) { for (const known of this.slots()) known.retired = true }
+      if (!this.shutdown) {
+        this.outage = false
+        for (const known of this.slots()) known.retired = true
+      }
       this.state.clear(mode, this.now)
     })
   }
@@ -340,6 +342,7 @@ export class World {
       }
       this.suspended = mode
       this.draining = true
+      this.outage = false
       for (const known of this.slots()) known.retired = true
       this.state.drain(mode, this.now)
     })
@@ -359,6 +362,7 @@ export class World {
     this.event(`resize ${min} ${max}`, () => {
       this.options = { ...this.options, min, max }
       this.floor = min
+      if (this.ceiling >= max) this.ceiling = Infinity
       this.state.resize(min, max, this.now)
       this.checkShrunk()
     })
@@ -387,6 +391,10 @@ export class World {
     this.wakeAt = Infinity
     this.spare = this.state.roomInQuota = this.seed.pick([Infinity, Infinity, Infinity, 0, 1])
     this.event("tick", () => {
+      for (const { slot, status } of this.slots()) {
+        const isUnanswered = status === "pinging" && slot.since + this.options.controlTimeout <= this.now
+        if (isUnanswered) this.doubt("NetworkFault", slot, slot.since)
+      }
       if (this.scaleAt <= this.now && !this.shutdown) this.scale()
       this.state.tick(this.now)
     })
@@ -394,21 +402,6 @@ export class World {
     for (const client of this.queue()) {
       this.check(client.lease.deadline > this.now, `${client.name} waits after its deadline`)
     }
-  }
-
-  /** Something that ran has ended: sixteen of those are a piece of evidence for the adaptive limit. */
-  private answered(millis: number): void {
-    if (this.runs.push([millis, this.held().length]) < 16) return
-    const mean = Math.max(0.001, this.runs.reduce((sum, [millis]) => sum + millis, 0) / 16)
-    const busy = Math.max(...this.runs.map(([, running]) => running)) > this.mayRun / 2
-    this.runs.length = 0
-    this.fastestRuns = Math.min(this.fastestRuns, mean)
-    const gradient = Math.min(1, 1.5 * this.fastestRuns / mean)
-    if (gradient === 1 && !busy) return
-    const target = this.estimate * Math.max(0.5, gradient) + Math.sqrt(this.estimate)
-    const { max, pipelineDepth } = this.first
-    this.estimate = Math.max(1, Math.min(max * pipelineDepth, 0.8 * this.estimate + 0.2 * target))
-    this.mayRun = Math.floor(this.estimate + 1e-9)
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -563,7 +556,10 @@ export class World {
           if (action.reason === "QueueFull") {
             this.check(this.options.maxWaiting < Infinity, "full without limit")
           }
-          if (action.reason === "Suspended") this.check(this.suspended === "reject", "suspended without reason")
+          if (action.reason === "Suspended") {
+            const isOver = client.askedAt + this.options.acquireTimeout <= this.now
+            this.check(this.suspended === "reject" || this.suspended === "hold" && isOver, "suspended without reason")
+          }
           break
         }
         case "Connect":
@@ -580,6 +576,9 @@ export class World {
             suspect: undefined,
             cut: false
           })
+          break
+        case "Abandon":
+          this.check(this.statusOf(action.slot) === "connecting", `${action.slot.id} is not being opened`)
           break
         case "Ping":
           this.check(this.statusOf(action.slot) === "open", `ping of ${action.slot.id}`)
@@ -652,7 +651,7 @@ export class World {
       }
       case "LimitChanged":
         this.check(event.from !== event.to, "the limit has not changed")
-        this.equal(event.to, this.mayRun, "limit on what runs")
+        this.check(event.to >= 1, "nothing may run")
         return
       case "OverloadRaised":
         this.check(event.to === event.from + 1, `raised from ${event.from} to ${event.to}`)
@@ -776,6 +775,8 @@ export class World {
     const open = slots.length - inPhase("Connecting").length - inPhase("Closing").length
     this.equal(connections.opening.length, inPhase("Connecting").length, "opening")
     this.equal(connections.pinging.length, inPhase("Validating").length, "pinging")
+    this.equal(connections.resetting.length, inPhase("Resetting").length, "resetting")
+    this.check(connections.closing.length <= inPhase("Closing").length, "closing")
     this.equal(connections.idle.length, inPhase("Idle").length, "idle")
     this.equal(sharing.slots.length, inPhase("Shared").length, "shared")
     this.equal(connections.used, used, "used")
@@ -788,7 +789,8 @@ export class World {
     this.equal(ahead.floor, floor, "floor")
     if (this.options.adaptive) {
       this.equal(dispatcher.running, held.length, "running")
-      this.equal(limiter!.limit, this.mayRun, "limit on what runs")
+      const { max, pipelineDepth } = this.options
+      this.check(limiter!.limit >= 1 && limiter!.limit <= max * pipelineDepth, `limit on what runs: ${limiter!.limit}`)
     }
     this.equal(sharing.reserved, slots.filter((slot) => slot.reserved).length, "reserved")
     this.equal(this.state.waiting, queue.length, "waiting")
@@ -884,6 +886,13 @@ export class World {
 
     // The timer.
     const due: Array<readonly [string, number]> = queue.map((client) => ["deadline", client.lease.deadline])
+    for (const slot of [...connections.pinging, ...connections.resetting, ...connections.closing]) {
+      due.push(["answer", slot.since + this.options.controlTimeout])
+    }
+    // A pool without a connection finds out by itself when the server is back.
+    if (this.outage && open === 0 && connections.opening.length === 0 && this.limit > slots.length) {
+      due.push(["prober", opening.probeAt])
+    }
     for (const slot of connections.idle) {
       const endsAt = Math.min(slot.expiresAt, this.known.get(slot)!.endsAt)
       due.push(["lifetime", endsAt], ["keepAlive", slot.aliveAt + this.options.keepAlive])
@@ -987,6 +996,11 @@ export class World {
       if (i !== lane) rest -= Math.max(this.usedBy(i), this.guaranteed(i))
     }
     return Math.min(rest, this.most(lane) - this.usedBy(lane))
+  }
+
+  /** How much may run at a time. What runs already when the limit becomes smaller goes on. */
+  private get mayRun(): number {
+    return partsOf(this.state).limiter?.limit ?? Infinity
   }
 
   /** The most connections just now. */

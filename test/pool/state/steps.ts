@@ -24,6 +24,7 @@ export const defaults: Options = {
   slowStatement: 10,
   shareWait: 1,
   slowConnect: 1_000,
+  controlTimeout: Infinity,
   overloadRecovery: 10_000,
   leakThreshold: Infinity,
   reclaimAfter: Infinity,
@@ -49,6 +50,18 @@ export class Steps {
   readonly state: PoolState<number>
   readonly leases = new Map<string, Lease<number>>()
   readonly slots = new Map<number, Slot<number>>()
+  /** The process stood still until now. */
+  stalled(from: number): void {
+    this.state.stalled(from, this.now)
+    this.take()
+  }
+
+  /** A waiter turns out to have connections already. */
+  exempt(name: string): ReadonlyArray<string> {
+    this.state.exempt(this.lease(name), this.now)
+    return this.take()
+  }
+
   /** What the pool has told about itself since it was looked at last. */
   private readonly told: Array<PoolEvent> = []
 
@@ -226,6 +239,7 @@ export class Steps {
       case "Reclaim":
         return `Reclaim ${this.name(action.lease)}`
       case "Connect":
+      case "Abandon":
       case "Ping":
       case "Reset":
         return `${action._tag} ${action.slot.id}`

@@ -1,0 +1,91 @@
+/**
+ * What the pool looks like, for the errors of callers that got no connection.
+ *
+ * @since 0.2.0
+ */
+import * as Context from "effect/Context"
+import type { SqlError } from "effect/sql/SqlError"
+import * as Tracer from "effect/Tracer"
+import { type LeaseRequest, locationOf } from "./LeaseRequest.ts"
+import * as PoolError from "./PoolError.ts"
+import type { PoolRuntime } from "./PoolRuntime.ts"
+import type { FailReason } from "./state/PoolEvent.ts"
+
+/** The spans that this library and Effect's client open themselves. What they are called says nothing of the program. */
+const ownSpans = /^sql\.|^watertight\./
+
+/** The name of the nearest span that the program has opened, or else of the nearest one. */
+const spanOf = (request: LeaseRequest): string | undefined => {
+  const nearest = Context.getOrUndefined(request.fiber.context, Tracer.ParentSpan)
+  for (let span = nearest; span?._tag === "Span"; span = span.parent._tag === "Some" ? span.parent.value : undefined) {
+    if (!ownSpans.test(span.name)) return span.name
+  }
+  return nearest?._tag === "Span" ? nearest.name : undefined
+}
+
+/**
+ * A caller that has a connection.
+ *
+ * @category getters
+ * @since 0.2.0
+ */
+export const holderOf = (runtime: PoolRuntime, request: LeaseRequest): PoolError.Holder => {
+  const location = runtime.options.captureLocation ? locationOf(request) : undefined
+  return {
+    fiberId: request.fiber.id,
+    span: spanOf(request),
+    heldMillis: runtime.now() - request.heldAt,
+    connectionId: request.slot!.connection!.id,
+    ...(location === undefined ? undefined : { location }),
+    ...(request.leaked ? { isLeakSuspected: true } : undefined)
+  }
+}
+
+/**
+ * The callers that have a connection, those first that have had it longest. Of those that share one, the first in line,
+ * or all.
+ *
+ * @category getters
+ * @since 0.2.0
+ */
+export const holdersOf = (runtime: PoolRuntime, all: boolean): ReadonlyArray<PoolError.Holder> => {
+  const result: Array<PoolError.Holder> = []
+  for (const slot of runtime.state.slots) {
+    for (let lease = slot.lease; lease !== undefined; lease = all ? lease.next : undefined) {
+      result.push(holderOf(runtime, lease as LeaseRequest))
+    }
+  }
+  return result.sort((a, b) => b.heldMillis - a.heldMillis)
+}
+
+/**
+ * The error of a caller that gets no connection.
+ *
+ * @category constructors
+ * @since 0.2.0
+ */
+export const failureOf = (runtime: PoolRuntime, request: LeaseRequest, reason: FailReason): SqlError => {
+  const database = runtime.adapter.name
+  switch (reason) {
+    case "ConnectFailed":
+      return runtime.refusal!
+    case "Suspended":
+      return PoolError.toSqlError(
+        new PoolError.Suspended({ database, waitedMillis: runtime.now() - request.askedAt })
+      )
+    case "PoolClosed":
+      return PoolError.toSqlError(new PoolError.PoolClosed({ database }))
+    case "QueueFull":
+      return PoolError.toSqlError(new PoolError.QueueFull(runtime.situation()))
+    case "NestedAcquire":
+      return PoolError.toSqlError(new PoolError.NestedAcquire(runtime.situation()))
+    case "AcquireTimeout":
+      return PoolError.toSqlError(
+        new PoolError.AcquireTimeout({
+          ...runtime.situation(),
+          waitedMillis: runtime.now() - request.askedAt,
+          stalledMillis: request.stalledMillis
+        })
+      )
+  }
+}
