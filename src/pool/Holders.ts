@@ -8,7 +8,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import * as Tracer from "effect/Tracer"
 import { type LeaseRequest, locationOf } from "./LeaseRequest.ts"
 import * as PoolError from "./PoolError.ts"
-import type { PoolRuntime } from "./PoolRuntime.ts"
+import type { PoolHost } from "./PoolHost.ts"
 import type { FailReason } from "./state/PoolEvent.ts"
 
 /** The spans that this library and Effect's client open themselves. What they are called says nothing of the program. */
@@ -29,7 +29,7 @@ const spanOf = (request: LeaseRequest): string | undefined => {
  * @category getters
  * @since 0.2.0
  */
-export const holderOf = (runtime: PoolRuntime, request: LeaseRequest): PoolError.Holder => {
+export const holderOf = (runtime: PoolHost, request: LeaseRequest): PoolError.Holder => {
   const location = runtime.options.captureLocation ? locationOf(request) : undefined
   return {
     fiberId: request.fiber.id,
@@ -48,7 +48,7 @@ export const holderOf = (runtime: PoolRuntime, request: LeaseRequest): PoolError
  * @category getters
  * @since 0.2.0
  */
-export const holdersOf = (runtime: PoolRuntime, all: boolean): ReadonlyArray<PoolError.Holder> => {
+export const holdersOf = (runtime: PoolHost, all: boolean): ReadonlyArray<PoolError.Holder> => {
   const result: Array<PoolError.Holder> = []
   for (const slot of runtime.state.slots) {
     for (let lease = slot.lease; lease !== undefined; lease = all ? lease.next : undefined) {
@@ -64,7 +64,7 @@ export const holdersOf = (runtime: PoolRuntime, all: boolean): ReadonlyArray<Poo
  * @category constructors
  * @since 0.2.0
  */
-export const failureOf = (runtime: PoolRuntime, request: LeaseRequest, reason: FailReason): SqlError => {
+export const failureOf = (runtime: PoolHost, request: LeaseRequest, reason: FailReason): SqlError => {
   const database = runtime.adapter.name
   switch (reason) {
     case "ConnectFailed":

@@ -10,7 +10,7 @@ import type * as Fiber from "effect/Fiber"
 import * as References from "effect/References"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Connection } from "../Adapter.ts"
-import { Lease } from "./state/Lease.ts"
+import { Lease } from "./state/Slot.ts"
 import type { StatementProfile } from "./state/StatementProfile.ts"
 
 /**

@@ -4,7 +4,7 @@ import * as Stream from "effect/Stream"
 import type { Connection } from "../Adapter.ts"
 import type { Begin } from "../transaction/TransactionSpec.ts"
 import { LeaseEnded, toSqlError } from "./PoolError.ts"
-import type { Lease } from "./state/Lease.ts"
+import type { Lease } from "./state/Slot.ts"
 import type { Operations } from "./telemetry/Operations.ts"
 
 type Transform = (<A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>) | undefined

@@ -7,10 +7,10 @@ import * as Context from "effect/Context"
 import type { Connection } from "../Adapter.ts"
 import { LeasedConnection } from "./LeasedConnection.ts"
 import type { LeaseRequest } from "./LeaseRequest.ts"
-import type { PoolRuntime } from "./PoolRuntime.ts"
+import type { PoolHost } from "./PoolHost.ts"
 import type { ConnectionQuota } from "./state/ConnectionQuota.ts"
 import type { DeadlockDetector, Place } from "./state/DeadlockDetector.ts"
-import type { Lease } from "./state/Lease.ts"
+import type { Lease } from "./state/Slot.ts"
 
 /**
  * The connections that an effect which runs here has already. Code that lets others run while it has a connection
@@ -26,12 +26,12 @@ export const Holds = Context.Reference<ReadonlyArray<Connection>>("watertight/Po
  * @since 0.2.0
  */
 export class NestedWaits {
-  private readonly runtime: PoolRuntime
+  private readonly runtime: PoolHost
   private readonly detector: DeadlockDetector<Connection>
   private readonly place: Place<Connection>
 
   constructor(
-    runtime: PoolRuntime,
+    runtime: PoolHost,
     detector: DeadlockDetector<Connection>,
     quota: ConnectionQuota | undefined
   ) {

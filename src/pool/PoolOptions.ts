@@ -236,9 +236,9 @@ const lane = Check.nested<LaneOptions>()({
 const options = Check.make<Options>()("Pool", {
   min: Check.count({ default: 0 }),
   max: Check.count({ default: 10, min: 1 }),
+  maxConnecting: Check.count({ default: 4, min: 1 }),
   acquireTimeout: Check.duration({ default: "10 seconds", positive: true }),
   maxWaiting: Check.count({ default: Infinity, infinite: true }),
-  maxConnecting: Check.count({ default: 4, min: 1 }),
   idleTimeout: Check.duration({ default: "10 minutes" }),
   lifetime: Check.duration({ default: "30 minutes", positive: true }),
   lifetimeJitter: Check.number({ default: 0.25, min: 0, max: 1 }),

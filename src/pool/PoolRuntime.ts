@@ -24,6 +24,7 @@ import type { LeaseRequest } from "./LeaseRequest.ts"
 import { NestedWaits } from "./NestedWaits.ts"
 import type * as PoolError from "./PoolError.ts"
 import { PoolGroup } from "./PoolGroup.ts"
+import type { PoolHost } from "./PoolHost.ts"
 import type { Resolved } from "./PoolOptions.ts"
 import { QuotaAccount } from "./QuotaAccount.ts"
 import type { Action } from "./state/Agenda.ts"
@@ -77,7 +78,7 @@ const noneClosed = (): Record<CloseReason, number> => ({
  * @category models
  * @since 0.2.0
  */
-export class PoolRuntime {
+export class PoolRuntime implements PoolHost {
   readonly adapter: Adapter
   readonly options: Resolved
   readonly state: PoolState<Connection>

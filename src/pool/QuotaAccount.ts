@@ -4,7 +4,7 @@
  * @since 0.2.0
  */
 import type { Connection } from "../Adapter.ts"
-import type { PoolRuntime } from "./PoolRuntime.ts"
+import type { PoolHost } from "./PoolHost.ts"
 import type { Account, ConnectionQuota, Request } from "./state/ConnectionQuota.ts"
 import type { Slot } from "./state/Slot.ts"
 
@@ -13,7 +13,7 @@ import type { Slot } from "./state/Slot.ts"
  * @since 0.2.0
  */
 export class QuotaAccount {
-  private readonly runtime: PoolRuntime
+  private readonly runtime: PoolHost
   private readonly quota: ConnectionQuota
   private readonly account: Account
   /** The connections that may be open by the quota. */
@@ -21,7 +21,7 @@ export class QuotaAccount {
   /** Those that the quota was asked for. */
   readonly asked = new Map<Slot<Connection>, Request>()
 
-  constructor(runtime: PoolRuntime, quota: ConnectionQuota) {
+  constructor(runtime: PoolHost, quota: ConnectionQuota) {
     this.runtime = runtime
     this.quota = quota
     const { state } = runtime

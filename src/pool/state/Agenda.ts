@@ -3,9 +3,8 @@
  *
  * @since 0.2.0
  */
-import type { Lease } from "./Lease.ts"
 import type { CloseReason, FailReason, PoolEvent } from "./PoolEvent.ts"
-import type { Slot } from "./Slot.ts"
+import type { Lease, Slot } from "./Slot.ts"
 
 /**
  * What is to be done.

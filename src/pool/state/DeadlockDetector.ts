@@ -10,9 +10,8 @@
  * @since 0.1.0
  */
 import type { ConnectionQuota } from "./ConnectionQuota.ts"
-import type { Lease } from "./Lease.ts"
 import type { PoolState } from "./PoolState.ts"
-import type { Slot } from "./Slot.ts"
+import type { Lease, Slot } from "./Slot.ts"
 
 /**
  * A pool in which somebody may wait.

@@ -4,8 +4,8 @@
  * @since 0.2.0
  */
 import type { Agenda } from "./Agenda.ts"
-import type { Lease } from "./Lease.ts"
 import * as Scaling from "./Scaling.ts"
+import type { Lease } from "./Slot.ts"
 import type { Options } from "./StateOptions.ts"
 
 /**

@@ -4,8 +4,7 @@
  * @since 0.2.0
  */
 import type { Agenda } from "./Agenda.ts"
-import type { Lease } from "./Lease.ts"
-import type { Slot } from "./Slot.ts"
+import type { Lease, Slot } from "./Slot.ts"
 import type { Options } from "./StateOptions.ts"
 
 /**

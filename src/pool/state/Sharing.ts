@@ -9,9 +9,8 @@
  *
  * @since 0.2.0
  */
-import type { Lease } from "./Lease.ts"
 import { RoundTrip } from "./RoundTrip.ts"
-import type { Slot } from "./Slot.ts"
+import type { Lease, Slot } from "./Slot.ts"
 import type { Options } from "./StateOptions.ts"
 
 /** Answers closer than this, in milliseconds, arrived in one batch. */

@@ -10,7 +10,7 @@
  * @since 0.2.0
  */
 import * as Lanes from "./Lanes.ts"
-import type { Lease } from "./Lease.ts"
+import type { Lease } from "./Slot.ts"
 
 /** A linked list. */
 class Queue<C> {

@@ -1,9 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { ConnectionQuota } from "../../../src/pool/state/ConnectionQuota.ts"
 import { DeadlockDetector, type Place } from "../../../src/pool/state/DeadlockDetector.ts"
-import { Lease } from "../../../src/pool/state/Lease.ts"
 import { PoolState } from "../../../src/pool/state/PoolState.ts"
-import type { Slot } from "../../../src/pool/state/Slot.ts"
+import { Lease, type Slot } from "../../../src/pool/state/Slot.ts"
 import { type Seed, seed } from "../../support/seed.ts"
 import { defaults } from "./steps.ts"
 

@@ -1,8 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Lease } from "../../../src/pool/state/Lease.ts"
 import { Limiter } from "../../../src/pool/state/Limiter.ts"
 import { PoolState } from "../../../src/pool/state/PoolState.ts"
-import type { Slot } from "../../../src/pool/state/Slot.ts"
+import { Lease, type Slot } from "../../../src/pool/state/Slot.ts"
 import { defaults } from "./steps.ts"
 
 describe("Limiter", () => {

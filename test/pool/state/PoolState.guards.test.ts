@@ -1,7 +1,7 @@
 /** What the pool bounds by itself, whatever its adapter, its process and its commands do. */
 import { assert, describe, it } from "@effect/vitest"
-import { Lease } from "../../../src/pool/state/Lease.ts"
 import { PoolState } from "../../../src/pool/state/PoolState.ts"
+import { Lease } from "../../../src/pool/state/Slot.ts"
 import type { Options } from "../../../src/pool/state/StateOptions.ts"
 import { seed } from "../../support/seed.ts"
 import { partsOf } from "./model.ts"
@@ -250,7 +250,9 @@ describe("PoolState: clear, immediate", () => {
 
 describe("PoolState: a caller that holds a connection and waits for another one", () => {
   it("the adaptive limit: is not for it, but for everybody else", () => {
-    const pool = new Steps({ max: 10, pipelineDepth: 1, adaptive: true }).open(8)
+    const pool = new Steps({ min: 8, max: 10, pipelineDepth: 1, adaptive: true })
+    pool.start()
+    for (let id = 1; id <= 8; id++) pool.connected(id)
     const names = ["a", "b", "c", "d"]
     for (const name of names) pool.whole(name)
     for (const name of names) same(pool.whole(`${name}2`), [])

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import type { Lease } from "../../../src/pool/state/Lease.ts"
 import { PoolState } from "../../../src/pool/state/PoolState.ts"
+import type { Lease } from "../../../src/pool/state/Slot.ts"
 import { exactSeed, type Seed, seed } from "../../support/seed.ts"
 import { type Make, type Parts, partsOf, run } from "./model.ts"
 

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Lease } from "../../../src/pool/state/Lease.ts"
+import { Lease } from "../../../src/pool/state/Slot.ts"
 import { StatementProfile } from "../../../src/pool/state/StatementProfile.ts"
 import { quick, Steps } from "./steps.ts"
 

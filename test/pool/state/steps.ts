@@ -1,9 +1,8 @@
 /** A pool of letters and numbers, stepped by hand: leases have names, connections have numbers, time is a number. */
 import type { Action } from "../../../src/pool/state/Agenda.ts"
-import { Lease } from "../../../src/pool/state/Lease.ts"
 import type { ConnectFailure, PoolEvent } from "../../../src/pool/state/PoolEvent.ts"
 import { PoolState } from "../../../src/pool/state/PoolState.ts"
-import type { Slot } from "../../../src/pool/state/Slot.ts"
+import { Lease, type Slot } from "../../../src/pool/state/Slot.ts"
 import { StatementProfile } from "../../../src/pool/state/StatementProfile.ts"
 import type { Options } from "../../../src/pool/state/StateOptions.ts"
 
