@@ -79,6 +79,13 @@ describe("the linter refuses", () => {
   }
 })
 
+describe("a circle of types", () => {
+  it("is refused by the linter", () => {
+    const config = fs.readFileSync(path.join(root, ".oxlintrc.json"), "utf8")
+    assert.match(config, /"import\/no-cycle": \["error", \{ "ignoreTypes": false \}\]/)
+  })
+})
+
 describe("the linter allows", () => {
   for (
     const [file, source] of [

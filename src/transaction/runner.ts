@@ -27,8 +27,8 @@ import type { makeKeys } from "./idempotency.ts"
 import type { Level } from "./Levels.ts"
 import * as savepoints from "./savepoints.ts"
 import * as Specs from "./spec.ts"
+import type { Spec } from "./spec.ts"
 import * as StatementTimeout from "./StatementTimeout.ts"
-import type { Spec } from "./Transaction.ts"
 import {
   type Beginning,
   type Deadline,

@@ -2,6 +2,7 @@
  * What a transaction asks for, once it has been checked. Nothing of it reaches the database unchecked.
  */
 import type * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
@@ -10,8 +11,50 @@ import * as Evidence from "../failure/Evidence.ts"
 import * as Outcome from "../failure/Outcome.ts"
 import type * as Retry from "../failure/Retry.ts"
 import * as Options from "../options/Options.ts"
-import type { Spec } from "./Transaction.ts"
 import * as TransactionSpec from "./TransactionSpec.ts"
+
+/**
+ * What a transaction is to be like.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Spec {
+  /** How much it may see of the ones beside it. Default: as the server has it. */
+  readonly isolation?: TransactionSpec.Isolation | undefined
+  /** Whether it may write. Default: as the server has it, which is to say that it may. */
+  readonly access?: TransactionSpec.Access | undefined
+  /** PostgreSQL only, with `serializable` and `read only`: wait for a snapshot that cannot fail. Default: `false`. */
+  readonly deferrable?: boolean | undefined
+  /** The name of its span, by which it is found in traces and among the holders of connections. */
+  readonly name?: string | undefined
+  /** The time for all attempts together, without COMMIT, which has a deadline of its own. Default: no limit. */
+  readonly deadline?: Duration.Input | undefined
+  /**
+   * The time for each statement, on the server and on our side, see `StatementTimeout`. Default: that of the database.
+   */
+  readonly statementTimeout?: Duration.Input | undefined
+  /** What is repeated, and when. Default: what the database has as its `retry`. `Retry.never` repeats nothing. */
+  readonly retry?: Retry.Policy | undefined
+  /**
+   * What it is inside another transaction of the same database: a `"savepoint"` in it (the default), a part of it
+   * (`"join"`), one of its own on another connection (`"requiresNew"`), or an error (`"never"`). `"mandatory"` joins,
+   * and is an error outside.
+   */
+  readonly nesting?: "savepoint" | "join" | "requiresNew" | "mandatory" | "never" | undefined
+  /**
+   * Whether a COMMIT without answer is looked into. `"free"` does so as far as preparing for it costs no round trip,
+   * `"always"` prepares for it in any case, `"never"` reports `CommitUnknown` at once. Default: what the database has as
+   * its `resolve`, which is `"free"` if nothing was said.
+   */
+  readonly resolve?: "free" | "always" | "never" | undefined
+  /**
+   * A key that makes sure that this transaction is applied once, whatever happens. It is written to the table
+   * `watertight_transaction` in the same transaction. A COMMIT without answer is resolved by looking for it, also after
+   * a failover, and a transaction whose key is there already fails with `AlreadyApplied`.
+   */
+  readonly idempotencyKey?: string | undefined
+}
 
 const millis = Options.duration()
 

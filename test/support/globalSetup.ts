@@ -7,7 +7,7 @@ import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import type { TestProject } from "vitest/node"
 import * as Redis from "../breaker/redis.ts"
-import type { Need, SharedServer } from "./needs.ts"
+import type { Need, SharedServer } from "./need.ts"
 import { answer } from "./questions.ts"
 import * as Binaries from "./servers/binaries.ts"
 import {

@@ -6,21 +6,10 @@
 import { describe, inject } from "vitest"
 import type {} from "./globalSetup.ts"
 import { leftOut } from "./leftOut.ts"
+import type { Need, SharedServer } from "./need.ts"
 import { type Answer, ask } from "./questions.ts"
 
-/** A server that tests start for themselves, or its programs. */
-export type Need =
-  | "postgresql"
-  | "standby"
-  | "pgbouncer"
-  | "mysql"
-  | "mariadb"
-  | "galera"
-  | "group-replication"
-  | "redis"
-
-/** A server that all tests share. It may be one that the environment names. */
-export type SharedServer = "postgresql" | "mysql" | "mariadb"
+export type { Need, SharedServer }
 
 const variable = "WATERTIGHT_TEST_REQUIRE"
 
