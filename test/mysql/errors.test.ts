@@ -265,11 +265,11 @@ const rowsOf = (server: Kind): ReadonlyArray<Row> => [
   },
   {
     errno: 1153,
-    tag: "ConnectionError",
-    scope: "TransactionOnNewConnection",
-    survives: false,
+    tag: "UnknownError",
+    scope: "Never",
+    survives: true,
     provoke: (session) =>
-      // Larger than `max_allowed_packet`: the server hangs up on it.
+      // Larger than `max_allowed_packet`: it is refused before it is sent, so the session and the transaction go on.
       sqlFailure(run(session, "select length(?)", ["x".repeat(server.tooLarge)]))
   }
 ]
