@@ -129,7 +129,7 @@ describe.each(subjects)("authentication over $name", (subject) => {
       Effect.gen(function*() {
         const server = yield* Server
         const ca = path.join(server.dataFolder, "ca.pem")
-        const other = path.join(path.dirname(server.dataFolder), `renewed-${subject.name}.pem`)
+        const other = path.join(path.dirname(server.dataFolder), `renewed-${subject.key}.pem`)
         fs.copyFileSync(ca, other)
         const base = optionsOf(server, { sslmode: undefined, transport: "tcp", isCached: false, allowsKey: false })
 

@@ -238,7 +238,7 @@ describe.each(onMariadb)("connecting over $name", (subject) => {
       const program = Effect.gen(function*() {
         const client = yield* Mysql.MysqlClient
         const sql = yield* SqlClient.SqlClient
-        assert.strictEqual(client.driver, subject.name)
+        assert.strictEqual(client.driver, subject.key.split("_")[0])
         const server = yield* client.server
         assert.isTrue(server.isMariadb)
         const dialect = sql.onDialectOrElse({ mysql: () => "mysql", orElse: () => "another" })

@@ -27,7 +27,7 @@ layer(Cluster.layer, { excludeTestServices: true, timeout: 60_000 })((it) => {
     it.effect("repeats the whole transaction where another node was ahead of its COMMIT", () =>
       Effect.gen(function*() {
         const { nodes } = yield* Cluster
-        const name = `conflict_${subject.name}`
+        const name = `conflict_${subject.key}`
         yield* nodes[0]!.query(`create table ${name} (id int primary key, n int)`, [], "test")
         yield* nodes[0]!.query(`insert into ${name} values (1, 0)`, [], "test")
         yield* arrival(nodes, name)
