@@ -81,7 +81,7 @@ describe.each(onMariadb)("streams over $name", (subject) => {
       const late = yield* sqlFailure(Stream.runDrain(session.executeStream(sql, [], undefined)))
       assert.strictEqual(serverError(late).errno, 1242)
       const wrong = yield* sqlFailure(Stream.runDrain(session.executeStream("select ?", [NaN], undefined)))
-      assert.match(wrong.message, /not a finite number/)
+      assert.match(wrong.message, /NaN is no value/)
       assert.strictEqual(yield* one(session, "select 1"), 1)
       assert.isTrue(session.isReady)
     }))
