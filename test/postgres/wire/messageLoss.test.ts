@@ -136,8 +136,8 @@ describe("a message of the server that is lost or wrong", () => {
             if (problem !== undefined) problems.push(`message ${at}, ${fault}: ${problem}`)
           }), { concurrency: 16, discard: true })
         assert.deepStrictEqual(problems, [], `seed ${random.value}`)
-        // A message that is missing is noticed, or the faults do not happen.
-        assert.isAbove(failed, clean.sent)
+        // Most messages are missed, or the faults do not happen. A setting that the server reports is not.
+        assert.isAbove(failed, clean.sent / 2)
       }), 120_000)
   }
 })
