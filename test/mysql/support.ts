@@ -92,6 +92,9 @@ export const layerOfLedger = (subject: Subject) => (url: string, pool: Pool.Opti
   Layer.provideMerge(
     subject.module.layer({
       url: Redacted.make(url),
+      // A proxy cannot look for words in what it cannot read.
+      sslmode: "disable",
+      allowPublicKeyRetrieval: true,
       controlTimeout: "2 seconds",
       connectTimeout: "2 seconds",
       // A server of MySQL takes several seconds to start.
