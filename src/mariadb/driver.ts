@@ -337,6 +337,8 @@ class StreamSource implements RowSource {
 
 /** What has to be known of the connection inside, on which the packets arrive. */
 interface Inner {
+  /** Sends the next command. The connector schedules it by itself, also when its socket is gone. */
+  nextSendCmd: () => void
   readonly socket: Socket | undefined
   readonly streamIn: {
     readonly sequenceNo: number
@@ -429,6 +431,7 @@ const connect: Driver["connect"] = (options: ConnectOptions, done) => {
   const inner = innerOf(connection)
   const streamIn = inner.streamIn
   streamIn.onData = guarded(streamIn.onData.bind(streamIn), trouble.report)
+  inner.nextSendCmd = guarded(inner.nextSendCmd.bind(inner), trouble.report)
   guardData(options.socket, trouble.report)
   let isOver = false
   const end: typeof done = (error, connection) => {

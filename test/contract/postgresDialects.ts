@@ -97,6 +97,7 @@ export const pglite: Dialect = {
     "a transaction with a key is applied once when COMMIT is lost before the server has it",
     "a transaction with a key is applied once when COMMIT is lost after the server has it",
     "a COMMIT that is lost and not looked into is unknown; whoever just tries again does it twice",
-    "a server that is silent costs a caller no more than its patience"
+    "a server that is silent costs a caller no more than its patience",
+    "tables, columns, keys and errors have the names of the program"
   ]
 }
