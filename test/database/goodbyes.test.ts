@@ -15,6 +15,7 @@ import { Breaker, Outcome } from "watertight"
 import { Mariadb } from "watertight/mariadb"
 import { Mysql } from "watertight/mysql"
 import { Postgres } from "watertight/postgres"
+import * as Evidence from "../../src/failure/Evidence.ts"
 import { freshDatabase } from "../support/index.ts"
 
 const databases = {
@@ -99,6 +100,11 @@ describe.each(Object.entries(databases))("%s", (_, database) => {
               [],
               "by the breaker"
             )
+            // Losses are one event only where the time of each is known.
+            for (const error of failures) {
+              const session = Evidence.of(error).session
+              if (session !== undefined) assert.isAtLeast(session.endedAt, session.openedAt)
+            }
             // What the server had begun with when it ended the session may have been run.
             const avoidable = failures.filter((error) => !Outcome.isUnknown(error))
             assert.deepStrictEqual(avoidable.map((error) => error.message), [])

@@ -45,6 +45,7 @@ export class Termination {
     const { core } = this
     if (core.end !== undefined) return
     core.tick()
+    core.endedAt = core.now
     const error = this.lostBy(end, { operation: "session", sent: false, endedBy: end.endedBy })
     core.transport.socket.destroy()
     this.finish(end, error)
@@ -69,6 +70,10 @@ export class Termination {
   private finish(end: End, error: SqlError | undefined): void {
     const { core } = this
     core.end = end
+    if (core.endedAt === 0) {
+      core.tick()
+      core.endedAt = core.now
+    }
     core.timer.stop()
     // The pool, which lends connections, hears it before the callers that might ask for another one.
     if (error !== undefined) {
