@@ -8,7 +8,7 @@ import { SqlClient } from "effect/sql/SqlClient"
 import { Retry, Transaction } from "watertight"
 import { Cached } from "watertight/cache"
 import { FaultProxy, freshDatabase } from "../support/index.ts"
-import { layerAt } from "../transactions/support.ts"
+import { layerAt } from "../transaction/support.ts"
 
 const cachedAt = (url: string, options?: Parameters<typeof Cached.layer>[0]) =>
   Cached.layer(options).pipe(Layer.provideMerge(layerAt(url)))

@@ -16,7 +16,7 @@ import { Mariadb } from "watertight/mariadb"
 import { Notifications } from "watertight/postgres"
 import * as RedisServer from "../breaker/redis.ts"
 import { describeWith, FaultProxy, freshDatabase } from "../support/index.ts"
-import { layerAt } from "../transactions/support.ts"
+import { layerAt } from "../transaction/support.ts"
 
 const postgresAt = (url: string) => layerAt(url)
 const mariadbAt = (url: string) => Layer.provideMerge(Mariadb.layer({ url: Redacted.make(url) }), Logger.layer([]))

@@ -6,7 +6,7 @@ import { ChildProcessSpawner } from "effect/process"
 import { SqlClient } from "effect/sql"
 import { Retry, Transaction } from "watertight"
 import { FaultProxy, freshDatabase } from "../support/index.ts"
-import { freshLayer, layerAt, numbers } from "../transactions/support.ts"
+import { freshLayer, layerAt, numbers } from "../transaction/support.ts"
 
 // It asks for them in case that it is to write the schema down.
 const nodeServices = Layer.mergeAll(

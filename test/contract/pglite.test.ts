@@ -1,4 +1,4 @@
 import { contract } from "./contract.ts"
-import { pglite } from "./postgresDialects.ts"
+import { pglite } from "./dialects/postgresDialects.ts"
 
 contract(pglite)

@@ -1,4 +1,4 @@
 import { contract } from "./contract.ts"
-import { postgres } from "./postgresDialects.ts"
+import { postgres } from "./dialects/postgresDialects.ts"
 
 contract(postgres)

@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
-import type { Capability, Dialect, Services } from "./dialects.ts"
+import type { Capability, Dialect, Services } from "./dialects/dialects.ts"
 
 /** The URL of the database that the tests of a file share. */
 export class Place extends Context.Service<Place, string>()("test/contract/Place") {}

@@ -15,7 +15,7 @@ import { Mariadb } from "watertight/mariadb"
 import { Mysql } from "watertight/mysql"
 import { excerpt } from "../../src/failure/excerpt.ts"
 import { describeWith, freshDatabase } from "../support/index.ts"
-import { layerAt } from "../transactions/support.ts"
+import { layerAt } from "../transaction/support.ts"
 
 describe("an excerpt", () => {
   it("one line and a position → a mark under the place", () => {

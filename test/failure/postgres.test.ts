@@ -9,7 +9,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import { Outcome, PoolError, Retry, Transaction } from "watertight"
 import { Postgres } from "watertight/postgres"
 import { describeWith, FaultProxy, freshDatabase, PostgresServer } from "../support/index.ts"
-import { codeOf, layerAt, reasonOf, sqlFailure } from "../transactions/support.ts"
+import { codeOf, layerAt, reasonOf, sqlFailure } from "../transaction/support.ts"
 
 type Services = SqlClient.SqlClient | Transaction.Manager
 

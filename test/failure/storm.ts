@@ -3,7 +3,7 @@ import { Clock, Effect, Fiber, type Layer, type Scope } from "effect"
 import { SqlClient } from "effect/sql"
 import type { Breaker, Retry } from "watertight"
 import { freshDatabase, type ServerError } from "../support/index.ts"
-import { layerAt } from "../transactions/support.ts"
+import { layerAt } from "../transaction/support.ts"
 
 export const callers = 200
 

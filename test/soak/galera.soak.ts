@@ -1,10 +1,10 @@
-/** The ledger of `test/mysql/galera.test.ts`, for minutes instead of seconds, with nodes that come back. */
+/** The ledger of `test/mysql-family/cluster/galera.test.ts`, for minutes instead of seconds, with nodes that come back. */
 import { assert, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { cutOff, kill, place, restart } from "../mysql/galera.ts"
-import { onMariadb } from "../mysql/support.ts"
+import { cutOff, kill, place, restart } from "../mysql-family/cluster/galera.ts"
+import { onMariadb } from "../mysql-family/support.ts"
 import { GaleraCluster } from "../support/index.ts"
-import * as Ledger from "../transactions/ledger.ts"
+import * as Ledger from "../transaction/ledger/ledger.ts"
 import { minutes } from "./minutes.ts"
 
 function* fate() {

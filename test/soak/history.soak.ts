@@ -1,7 +1,7 @@
-/** The history of `test/transactions`, in many rounds instead of one, each from a new seed. */
+/** The history of `test/transaction`, in many rounds instead of one, each from a new seed. */
 import { assert, it } from "@effect/vitest"
 import { Clock, Effect } from "effect"
-import * as History from "../transactions/history.ts"
+import * as History from "../transaction/history/history.ts"
 import { minutes } from "./minutes.ts"
 
 for (const isolation of ["read committed", "repeatable read", "serializable"] as const) {

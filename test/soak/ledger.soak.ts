@@ -1,7 +1,7 @@
-/** The ledger of `test/transactions`, for minutes instead of seconds: each mode gets its share of the time. */
+/** The ledger of `test/transaction`, for minutes instead of seconds: each mode gets its share of the time. */
 import { assert, it } from "@effect/vitest"
 import { Effect } from "effect"
-import * as Ledger from "../transactions/ledger.ts"
+import * as Ledger from "../transaction/ledger/ledger.ts"
 import { minutes } from "./minutes.ts"
 
 const modes = Object.entries(Ledger.modes)

@@ -29,7 +29,7 @@ const families: ReadonlyArray<Family> = [
   {
     suites: [
       "test/postgres/",
-      "test/transactions/",
+      "test/transaction/",
       "test/failure/",
       "test/contract/postgres",
       "test/contract/pgbouncer"
@@ -37,7 +37,7 @@ const families: ReadonlyArray<Family> = [
     servers: { PostgreSQL: PostgresServer.requirement, PgBouncer: PgBouncer.requirement }
   },
   {
-    suites: ["test/mysql/", "test/contract/mysql", "test/contract/mariadb"],
+    suites: ["test/mysql-family/", "test/contract/mysql", "test/contract/mariadb"],
     servers: { MySQL: MysqlServer.requirement, MariaDB: MariadbServer.requirement }
   }
 ]
