@@ -42,6 +42,14 @@ export interface TlsOptions {
  */
 export type StopMode = "smart" | "fast" | "immediate"
 
+/** Whom a standby follows, and how. */
+export interface Source {
+  readonly host: string
+  readonly port: number
+  /** The name of the standby in `pg_stat_replication` and `synchronous_standby_names`. */
+  readonly name?: string | undefined
+}
+
 /** A throwaway PostgreSQL server and its controls. Every wait is bounded. */
 export interface PostgresServer {
   readonly host: string
@@ -82,7 +90,10 @@ export interface PostgresServer {
   /** A read-only standby that follows this server. */
   readonly standby: (options?: {
     readonly settings?: Options["settings"]
+    readonly from?: Source | undefined
   }) => Effect.Effect<PostgresServer, ServerError, Scope.Scope>
+  /** Throws the data of this server away and makes it a standby of another one, on the same port. */
+  readonly follow: (from: Source) => Effect.Effect<void, ServerError>
   /** Makes a standby a server of its own; returns when it takes writes. */
   readonly promote: Effect.Effect<void, ServerError>
 }
@@ -184,7 +195,8 @@ const createData = Effect.fnUntraced(function*(
   fs.appendFileSync(path.join(target, "postgresql.conf"), `\ninclude '${settingsFile}'\n`)
 })
 
-// The Unix socket is always trusted: it is the tests' own way in, and lies in a folder that only they can reach.
+// The Unix socket is always trusted: it is the tests' own way in, and lies in a folder that only they can reach. So are
+// standbys, of which nobody tests how they log in.
 const hostRules = (options: Options, tls: TlsOptions | undefined): string => {
   const method = options.password === undefined ? "trust" : options.authentication ?? "scram-sha-256"
   const kind = tls?.required === true || tls?.clientCertificate === true ? "hostssl" : "host"
@@ -192,6 +204,7 @@ const hostRules = (options: Options, tls: TlsOptions | undefined): string => {
   return [
     "local all all trust",
     "local replication all trust",
+    `host replication all ${host}/32 trust`,
     `${kind} all all ${host}/32 ${method} ${certificate}`,
     ""
   ].join("\n")
@@ -318,7 +331,14 @@ const open = Effect.fnUntraced(function*(data: Data): Effect.fn.Return<PostgresS
     kill,
     pause: Effect.suspend(() => process?.pause ?? Effect.void),
     resume: Effect.suspend(() => process?.resume ?? Effect.void),
-    standby: (options) => standbyOf(data, port, options?.settings),
+    standby: ({ from = { host, port }, settings } = {}) => standbyOf(data, from, settings),
+    follow: Effect.fnUntraced(function*(from: Source) {
+      yield* stop("immediate")
+      fs.rmSync(data.dataFolder, { recursive: true, force: true })
+      yield* copyFrom(data, from)
+      takePort(port)
+      yield* start
+    }),
     promote: query("select pg_promote(true, 20)").pipe(
       Effect.flatMap(() => query("select pg_is_in_recovery() as following")),
       Effect.flatMap(([row]) =>
@@ -332,21 +352,20 @@ const open = Effect.fnUntraced(function*(data: Data): Effect.fn.Return<PostgresS
 
 const standbyOf = Effect.fnUntraced(function*(
   primary: Data,
-  primaryPort: number,
+  from: Source,
   settings: Options["settings"]
 ): Effect.fn.Return<PostgresServer, ServerError, Scope.Scope> {
   const folder = yield* ServerProcess.temporaryFolder(primary.identity)
-  const dataFolder = path.join(folder, "data")
-  const from = ["-h", primary.folder, "-p", String(primaryPort), "-U", user]
-  const how = ["-R", "-X", "stream", "-c", "fast", "--no-sync", "--no-manifest"]
-  yield* ServerProcess.run(path.join(primary.programs, "pg_basebackup"), ["-D", dataFolder, ...from, ...how], {
-    identity: primary.identity
-  })
-  return yield* open({
-    ...primary,
-    folder,
-    dataFolder,
-    port: undefined,
-    settings: { ...primary.settings, ...settings }
-  })
+  const standby = { ...primary, folder, dataFolder: path.join(folder, "data") }
+  yield* copyFrom(standby, from)
+  return yield* open({ ...standby, port: undefined, settings: { ...primary.settings, ...settings } })
 }, live)
+
+/** Fills the data folder of a standby. */
+const copyFrom = (standby: Data, { host, name = "standby", port }: Source) => {
+  const from = ["-d", `host=${host} port=${port} user=${user} application_name=${name}`]
+  const how = ["-R", "-X", "stream", "-c", "fast", "--no-sync", "--no-manifest"]
+  return ServerProcess.run(path.join(standby.programs, "pg_basebackup"), ["-D", standby.dataFolder, ...from, ...how], {
+    identity: standby.identity
+  })
+}

@@ -1,0 +1,48 @@
+/** The throwaway servers that are several nodes of one database: they fail, and take each other's place. */
+import * as PgConnection from "@effect/sql-pg/PgConnection"
+import { assert, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import { describeWith, PostgresCluster } from "./support/index.ts"
+
+describeWith("standby")("PostgresCluster", () => {
+  it.live(
+    "a standby takes the place of a primary that was killed, and the old one follows it",
+    () =>
+      Effect.gen(function*() {
+        const { nodes: [first, second], url } = yield* PostgresCluster.make()
+        assert.strictEqual(new URL(first!.clients.url).port, String(first!.clients.port))
+        assert.include(url, `${first!.clients.port},127.0.0.1:${second!.clients.port}/`)
+        yield* first!.query("create table t (x int)")
+        yield* first!.query("insert into t values (1)")
+        yield* second!.catchUp(first!)
+        yield* first!.kill
+        yield* second!.promote
+        yield* second!.query("insert into t values (2)")
+        yield* first!.rejoin(second!)
+        assert.strictEqual((yield* first!.query("select x from t")).length, 2)
+        yield* second!.query("insert into t values (3)")
+        yield* first!.catchUp(second!)
+        assert.strictEqual((yield* first!.query("select x from t")).length, 3)
+      }),
+    60_000
+  )
+
+  it.live("a primary that is cut off goes on, and nobody hears of it", () =>
+    Effect.gen(function*() {
+      const { nodes: [first, second] } = yield* PostgresCluster.make({ synchronous: true })
+      yield* first!.query("create table t (x int)")
+      const client = yield* PgConnection.make({ url: Redacted.make(first!.clients.url) })
+      yield* client.query("select 1")
+      yield* first!.cutOff
+      const answer = yield* Effect.timeoutOption(client.query("select 1"), "200 millis")
+      assert.strictEqual(answer._tag, "None")
+      // It keeps a COMMIT to itself for which no standby has vouched.
+      const write = yield* Effect.forkChild(first!.query("insert into t values (1)"))
+      yield* second!.promote
+      assert.strictEqual((yield* second!.query("select x from t")).length, 0)
+      assert.strictEqual(write.pollUnsafe(), undefined)
+      yield* first!.reconnect
+      yield* PgConnection.make({ url: Redacted.make(first!.clients.url) })
+    }), 60_000)
+})
