@@ -67,7 +67,7 @@ interface News {
 }
 
 interface Dialect {
-  readonly createTable: string
+  readonly createTable: ReadonlyArray<string>
   readonly start: Effect.Effect<Position, SqlError>
   readonly read: (position: Position, now: number) => Effect.Effect<News, SqlError>
   readonly prune: Effect.Effect<void, SqlError>
@@ -83,19 +83,20 @@ export const make = Effect.fnUntraced(function*(
     mysql: () => mysql(sql, options.longestTransaction),
     orElse: () => postgres(sql)
   })
-  yield* Effect.retry(Effect.asVoid(sql.unsafe(dialect.createTable)), { times: 3 })
-  let position = yield* dialect.start
+  for (const statement of dialect.createTable) yield* Effect.retry(sql.unsafe(statement), { times: 3 })
+  // Each time is that at which a read was begun: what it returns is as old as that.
   let heardAt = options.now()
+  let position = yield* dialect.start
   const wake = yield* Queue.sliding<void>(1)
 
   const listen = Effect.gen(function*() {
-    const news = yield* dialect.read(position, options.now())
-    const now = options.now()
+    const begunAt = options.now()
+    const news = yield* dialect.read(position, begunAt)
     // What was pruned meanwhile cannot be read any more.
-    if (now - heardAt > (retention * 1_000) / 2) options.onGap()
+    if (begunAt - heardAt > (retention * 1_000) / 2) options.onGap()
     position = news.position
     for (const tags of news.tags) options.onTags(tags)
-    heardAt = now
+    heardAt = begunAt
   }).pipe(
     Effect.timeout(options.bound),
     Effect.catchCause((cause) => Effect.logDebug("Invalidations of other processes could not be read", cause)),
@@ -128,12 +129,15 @@ const parsed = (text: string): ReadonlyArray<string> => JSON.parse(text) as Read
 const postgres = (sql: SqlClient): Dialect => {
   const cursor = "pg_snapshot_xmin(pg_current_snapshot())::text"
   return {
-    createTable: `create table if not exists ${announcementTable} (
+    createTable: [
+      `create table if not exists ${announcementTable} (
       id bigint generated always as identity primary key,
       xid xid8 not null default pg_current_xact_id(),
       tags text not null,
       written_at timestamptz not null default now()
     )`,
+      `create index if not exists ${announcementTable}_xid on ${announcementTable} (xid)`
+    ],
     start: Effect.map(sql.unsafe(`select ${cursor} as cursor`).values, ([row]) => ({
       cursor: String(row![0]),
       seen: new Set<string>(),
@@ -166,12 +170,12 @@ const postgres = (sql: SqlClient): Dialect => {
 }
 
 const mysql = (sql: SqlClient, longestTransaction: number): Dialect => ({
-  createTable: `create table if not exists ${announcementTable} (
+  createTable: [`create table if not exists ${announcementTable} (
     id bigint unsigned not null auto_increment primary key,
     tags longtext not null,
     written_at timestamp(6) not null default current_timestamp(6),
     key written_at (written_at)
-  ) engine = InnoDB`,
+  ) engine = InnoDB`],
   start: Effect.map(
     sql.unsafe(`select coalesce(max(id), 0) from ${announcementTable}`).values,
     ([row]) => ({ cursor: String(row![0]), seen: new Set<string>(), skipped: new Map<number, number>() })

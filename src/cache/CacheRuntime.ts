@@ -17,6 +17,7 @@ import { CacheState, type Entry, isDueEarly } from "./CacheState.ts"
 import type { BypassReason, InvalidationSource } from "./Counters.ts"
 import { Counters } from "./Counters.ts"
 import { sizeOf } from "./keys.ts"
+import type { SharedWrite } from "./SharedWrites.ts"
 
 /** The limits of one read, in milliseconds. */
 export interface Times {
@@ -33,6 +34,8 @@ export interface Read {
   readonly times: Times
   /** The read itself, with everything that it needs. */
   readonly run: Effect.Effect<unknown, unknown>
+  /** For how many milliseconds more the result is good that `run` has found in a shared store. */
+  readonly remaining?: () => number
 }
 
 /** What the runtime is configured with. */
@@ -180,8 +183,9 @@ export class CacheRuntime {
     }
     const { emptyTtl, staleIfError, swr, ttl } = read.times
     const storedAt = now()
+    const life = Math.min(isEmpty(value) ? emptyTtl : ttl, read.remaining?.() ?? Infinity)
     // A tenth less at most, so that what was read together is not read anew together.
-    const freshUntil = storedAt + (isEmpty(value) ? emptyTtl : ttl) * (1 - this.random.nextDoubleUnsafe() / 10)
+    const freshUntil = storedAt + life * (1 - this.random.nextDoubleUnsafe() / 10)
     const entry: Entry<unknown> = {
       value: frozen(value),
       bytes,
@@ -223,41 +227,62 @@ export class CacheRuntime {
   }
 
   /**
-   * Follows a transaction that outdates these tags. From COMMIT until its outcome is known they are in doubt; an unknown
-   * outcome keeps them there, unless `isAnnounced` says that a late application will be told.
+   * Follows a write that outdates these tags. From COMMIT until its outcome is known they are in doubt, and until the
+   * shared store has been told. An unknown outcome keeps them there for the doubt period, unless a late application is
+   * announced.
    */
-  observer(tags: ReadonlyArray<string>, isAnnounced: boolean): EndObserver {
+  observer(
+    tags: ReadonlyArray<string>,
+    { isAnnounced, write }: { readonly isAnnounced: boolean; readonly write: SharedWrite | undefined }
+  ): { readonly onCommit: () => void; readonly onEnd: EndObserver["onEnd"] } {
     let isDoubted = false
+    const doubt = () => {
+      if (!isDoubted) this.state.doubt(tags)
+      isDoubted = true
+    }
+    const settled = Effect.sync(() => this.state.settle(tags))
     return {
-      onCommit: () => {
-        isDoubted = true
-        this.state.doubt(tags)
-      },
+      onCommit: doubt,
       onEnd: (outcome) => {
-        if (outcome !== "NotApplied") this.invalidate(tags, "local")
-        if (!isDoubted) return
-        if (outcome === "Unknown" && !isAnnounced) this.settleLater(tags)
+        if (outcome === "NotApplied") {
+          if (isDoubted) this.state.settle(tags)
+          if (write !== undefined) this.fork(write.notApplied)
+          return
+        }
+        doubt()
+        this.invalidate(tags, "local")
+        if (outcome === "Unknown" && (write !== undefined || !isAnnounced)) {
+          this.fork(Effect.andThen(write?.unknown ?? Effect.void, this.settleLater(tags)))
+        } else if (write !== undefined) this.fork(Effect.andThen(write.applied, settled))
         else this.state.settle(tags)
       }
     }
   }
 
-  /** Tags that are in doubt already stay so for the doubt period, and are invalidated once more at its end. */
-  settleLater(tags: ReadonlyArray<string>): void {
+  /** Tags that are in doubt stay so for the doubt period, and are invalidated once more at its end. */
+  private settleLater(tags: ReadonlyArray<string>): Effect.Effect<void> {
     const settle = Effect.sync(() => {
       this.invalidate(tags, "doubt")
       this.state.settle(tags)
     })
-    Fiber.runIn(Effect.runForkWith(this.context)(Effect.delay(settle, this.options.doubt)), this.scope)
+    return Effect.delay(settle, this.options.doubt)
+  }
+
+  /** Runs an effect in the background, for as long as the cache lives. */
+  fork(effect: Effect.Effect<void>): void {
+    Fiber.runIn(Effect.runForkWith(this.context)(effect), this.scope)
   }
 }
 
 const isEmpty = (value: unknown): boolean =>
   value === undefined || value === null || (Array.isArray(value) && value.length === 0)
 
-/** Results are shared by all readers, so rows cannot be changed. */
+/** Results are shared by all readers, so neither they nor the arrays and plain objects in them can be changed. */
 const frozen = (value: unknown): unknown => {
-  if (!Array.isArray(value)) return value
-  for (const row of value) if (typeof row === "object" && row !== null && !ArrayBuffer.isView(row)) Object.freeze(row)
-  return Object.freeze(value)
+  if (typeof value !== "object" || value === null || Object.isFrozen(value)) return value
+  const prototype: unknown = Object.getPrototypeOf(value)
+  if (!Array.isArray(value) && prototype !== Object.prototype && prototype !== null) return value
+  Object.freeze(value)
+  for (const part of Object.values(value)) frozen(part)
+  return value
 }

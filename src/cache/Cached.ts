@@ -64,7 +64,6 @@
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Redis from "effect/persistence/Redis"
@@ -75,7 +74,6 @@ import type { SqlError } from "effect/sql/SqlError"
 import { isFragment, type Statement } from "effect/sql/Statement"
 import * as Stream from "effect/Stream"
 import { Database } from "../Database.ts"
-import * as Outcome from "../failure/Outcome.ts"
 import type { InvalidOptions } from "../options/InvalidOptions.ts"
 import * as Announcements from "./Announcements.ts"
 import { CacheRuntime, type Read } from "./CacheRuntime.ts"
@@ -84,7 +82,9 @@ import { keyOf } from "./keys.ts"
 import { type Options, optionsOf, type ReadOptions, readOptions } from "./options.ts"
 import * as RedisStore from "./RedisStore.ts"
 import { SharedReads } from "./SharedReads.ts"
+import { SharedWrites } from "./SharedWrites.ts"
 import { type Tags, writeTags } from "./tags.ts"
+import { Writes } from "./Writes.ts"
 
 export type {
   /**
@@ -248,11 +248,10 @@ export const make = Effect.fnUntraced(function*(
       PubSub.publishUnsafe(events, event)
     }
   })
-  const shared = settings.store === "memory" ? undefined : new SharedReads(
-    runtime,
-    RedisStore.make(yield* Redis.Redis, settings.prefix, settings.tokenLife),
-    settings.storeTimeout
-  )
+  const store = settings.store === "memory"
+    ? undefined
+    : RedisStore.make(yield* Redis.Redis, settings.prefix, settings.tokenLife)
+  const shared = store && new SharedReads(runtime, store, settings.storeTimeout)
   if (settings.announce === "table") {
     announcements = yield* Announcements.make(database.client, {
       ...settings,
@@ -300,61 +299,14 @@ export const make = Effect.fnUntraced(function*(
     })
   }
 
-  /** Tells other processes by the ways that do not need the transaction. */
-  const tell = (tags: ReadonlyArray<string>): Effect.Effect<void> => {
-    const wake = settings.wakeUps === undefined
-      ? Effect.void
-      : Effect.ignore(database.client`select pg_notify(${Announcements.announcementTable}, '')`)
-    return Effect.andThen(shared === undefined ? Effect.void : shared.invalidate(tags), wake)
-  }
-
-  const publish = (tags: ReadonlyArray<string>): Effect.Effect<void, SqlError> =>
-    announcements === undefined ? Effect.void : announcements.publish(tags)
-
-  /** The end of a write outside of a transaction. What is not proved not to be applied counts as applied. */
-  const settle = (tags: ReadonlyArray<string>, exit: Exit.Exit<unknown, unknown>) =>
-    Effect.suspend(() => {
-      runtime.invalidate(tags, "local")
-      const isUnknown = Exit.isFailure(exit) && (Exit.hasInterrupts(exit) || Outcome.isUnknown(firstFailure(exit)))
-      if (isUnknown) runtime.settleLater(tags)
-      else runtime.state.settle(tags)
-      const told = isUnknown && shared !== undefined ? shared.doubt(tags, settings.doubt) : tell(tags)
-      return Effect.andThen(told, Exit.isSuccess(exit) ? publish(tags) : Effect.ignore(publish(tags)))
-    })
-
-  const invalidates = <A, E, R>(self: Effect.Effect<A, E, R>, tags: Tags): Effect.Effect<A, E | SqlError, R> => {
-    const outdated = writeTags(tags)
-    return Effect.withFiber((fiber) => {
-      if (isInTransaction(fiber.context)) {
-        // The body may go on to fail after this; then the transaction is not applied, and nothing is invalidated.
-        return Effect.tap(self, () => Effect.andThen(publish(outdated), follow(outdated)))
-      }
-      runtime.state.doubt(outdated)
-      return Effect.onExit(self, (exit) => settle(outdated, exit))
-    })
-  }
-
-  /** Invalidates when the transaction of the fiber ends. */
-  const follow = (tags: ReadonlyArray<string>): Effect.Effect<void, SqlError> => {
-    const observer = runtime.observer(tags, announcements !== undefined)
-    const followed = database.transactions.observe(observer)
-    if (shared === undefined && settings.wakeUps === undefined) return Effect.asVoid(followed)
-    return Effect.andThen(
-      followed,
-      Effect.asVoid(database.transactions.observe(telling(tags)))
-    )
-  }
-
-  const context = yield* Effect.context<Scope.Scope>()
-  const fork = (effect: Effect.Effect<void>) => {
-    Effect.runForkWith(context)(effect)
-  }
-  const telling = (tags: ReadonlyArray<string>) => ({
-    onEnd: (outcome: "Applied" | "NotApplied" | "Unknown") => {
-      if (outcome === "Applied") fork(tell(tags))
-      if (outcome === "Unknown" && shared !== undefined) fork(shared.doubt(tags, settings.doubt))
-    }
+  const writes = new Writes(runtime, {
+    database,
+    announcements,
+    store: store && new SharedWrites(store, runtime.counters, settings),
+    isWaking: settings.wakeUps !== undefined
   })
+  const invalidates = <A, E, R>(self: Effect.Effect<A, E, R>, tags: Tags): Effect.Effect<A, E | SqlError, R> =>
+    writes.invalidates(self, writeTags(tags))
 
   return {
     [TypeId]: TypeId,
@@ -488,9 +440,4 @@ const identityOf = (self: unknown, key: unknown): string | undefined => {
   const [text, params] = (self as unknown as Statement<unknown>).compile()
   const values = keyOf(params)
   return values === undefined ? undefined : `${text}\n${values}`
-}
-
-const firstFailure = (exit: Exit.Exit<unknown, unknown>): unknown => {
-  const failure = Exit.isFailure(exit) ? exit.cause.reasons.find((reason) => reason._tag === "Fail") : undefined
-  return failure?._tag === "Fail" ? failure.error : undefined
 }

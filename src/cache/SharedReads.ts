@@ -4,9 +4,11 @@
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import type * as Redis from "effect/persistence/Redis"
 import * as Schema from "effect/Schema"
 import type { CacheRuntime, Read } from "./CacheRuntime.ts"
+import { longestLife } from "./options.ts"
 import { type Found, isInDoubt, type RedisStore } from "./RedisStore.ts"
 
 /** A read of which the result can be written down. */
@@ -28,29 +30,23 @@ export class SharedReads {
   /** The read behind the memory of this process: the store, and behind that the database. */
   through(read: SharedRead): Read {
     const codec = Schema.toCodecJson(read.schema)
+    let remaining = Infinity
     const fromDatabase = (found: Found | undefined) =>
       found === undefined || isInDoubt(found.tokens)
         ? read.run
         : Effect.tap(read.run, (value) => this.put(read, codec, value, found.tokens))
+    const fromStore = (text: string, found: Found) =>
+      Effect.try({ try: () => JSON.parse(text) as unknown, catch: identity }).pipe(
+        Effect.flatMap(Schema.decodeUnknownEffect(codec)),
+        Effect.tap(() => Effect.sync(() => remaining = found.remaining)),
+        // Written by another version of the program, or by another program.
+        Effect.catchCause(() => fromDatabase(found))
+      )
     const run = Effect.flatMap(
       this.guard(this.store.find(read.key, read.tags)),
-      (found) => {
-        if (found?.value === undefined) return fromDatabase(found)
-        return Schema.decodeUnknownEffect(codec)(JSON.parse(found.value)).pipe(
-          // Written by another version of the program.
-          Effect.catch(() => fromDatabase(found))
-        )
-      }
+      (found) => found?.value === undefined ? fromDatabase(found) : fromStore(found.value, found)
     )
-    return { ...read, run: run as Effect.Effect<unknown, unknown> }
-  }
-
-  invalidate(tags: ReadonlyArray<string>): Effect.Effect<void> {
-    return Effect.asVoid(this.guard(this.store.invalidate(tags)))
-  }
-
-  doubt(tags: ReadonlyArray<string>, millis: number): Effect.Effect<void> {
-    return Effect.asVoid(this.guard(this.store.doubt(tags, millis)))
+    return { ...read, run: run as Effect.Effect<unknown, unknown>, remaining: () => remaining }
   }
 
   private put(
@@ -67,7 +63,7 @@ export class SharedReads {
             read.key,
             JSON.stringify(encoded),
             tokens,
-            isEmpty ? read.times.emptyTtl : read.times.ttl
+            Math.min(isEmpty ? read.times.emptyTtl : read.times.ttl, longestLife)
           )
         )
       ),

@@ -44,8 +44,9 @@ export interface Options {
    */
   readonly bound?: Duration.Input | undefined
   /**
-   * How long a transaction may last between its announcement and its COMMIT, on MySQL and MariaDB, which do not tell
-   * what is still running. Default: 60 seconds.
+   * How long a transaction may last between its `invalidates` and its COMMIT. It matters for announcements on MySQL and
+   * MariaDB, which do not tell what is still running, and for a shared store, in which the tags of a writer that died are
+   * in doubt for so long. Default: 60 seconds.
    */
   readonly longestTransaction?: Duration.Input | undefined
   /**

@@ -81,6 +81,12 @@ export const shorten = <Known>(client: SqlClient.SqlClient, options: Options<Kno
     ...Object.getOwnPropertyDescriptors(common),
     // What the getters of a full statement need besides its segments is the same for all of a client.
     ...Object.getOwnPropertyDescriptors(sample),
+    // Plain parameters compile to the same text whatever they are, with and without a transform of names.
+    compile: {
+      value(this: Short<Known>) {
+        return [this.plan.text, this.args]
+      }
+    },
     segments: {
       get(this: Short<Known>) {
         return full(this).segments

@@ -41,8 +41,8 @@ const watertight = (end: (end: End) => End = (end) => end) =>
   Effect.map(runtime, (cache): Subject => ({
     read: readThrough(cache),
     write: () => {
-      const observer = cache.observer(tags, false)
-      return { onCommit: () => observer.onCommit!(), onEnd: (how) => observer.onEnd(end(how)) }
+      const observer = cache.observer(tags, { isAnnounced: false, write: undefined })
+      return { onCommit: () => observer.onCommit(), onEnd: (how) => observer.onEnd(end(how)) }
     }
   }))
 
