@@ -26,6 +26,7 @@ interface Runtime {
 }
 
 const runtimes: ReadonlyArray<Runtime> = [
+  { name: "Node 20", install: `node20@npm:node-${platform}@20`, program: "node20/bin/node", args: [] },
   { name: "Node 22", install: `node22@npm:node-${platform}@22`, program: "node22/bin/node", args: [] },
   { name: "Node 24", install: `node24@npm:node-${platform}@24`, program: "node24/bin/node", args: [] },
   {
