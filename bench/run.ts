@@ -6,12 +6,14 @@
  *     npm run bench -- point --quick           a first impression
  *     npm run bench -- point --only pg,watertight --case postgres
  *     npm run bench -- profile point           a CPU profile of our client, and where its time goes
+ *     npm run bench -- guard main              whether the working tree is slower than a commit
  *     npm run bench -- list                    what there is
  *     npm run bench -- docs                    writes the last results into docs/performance.md
  */
 import * as Effect from "effect/Effect"
 import * as fs from "node:fs"
 import { parseArgs } from "node:util"
+import { guard } from "./guard/guard.ts"
 import * as Chart from "./harness/chart.ts"
 import { writeDocs } from "./harness/docs.ts"
 import { install } from "./harness/install.ts"
@@ -125,6 +127,16 @@ const main = async (): Promise<void> => {
     return
   }
   if (first === "docs") return writeDocs()
+  if (first === "guard") {
+    const short: Pace = {
+      quick: true,
+      rounds: Number(values.rounds ?? 10),
+      warmUp: Number(values["warm-up"] ?? 0.5),
+      measure: Number(values.seconds ?? 1)
+    }
+    if (!await Effect.runPromise(Effect.scoped(guard(rest[0], short, list(values.case))))) process.exitCode = 1
+    return
+  }
   install()
   if (first === "profile") {
     const chosen = await scenarios(rest.length === 0 ? ["point"] : rest)

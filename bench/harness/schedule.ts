@@ -78,7 +78,7 @@ const measureOne = Effect.fnUntraced(function*(
           servers,
           pace,
           round
-        }, network?.command)
+        }, { network: network?.command })
         : beside.run(servers, pace),
     catch: (error) => error instanceof Error ? error.message : String(error)
   })
@@ -96,10 +96,14 @@ export const inProcess = (
   found: Case,
   candidate: Candidate,
   order: Order,
-  network?: (command: NetworkCommand) => Promise<void>
+  { bench = `${import.meta.dirname}/..`, network }: {
+    /** The `bench` folder whose library is measured. */
+    readonly bench?: string | undefined
+    readonly network?: ((command: NetworkCommand) => Promise<void>) | undefined
+  } = {}
 ): Promise<Metrics> =>
   new Promise((resolve, reject) => {
-    const child = fork(`${import.meta.dirname}/child.ts`, {
+    const child = fork(`${bench}/harness/child.ts`, {
       execArgv: ["--conditions=watertight-source", "--expose-gc", "--no-warnings"],
       stdio: ["ignore", "ignore", "pipe", "ipc"],
       // The libraries are measured as they run in production.
