@@ -3,7 +3,7 @@ import * as PgConnection from "@effect/sql-pg/PgConnection"
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
-import { describeWith, PostgresCluster } from "./support/index.ts"
+import { describeWith, PostgresCluster, Replication } from "./support/index.ts"
 
 describeWith("standby")("PostgresCluster", () => {
   it.live(
@@ -46,3 +46,46 @@ describeWith("standby")("PostgresCluster", () => {
       yield* PgConnection.make({ url: Redacted.make(first!.clients.url) })
     }), 60_000)
 })
+
+for (const kind of ["mysql", "mariadb"] as const) {
+  describeWith(kind)(`Replication of ${kind}`, () => {
+    it.live(
+      "a replica takes the place of a primary that was killed, and the old one follows it",
+      () =>
+        Effect.gen(function*() {
+          const { nodes: [first, second] } = yield* Replication.make(kind)
+          const count = (node: Replication.Node) =>
+            Effect.map(node.query("select count(*) as n from t", [], "test"), ([row]) => Number(row!["n"]))
+          const write = (node: Replication.Node, x: number) => node.query(`insert into t values (${x})`, [], "test")
+          yield* first!.query("create table t (x int)", [], "test")
+          yield* write(first!, 1)
+          yield* second!.catchUp(first!)
+          assert.strictEqual(yield* count(second!), 1)
+          const [row] = yield* second!.query("select @@global.read_only as r")
+          assert.strictEqual(Number(row!["r"]), 1)
+          yield* first!.cutOff
+          yield* write(first!, 2)
+          yield* first!.kill
+          yield* second!.promote
+          yield* write(second!, 3)
+          yield* write(second!, 4)
+          yield* first!.reconnect
+          // It comes back as it was.
+          yield* first!.start
+          yield* write(first!, 5)
+          yield* first!.rejoin(second!)
+          yield* first!.catchUp(second!)
+          assert.strictEqual(yield* count(first!), 3)
+          // And a planned change.
+          yield* second!.demote
+          yield* first!.catchUp(second!)
+          yield* first!.promote
+          yield* second!.follow(first!)
+          yield* write(first!, 6)
+          yield* second!.catchUp(first!)
+          assert.strictEqual(yield* count(second!), 4)
+        }),
+      120_000
+    )
+  })
+}

@@ -10,6 +10,7 @@ import * as path from "node:path"
 import { balance } from "./balance.ts"
 import * as Binaries from "./binaries.ts"
 import * as MariadbServer from "./MariadbServer.ts"
+import * as Family from "./mysqlFamily.ts"
 import { live, ServerError } from "./ServerError.ts"
 import * as ServerProcess from "./ServerProcess.ts"
 
@@ -98,9 +99,7 @@ export const make = Effect.fnUntraced(
     // Those who begin with the same data need none from each other, which would take seconds.
     const first = yield* MariadbServer.make({ settings: settings(0) })
     yield* first.stop
-    const identity = ServerProcess.identityOf("mysql", "nobody")
-    const dataFrom = path.join(yield* ServerProcess.temporaryFolder(identity), "data")
-    yield* ServerProcess.run("cp", ["-Rp", first.dataFolder, dataFrom], { identity })
+    const dataFrom = yield* Family.copyData(first)
     yield* first.start
     isFounded = true
     const others = yield* Effect.forEach(

@@ -6,9 +6,8 @@ import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { randomUUID } from "node:crypto"
-import * as fs from "node:fs"
-import * as path from "node:path"
 import { balance } from "./balance.ts"
+import * as Family from "./mysqlFamily.ts"
 import * as MysqlServer from "./MysqlServer.ts"
 import { live, ServerError } from "./ServerError.ts"
 import * as ServerProcess from "./ServerProcess.ts"
@@ -68,11 +67,7 @@ export const make = Effect.fnUntraced(
     // Those who begin with the same data need none from each other.
     const first = yield* MysqlServer.make({ settings: settings(0) })
     yield* first.stop
-    const identity = ServerProcess.identityOf("mysql", "nobody")
-    const dataFrom = path.join(yield* ServerProcess.temporaryFolder(identity), "data")
-    yield* ServerProcess.run("cp", ["-Rp", first.dataFolder, dataFrom], { identity })
-    // Each server makes an identity for itself.
-    fs.rmSync(path.join(dataFrom, "auto.cnf"))
+    const dataFrom = yield* Family.copyData(first)
     yield* first.start
     const others = yield* Effect.forEach(
       Array.from({ length: size - 1 }),

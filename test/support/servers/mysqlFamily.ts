@@ -78,6 +78,8 @@ export interface Server {
   /** `SIGSTOP`: connections stay, and nothing answers any more. */
   readonly pause: Effect.Effect<void>
   readonly resume: Effect.Effect<void>
+  /** Kills the server, and starts it with the data that it began with. */
+  readonly startAfresh: Effect.Effect<void, ServerError>
 }
 
 /** What differs between MySQL and MariaDB. */
@@ -114,7 +116,7 @@ export const make = Effect.fnUntraced(
     const logFile = path.join(folder, "server.log")
     const password = options.password ?? "watertight"
     const { dataFrom } = options
-    yield* dataFrom === undefined
+    const fill = dataFrom === undefined
       ? ServerProcess.copyTemplate({
         name: flavour.template,
         target: dataFolder,
@@ -122,6 +124,7 @@ export const make = Effect.fnUntraced(
         create: (target) => flavour.createData(program, target, identity)
       })
       : ServerProcess.run("cp", ["-Rp", dataFrom, dataFolder], { identity })
+    yield* fill
     const tls = options.tls === true ? {} : options.tls === false ? undefined : options.tls
     const certificates = tls === undefined ? undefined : yield* Certificates.make({
       folder: path.join(folder, "tls"),
@@ -268,9 +271,26 @@ export const make = Effect.fnUntraced(
       restart: Effect.andThen(stop, start),
       kill,
       pause: Effect.suspend(() => process?.pause ?? Effect.void),
-      resume: Effect.suspend(() => process?.resume ?? Effect.void)
+      resume: Effect.suspend(() => process?.resume ?? Effect.void),
+      startAfresh: kill.pipe(
+        Effect.andThen(Effect.sync(() => fs.rmSync(dataFolder, { recursive: true, force: true }))),
+        Effect.andThen(fill),
+        Effect.andThen(start)
+      )
     }
   }
 )
 
 const wordOf = (value: string | number | boolean): string | number => value === true ? 1 : value === false ? 0 : value
+
+/** A copy of the data of a server that was stopped, for others to begin with. It goes with the scope. */
+export const copyData = Effect.fnUntraced(
+  function*({ dataFolder }: Server): Effect.fn.Return<string, ServerError, Scope.Scope> {
+    const identity = ServerProcess.identityOf("mysql", "nobody")
+    const copy = path.join(yield* ServerProcess.temporaryFolder(identity), "data")
+    yield* ServerProcess.run("cp", ["-Rp", dataFolder, copy], { identity })
+    // Each server of MySQL makes an identity for itself.
+    fs.rmSync(path.join(copy, "auto.cnf"), { force: true })
+    return copy
+  }
+)
