@@ -80,8 +80,11 @@ export interface Evidence {
   readonly endedBy: EndedBy | undefined
   /** Whether the server may have begun with the statement. */
   readonly sent: boolean
-  /** What the server answered: nothing, an error, that it rolled back, or success whose result cannot be given. */
-  readonly answer: "None" | "Error" | "RolledBack" | "Done"
+  /**
+   * What the server answered: nothing, an error, that it rolled back, or success whose result cannot be given. `Undone`
+   * is a last word that came instead of an answer, and that proves that the work was undone with the session.
+   */
+  readonly answer: "None" | "Error" | "RolledBack" | "Undone" | "Done"
   /** Whether the session can run the next statement. */
   readonly ready: boolean
   /** What the server calls the error: a SQLSTATE, or an errno of MySQL and MariaDB. */

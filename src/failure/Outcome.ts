@@ -11,6 +11,7 @@
  * | before a byte of it was written         | anything                                               | `NotSent`    |
  * | in a transaction, before COMMIT         | anything                                               | `NotApplied` |
  * | statement of its own, or COMMIT         | an error that the server answered about it             | `NotApplied` |
+ * | statement of its own                    | the server ended the session instead of completing it  | `NotApplied` |
  * | COMMIT                                  | the answer says ROLLBACK                               | `NotApplied` |
  * | statement of its own, or COMMIT         | connection lost, deadline passed, server shutting down | `Unknown`    |
  * | COMMIT                                  | success                                                | `Applied`    |
@@ -171,6 +172,7 @@ export const judge = (phase: Phase, evidence: Evidence.Evidence, rule?: Rule): V
   // What ended the session may do so the next time as well.
   const mayRepeat = Evidence.consequences[endedBy].mayRepeat
   const renewed = mayRepeat && rule?.scope !== "Never" ? "TransactionOnNewConnection" : "Never"
+  if (answer === "Undone") return verdict("NotApplied", renewed, rule?.ladder ?? "Instant")
   if (inside) return verdict(ready && !sent ? "NotSent" : "NotApplied", renewed, rule?.ladder ?? "Instant")
   if (!sent) {
     return phase === "Commit"

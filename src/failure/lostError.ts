@@ -17,8 +17,8 @@ export const lostError = (options: {
   readonly endedBy?: Evidence.EndedBy | undefined
   /** The last thing that the server said. */
   readonly serverError?: unknown
-  /** Whether the server has answered the statement with that error. Default: not. */
-  readonly answered?: boolean | undefined
+  /** What the server has answered about the statement. Default: nothing. */
+  readonly answer?: Evidence.Evidence["answer"] | undefined
   readonly cause?: unknown
   /** A typed timeout instead of a connection error. */
   readonly timedOut?: boolean | undefined
@@ -34,6 +34,7 @@ export const lostError = (options: {
   const props = {
     cause: new ConnectionLost({
       sent: options.sent,
+      ...(options.answer === "Undone" ? { undone: true } : undefined),
       ...(options.serverError === undefined ? undefined : { serverError: options.serverError }),
       ...(options.cause === undefined ? undefined : { cause: options.cause })
     }),
@@ -51,7 +52,7 @@ export const lostError = (options: {
     Evidence.lost(endedBy, {
       sent: options.sent,
       serverError: options.serverError,
-      answer: options.answered === true ? "Error" : "None",
+      answer: options.answer ?? "None",
       limitMillis: options.limitMillis,
       session: options.session,
       stalledMillis: options.stalledMillis ?? 0

@@ -67,6 +67,14 @@ const seen: Record<string, { readonly evidence: Evidence.Evidence; readonly rule
     evidence: Evidence.lost("Server", { sent: true, serverError: server }),
     rule: { about: "shutdown", scope: "TransactionOnNewConnection", ladder: "Overload", unknown: true }
   },
+  "ended by shutdown, and undone": {
+    evidence: Evidence.lost("Server", { sent: true, answer: "Undone", serverError: server }),
+    rule: { about: "shutdown", scope: "TransactionOnNewConnection", ladder: "Instant", unknown: true }
+  },
+  "ended for good, and undone": {
+    evidence: Evidence.lost("Idle", { sent: true, answer: "Undone", serverError: server }),
+    rule: { about: "idle too long", scope: "Never" }
+  },
   "ended for good": {
     evidence: Evidence.lost("Idle", { sent: true, serverError: server }),
     rule: { about: "idle too long", scope: "Never" }
@@ -102,6 +110,8 @@ const inside: ReadonlyArray<Row> = [
   ["answer of a middleman", "NotApplied", "TransactionOnNewConnection", "Overload", "safe"],
   ["last word of a middleman", "NotApplied", "TransactionOnNewConnection", "Overload", "safe"],
   ["ended by shutdown", "NotApplied", "TransactionOnNewConnection", "Overload", "safe"],
+  ["ended by shutdown, and undone", "NotApplied", "TransactionOnNewConnection", "Instant", "safe"],
+  ["ended for good, and undone", "NotApplied", "Never", "Instant", "not safe"],
   ["ended for good", "NotApplied", "Never", "Instant", "not safe"],
   ["ended for good, before it was sent", "NotApplied", "Never", "Instant", "not safe"]
 ]
@@ -143,6 +153,8 @@ const table: Record<Outcome.Phase, ReadonlyArray<Row>> = {
     ["answer of a middleman", "NotSent", "Connect", "Overload", "safe"],
     ["last word of a middleman", "NotSent", "Connect", "Overload", "safe"],
     ["ended by shutdown", "Unknown", "Never", "Overload", "not safe"],
+    ["ended by shutdown, and undone", "NotApplied", "TransactionOnNewConnection", "Instant", "safe"],
+    ["ended for good, and undone", "NotApplied", "Never", "Instant", "not safe"],
     ["ended for good", "Unknown", "Never", "Overload", "not safe"],
     ["ended for good, before it was sent", "NotSent", "Statement", "Instant", "safe"]
   ],

@@ -426,17 +426,18 @@ it.layer(Live, { timeout: 30_000, excludeTestServices: true })("an administrator
       })
     }))
 
-  it.effect("57P01: ends the session of a statement, and nobody knows what became of it", () =>
+  it.effect("57P01: ends the session of a statement, which was undone", () =>
     Effect.gen(function*() {
       const pid = yield* backend
       const statement = run("select pg_sleep(10) /* end me */")
       yield* expectFailure(both(statement, disturb("pg_terminate_backend", pid, "end me")), {
         code: "57P01",
         tag: "ConnectionError",
-        outcome: "Unknown",
-        scope: "Never",
+        outcome: "NotApplied",
+        scope: "TransactionOnNewConnection",
+        ladder: "Instant",
         phase: "Statement",
-        retryable: false,
+        retryable: true,
         connection: "gone"
       })
     }))

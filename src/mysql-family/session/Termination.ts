@@ -116,7 +116,7 @@ export class Termination {
     }
     const blame = endedBy === "Silence" || endedBy === "Network" ? exchange.blame() : undefined
     const own = blame === undefined
-      ? exchange.isAnswered ? { what, endedBy, answered: true } : undefined
+      ? exchange.isAnswered ? { what, endedBy, answer: "Error" as const } : undefined
       : { what: `${what}: ${blame}`, endedBy: "Reader" as const }
     return this.error(exchange.operation, exchange.sent, own)
   }
@@ -124,7 +124,7 @@ export class Termination {
   private error(
     operation: string,
     sent: boolean,
-    own?: Pick<Ending, "what" | "endedBy"> & { readonly answered?: boolean }
+    own?: Pick<Ending, "what" | "endedBy"> & { readonly answer?: "Error" }
   ): SqlError {
     return lostError({ database: this.database, operation, sent, session: this.session, ...this.ending!, ...own })
   }

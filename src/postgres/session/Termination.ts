@@ -9,6 +9,7 @@ import { lostError } from "../../failure/lostError.ts"
 import { statementError } from "../errors/errors.ts"
 import { ControlExchange } from "../exchange/ControlExchange.ts"
 import { type Exchange, Progress } from "../exchange/Exchange.ts"
+import { ScriptExchange } from "../exchange/ScriptExchange.ts"
 import * as frames from "../wire/frames.ts"
 import type { End, SessionCore } from "./SessionCore.ts"
 
@@ -53,7 +54,13 @@ export class Termination {
 
   private lostBy(
     end: End,
-    what: { readonly operation: string; readonly sent: boolean; readonly endedBy: EndedBy; readonly what?: string }
+    what: {
+      readonly operation: string
+      readonly sent: boolean
+      readonly endedBy: EndedBy
+      readonly answer?: Evidence.Evidence["answer"]
+      readonly what?: string
+    }
   ): SqlError {
     const { core } = this
     return lostError({
@@ -103,16 +110,32 @@ export class Termination {
    * then it has not run. Only its own last word counts: a pooler's does not say what the server behind it has done.
    */
   private wasTurnedAway(exchange: Exchange): boolean {
-    return this.core.end!.serverError?.routine === "ProcessInterrupts" && exchange.isBoundFirst &&
-      exchange.progress === Progress.Written
+    return this.isOrderly && exchange.isBoundFirst && exchange.progress === Progress.Written
+  }
+
+  /**
+   * Whether the server has undone what it was running. It commits a statement after it has said that it is complete, or
+   * right before it does, when it does not look for interruptions. So one that it ends the session instead of completing
+   * was not committed.
+   */
+  private wasUndone(exchange: Exchange): boolean {
+    return this.isOrderly && exchange.tag === undefined && commitsLast(exchange)
+  }
+
+  /** Whether the server ended the session where it looks for interruptions. */
+  private get isOrderly(): boolean {
+    const routine = this.core.end!.serverError?.routine
+    return routine === "ProcessInterrupts" || routine === "ProcessRecoveryConflictInterrupt"
   }
 
   /** The failure of an exchange that comes to a session which has ended, or was under way when it did. */
   errorOf(exchange: Exchange): SqlError {
     const end = this.core.end!
+    const sent = exchange.isSent && !this.wasTurnedAway(exchange)
     return this.lostBy(end, {
       operation: exchange.operation,
-      sent: exchange.isSent && !this.wasTurnedAway(exchange),
+      sent,
+      answer: sent && this.wasUndone(exchange) ? "Undone" : "None",
       endedBy: end.culprit?.exchange === exchange ? end.culprit.endedBy : end.endedBy,
       ...(exchange instanceof ControlExchange && exchange.isCommit && exchange.isSent
         ? { what: `COMMIT was sent but not answered: it may or may not have been applied (${end.what})` }
@@ -145,5 +168,13 @@ export class Termination {
     }
   }
 }
+
+/** How statements begin that cannot commit anything before they are complete, as a procedure or VACUUM can. */
+const committedLast =
+  /^(?:[\s(]|--[^\n]*\n|\/\*(?:(?!\/\*)[^])*?\*\/)*(?:select|insert|update|delete|merge|with|values|table|copy|truncate)\b/i
+
+/** Whether an exchange is one statement, which the server commits as a whole and at its end. */
+const commitsLast = (exchange: Exchange): boolean =>
+  !(exchange instanceof ScriptExchange) && committedLast.test(exchange.text)
 
 export const describeCause = (cause: unknown): string => cause instanceof Error ? cause.message : String(cause)
