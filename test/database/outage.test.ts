@@ -4,7 +4,7 @@ import { Clock, Effect, Fiber, Layer, Logger, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
 import { Pool, PoolError } from "watertight"
 import { Postgres } from "watertight/postgres"
-import { FaultProxy, postgresUrl } from "../support/index.ts"
+import { FaultProxy, freshDatabase, postgresUrl } from "../support/index.ts"
 
 const quiet = Logger.layer([])
 
@@ -142,19 +142,28 @@ it.live("who waits in vain is told who has the connections, and what the last at
     }).pipe(Effect.provide(layerOf(proxy, { max: 1, acquireTimeout: "300 millis" })))
   }))
 
-it.live("the layer waits for borrowers when it is closed, and cuts off those who do not end", () =>
-  Effect.gen(function*() {
-    const proxy = yield* FaultProxy.make(postgresUrl())
-    const started = yield* now
-    const slow = yield* Effect.gen(function*() {
-      const sql = yield* SqlClient.SqlClient
-      const fiber = yield* Effect.forkDetach(Effect.exit(sql.withTransaction(sql`select pg_sleep(30)`)))
-      const quick = yield* Effect.forkDetach(Effect.exit(sql`select pg_sleep(0.2)`))
-      yield* Effect.sleep("100 millis")
-      return { fiber, quick }
-    }).pipe(Effect.provide(layerOf(proxy, { max: 4, shutdownTimeout: "500 millis" })))
-    assert.isBelow((yield* now) - started, 5_000)
-    assert.strictEqual((yield* Fiber.join(slow.quick))._tag, "Success")
-    assert.strictEqual((yield* Fiber.join(slow.fiber))._tag, "Failure")
-    yield* proxy.until(() => proxy.open() === 0)
-  }))
+it.live(
+  "the layer waits for borrowers when it is closed, and cuts off those who do not end",
+  () =>
+    Effect.gen(function*() {
+      const proxy = yield* FaultProxy.make(yield* freshDatabase())
+      const started = yield* now
+      const slow = yield* Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const fiber = yield* Effect.forkDetach(Effect.exit(sql.withTransaction(sql`select pg_sleep(30)`)))
+        const quick = yield* Effect.forkDetach(Effect.exit(sql`select pg_sleep(1)`))
+        const running = Effect.map(
+          sql<{ count: bigint }>`select count(*) from pg_stat_activity
+          where state = 'active' and query like 'select pg_sleep%' and datname = current_database()`,
+          ([row]) => Number(row!.count)
+        )
+        yield* Effect.repeat(running, { until: (count) => count === 2 })
+        return { fiber, quick }
+      }).pipe(Effect.provide(layerOf(proxy, { max: 4, shutdownTimeout: "3 seconds" })))
+      assert.isBelow((yield* now) - started, 15_000)
+      assert.strictEqual((yield* Fiber.join(slow.quick))._tag, "Success")
+      assert.strictEqual((yield* Fiber.join(slow.fiber))._tag, "Failure")
+      yield* proxy.until(() => proxy.open() === 0)
+    }),
+  30_000
+)
