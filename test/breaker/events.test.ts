@@ -13,11 +13,7 @@ import type * as Evidence from "../../src/failure/Evidence.ts"
 import { lostError } from "../../src/failure/lostError.ts"
 import * as Outcome from "../../src/failure/Outcome.ts"
 import { sick } from "./failures.ts"
-
-const make = (options?: Breaker.Options, surroundings?: Breaker.Surroundings) =>
-  Breaker.make({ name: "fake" }, options, surroundings)
-
-const touchy = { tripPolicy: CircuitBreaker.consecutive(1), openDuration: "10 seconds" } satisfies Breaker.Options
+import { make, tagOf, touchy } from "./support.ts"
 
 /** The statement of a session that was open from `openedAt` to `endedAt`. */
 const lost = (openedAt: number, endedAt: number, endedBy: Evidence.EndedBy = "Network"): SqlError =>
@@ -33,8 +29,6 @@ const lost = (openedAt: number, endedAt: number, endedBy: Evidence.EndedBy = "Ne
     "Statement",
     () => undefined
   )
-
-const tagOf = (error: unknown) => Breaker.find(error)?.reason._tag
 
 describe("losses", () => {
   it.effect("sessions that were open together are lost: counts once, however many statements met it", () =>

@@ -9,10 +9,10 @@ import type { SqlError } from "effect/sql/SqlError"
 import * as TestClock from "effect/testing/TestClock"
 import type { Connection } from "../../src/Adapter.ts"
 import * as Pool from "../../src/pool/Pool.ts"
-import { StatementProfile } from "../../src/pool/state/StatementProfile.ts"
 import { FakeAdapter, type FakeConnection, refused } from "../support/fakeAdapter.ts"
 import { exactSeed, type Seed, seed } from "../support/seed.ts"
 import { Simulation } from "../support/simulation.ts"
+import { fork, quick } from "./support.ts"
 
 /** A way to a connection. */
 type Way = <A, E>(
@@ -20,20 +20,12 @@ type Way = <A, E>(
   f: (connection: Connection) => Effect.Effect<A, E>
 ) => Effect.Effect<A, E | SqlError>
 
-const quick = () => {
-  const profile = new StatementProfile()
-  profile.observe(0, 10, 0)
-  profile.observe(0, 10, 0)
-  return profile
-}
-
 const ways: Readonly<Record<"use" | "reserve" | "share", Way>> = {
   use: (pool, f) => pool.use(f),
   reserve: (pool, f) => Effect.scoped(Effect.flatMap(pool.reserve, f)),
   share: (pool, f) => pool.share(quick(), f)
 }
 
-const fork = Effect.forkChild({ startImmediately: true })
 const sleep = (connection: Connection) => connection.execute("sleep 100", [], undefined)
 
 /** Nothing is lent, nobody waits, and the pool still works. */

@@ -1,35 +1,20 @@
 import { assert, describe, it } from "@effect/vitest"
-import * as Cause from "effect/Cause"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Logger from "effect/Logger"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
-import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
-import type * as Adapter from "../../src/Adapter.ts"
-import * as Pool from "../../src/pool/Pool.ts"
-import * as PoolError from "../../src/pool/PoolError.ts"
+import type * as Pool from "../../src/pool/Pool.ts"
+import type * as PoolError from "../../src/pool/PoolError.ts"
 import { FakeAdapter, wrongPassword } from "../support/fakeAdapter.ts"
-
-const fork = Effect.forkChild({ startImmediately: true })
+import { fork, hold, listen, reasonOf, select, setUp as make, sleep } from "./support.ts"
 
 /** A pool over a fake database, and what it tells about itself. */
 const setUp = Effect.fnUntraced(function*(options: Pool.Options = {}, fake: FakeAdapter = new FakeAdapter()) {
-  const pool = yield* Pool.make(fake, { startup: "lazy", shutdownTimeout: 0, ...options })
-  const events: Array<Pool.PoolEvent> = []
-  yield* fork(Stream.runForEach(pool.events, (event) => Effect.sync(() => events.push(event))))
+  const { pool } = yield* make(options, fake)
+  const events = yield* listen(pool)
   return { fake, pool, events: (tag: Pool.PoolEvent["_tag"]) => events.filter((event) => event._tag === tag) }
-})
-
-/** Somebody who has a connection until it is told to give it back. */
-const hold = Effect.fnUntraced(function*(pool: Pool.Pool, name = "holder") {
-  const done = yield* Deferred.make<void>()
-  const fiber = yield* fork(
-    Effect.withSpan(pool.use(() => Deferred.await(done)), name)
-  )
-  return { fiber, release: Effect.andThen(Deferred.succeed(done, undefined), Fiber.await(fiber)) }
 })
 
 /** Opens that many connections, which are idle then. */
@@ -41,17 +26,6 @@ const open = (pool: Pool.Pool, count: number) =>
     // The state takes an answer at the same moment for a sign of life.
     yield* TestClock.adjust(1)
   })
-
-const select = (connection: Adapter.Connection) => connection.execute("select 1", [], undefined)
-const sleep = (millis: number) => (connection: Adapter.Connection) =>
-  connection.execute(`sleep ${millis}`, [], undefined)
-
-const reasonOf = <A>(exit: Exit.Exit<A, SqlError>): PoolError.PoolErrorReason => {
-  if (Exit.isSuccess(exit)) return assert.fail("it succeeded")
-  const error = Cause.findErrorOption(exit.cause)
-  if (error._tag === "None") return assert.fail(Cause.pretty(exit.cause))
-  return PoolError.fromSqlError(error.value)?.reason ?? assert.fail(error.value.message)
-}
 
 const full = Effect.fail(
   new SqlError({ reason: new ConnectionError({ cause: { code: "53300" }, message: "too many", operation: "connect" }) })
@@ -261,7 +235,7 @@ describe("Pool: a connection that is held for too long", () => {
         assert.strictEqual(reason._tag, "AcquireTimeout")
         assert.strictEqual(reason.holders[0]!.span, "forgotten")
         assert.isTrue(reason.holders[0]!.isLeakSuspected)
-        assert.match(reason.holders[0]!.location ?? "", /Pool\.features\.test/)
+        assert.match(reason.holders[0]!.location ?? "", /pool\/support\.ts/)
         assert.match(reason.message, /1 held for so long that a leak is suspected/)
         yield* holder.release
         yield* TestClock.adjust(1)

@@ -5,30 +5,19 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
-import type { Connection } from "../../src/Adapter.ts"
 import * as Health from "../../src/pool/Health.ts"
 import * as Pool from "../../src/pool/Pool.ts"
 import * as PoolError from "../../src/pool/PoolError.ts"
-import type { PoolEvent } from "../../src/pool/state/PoolEvent.ts"
 import { FakeAdapter, refused, wrongPassword } from "../support/fakeAdapter.ts"
-
-const fork = Effect.forkChild({ startImmediately: true })
+import { fork, hold as holdOne, listen, select, setUp as make } from "./support.ts"
 
 const setUp = Effect.fnUntraced(function*(options: Pool.Options = {}, fake: FakeAdapter = new FakeAdapter()) {
-  const pool = yield* Pool.make(fake, { startup: "lazy", shutdownTimeout: 0, ...options })
-  const events: Array<PoolEvent> = []
-  yield* fork(Stream.runForEach(pool.events, (event) => Effect.sync(() => events.push(event))))
-  return { events, fake, pool }
+  const { pool } = yield* make(options, fake)
+  return { events: yield* listen(pool), fake, pool }
 })
 
-const hold = Effect.fnUntraced(function*(pool: Pool.Pool) {
-  const done = yield* Deferred.make<void>()
-  const fiber = yield* fork(pool.use(() => Deferred.await(done)))
-  yield* TestClock.adjust(1)
-  return { fiber, release: Effect.andThen(Deferred.succeed(done, undefined), Fiber.await(fiber)) }
-})
+const hold = (pool: Pool.Pool) => Effect.tap(holdOne(pool), () => TestClock.adjust(1))
 
 /** Opens that many connections, which are idle then. */
 const open = Effect.fnUntraced(function*(pool: Pool.Pool, count: number) {
@@ -36,8 +25,6 @@ const open = Effect.fnUntraced(function*(pool: Pool.Pool, count: number) {
   for (const holder of holders) yield* holder.release
   yield* TestClock.adjust(1)
 })
-
-const select = (connection: Connection) => connection.execute("select 1", [], undefined)
 
 const reasonOf = (exit: Exit.Exit<unknown, unknown>): string | undefined => {
   const error = Exit.findErrorOption(exit) as { readonly value?: { readonly reason: { readonly cause: unknown } } }

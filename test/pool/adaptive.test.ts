@@ -8,8 +8,7 @@ import * as TestClock from "effect/testing/TestClock"
 import { Adapter } from "../../src/Adapter.ts"
 import * as Pool from "../../src/pool/Pool.ts"
 import { FakeAdapter } from "../support/fakeAdapter.ts"
-
-const fork = Effect.forkChild({ startImmediately: true })
+import { fork } from "./support.ts"
 
 /** What a statement takes without load, and how many can run at a time without loss, in milliseconds. */
 const alone = 100

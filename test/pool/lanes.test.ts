@@ -3,13 +3,9 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/testing/TestClock"
-import type * as Adapter from "../../src/Adapter.ts"
 import * as Pool from "../../src/pool/Pool.ts"
 import { FakeAdapter } from "../support/fakeAdapter.ts"
-
-const fork = Effect.forkChild({ startImmediately: true })
-const sleep = (millis: number) => (connection: Adapter.Connection) =>
-  connection.execute(`sleep ${millis}`, [], undefined)
+import { fork, sleep } from "./support.ts"
 
 const make = (options: Pool.Options) =>
   Pool.make(new FakeAdapter(), { startup: "lazy", shutdownTimeout: 0, ...options })

@@ -2,12 +2,10 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Schedule from "effect/Schedule"
-import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import * as Pool from "../../src/pool/Pool.ts"
 import { FakeAdapter } from "../support/fakeAdapter.ts"
-
-const fork = Effect.forkChild({ startImmediately: true })
+import { fork, listen, sleep } from "./support.ts"
 
 const setUp = Effect.fnUntraced(function*(options: Pool.Options) {
   const fake = new FakeAdapter()
@@ -20,16 +18,12 @@ const setUp = Effect.fnUntraced(function*(options: Pool.Options) {
     lifetime: "1 day",
     ...options
   })
-  const events: Array<Pool.PoolEvent> = []
-  yield* fork(Stream.runForEach(pool.events, (event) => Effect.sync(() => events.push(event))))
+  const events = yield* listen(pool)
   return { fake, pool, scaled: () => events.splice(0).filter(({ _tag }) => _tag.startsWith("Scaled")) }
 })
 
-const sleep = (pool: Pool.Pool, millis: number) =>
-  pool.use((connection) => connection.execute(`sleep ${millis}`, [], undefined))
-
 /** Uses a connection half of the time. */
-const worker = (pool: Pool.Pool) => fork(Effect.repeat(sleep(pool, 50), Schedule.spaced("50 millis")))
+const worker = (pool: Pool.Pool) => fork(Effect.repeat(pool.use(sleep(50)), Schedule.spaced("50 millis")))
 
 describe("A pool that scales", () => {
   /** How many waited for a connection while a worker came every two seconds, each of which opening one takes a half. */
@@ -63,7 +57,7 @@ describe("A pool that scales", () => {
     const workers = [yield* worker(pool), yield* worker(pool), yield* worker(pool)]
     yield* TestClock.adjust("35 seconds")
     const calm = fake.open.length
-    const all = yield* Effect.forEach(Array.from({ length: 20 }), () => fork(sleep(pool, 2_000)))
+    const all = yield* Effect.forEach(Array.from({ length: 20 }), () => fork(pool.use(sleep(2_000))))
     yield* TestClock.adjust("5 seconds")
     for (const fiber of all) yield* Fiber.join(fiber)
     assert.strictEqual(fake.peak, 20)
@@ -72,7 +66,7 @@ describe("A pool that scales", () => {
     const after = fake.open.length
     const events = scaled()
     for (const fiber of workers) yield* Fiber.interrupt(fiber)
-    yield* fork(Effect.repeat(sleep(pool, 1), Schedule.spaced("500 millis")))
+    yield* fork(Effect.repeat(pool.use(sleep(1)), Schedule.spaced("500 millis")))
     yield* TestClock.adjust("10 seconds")
     return { calm, after, events, lull: fake.open.length }
   })
@@ -98,7 +92,7 @@ describe("A pool that scales", () => {
   it.effect("opens nothing ahead for those who come seldom, however long they stay", () =>
     Effect.gen(function*() {
       const { fake, pool, scaled } = yield* setUp({})
-      for (let i = 0; i < 3; i++) yield* fork(sleep(pool, 60_000))
+      for (let i = 0; i < 3; i++) yield* fork(pool.use(sleep(60_000)))
       yield* TestClock.adjust("50 seconds")
       assert.strictEqual(fake.open.length, 3)
       assert.deepStrictEqual(scaled(), [])

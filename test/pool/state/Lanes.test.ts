@@ -1,7 +1,5 @@
-import { assert, describe, it } from "@effect/vitest"
-import { quick, Steps } from "./steps.ts"
-
-const same = (actual: unknown, expected: unknown) => assert.deepStrictEqual(actual, expected)
+import { describe, it } from "@effect/vitest"
+import { quick, same, Steps } from "./steps.ts"
 
 const report = 1
 const login = 2

@@ -1,8 +1,6 @@
-import { assert, describe, it } from "@effect/vitest"
-import { partsOf } from "./model.ts"
-import { quick, Steps } from "./steps.ts"
-
-const same = (actual: unknown, expected: unknown) => assert.deepStrictEqual(actual, expected)
+import { describe, it } from "@effect/vitest"
+import { partsOf } from "./model/parts.ts"
+import { quick, same, Steps } from "./steps.ts"
 
 describe("PoolState: neighbours of a connection that died", () => {
   it("are pinged before they are lent again when it was the network", () => {

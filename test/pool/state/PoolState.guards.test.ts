@@ -4,10 +4,8 @@ import { PoolState } from "../../../src/pool/state/PoolState.ts"
 import { Lease } from "../../../src/pool/state/Slot.ts"
 import type { Options } from "../../../src/pool/state/StateOptions.ts"
 import { seed } from "../../support/seed.ts"
-import { partsOf } from "./model.ts"
-import { defaults, quick, Steps } from "./steps.ts"
-
-const same = (actual: unknown, expected: unknown) => assert.deepStrictEqual(actual, expected)
+import { partsOf } from "./model/parts.ts"
+import { defaults, quick, same, Steps } from "./steps.ts"
 
 describe("PoolState: a question that is not answered", () => {
   const questions: ReadonlyArray<readonly [name: string, ask: (pool: Steps) => void, late: (pool: Steps) => void]> = [

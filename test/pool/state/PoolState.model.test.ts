@@ -2,7 +2,9 @@ import { assert, describe, it } from "@effect/vitest"
 import { PoolState } from "../../../src/pool/state/PoolState.ts"
 import type { Lease } from "../../../src/pool/state/Slot.ts"
 import { exactSeed, type Seed, seed } from "../../support/seed.ts"
-import { type Make, type Parts, partsOf, run } from "./model.ts"
+import type { Make } from "./model/Books.ts"
+import { type Parts, partsOf } from "./model/parts.ts"
+import { run } from "./model/World.ts"
 
 /** Runs until the checker finds something, and says what, and the seed with which it is the first thing found. */
 const search = (make: Make, first: Seed, runs: number, events: number) => {

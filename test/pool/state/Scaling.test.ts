@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { PoolEvent } from "../../../src/pool/state/PoolEvent.ts"
 import { Meter, Needs, required, requiredToShare, type Sample, Scaling } from "../../../src/pool/state/Scaling.ts"
-import { partsOf } from "./model.ts"
+import { partsOf } from "./model/parts.ts"
 import { defaults, quick, Steps } from "./steps.ts"
 
 const options = { utilization: 0.75, wait: 5, interval: 1_000, window: 60_000 }

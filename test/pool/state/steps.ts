@@ -1,4 +1,5 @@
 /** A pool of letters and numbers, stepped by hand: leases have names, connections have numbers, time is a number. */
+import { assert } from "@effect/vitest"
 import type { Action } from "../../../src/pool/state/Agenda.ts"
 import type { ConnectFailure, PoolEvent } from "../../../src/pool/state/PoolEvent.ts"
 import { PoolState } from "../../../src/pool/state/PoolState.ts"
@@ -31,6 +32,8 @@ export const defaults: Options = {
   adaptive: false,
   scaling: undefined
 }
+
+export const same = (actual: unknown, expected: unknown) => assert.deepStrictEqual(actual, expected)
 
 /** A statement that is known to be quick. */
 export const quick = (): StatementProfile => {

@@ -7,17 +7,11 @@ import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
-import * as Pool from "../../src/pool/Pool.ts"
-import type { PoolEvent } from "../../src/pool/state/PoolEvent.ts"
-import { FakeAdapter, refused } from "../support/fakeAdapter.ts"
-import { seed } from "../support/seed.ts"
-
-const fork = Effect.forkChild({ startImmediately: true })
-
-const setUp = Effect.fnUntraced(function*(options: Pool.Options = {}, fake: FakeAdapter = new FakeAdapter()) {
-  const pool = yield* Pool.make(fake, { startup: "lazy", shutdownTimeout: 0, ...options })
-  return { fake, pool }
-})
+import type * as Pool from "../../../src/pool/Pool.ts"
+import type { PoolEvent } from "../../../src/pool/state/PoolEvent.ts"
+import { FakeAdapter, refused } from "../../support/fakeAdapter.ts"
+import { seed } from "../../support/seed.ts"
+import { fork, setUp } from "../support.ts"
 
 /** Uses a connection for a while. */
 const use = (pool: Pool.Pool, millis: number) => fork(Effect.exit(pool.use(() => Effect.sleep(millis))))

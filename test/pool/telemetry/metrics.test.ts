@@ -5,8 +5,8 @@ import * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
-import * as Pool from "../../src/pool/Pool.ts"
-import { FakeAdapter } from "../support/fakeAdapter.ts"
+import * as Pool from "../../../src/pool/Pool.ts"
+import { FakeAdapter } from "../../support/fakeAdapter.ts"
 
 class NamedAdapter extends FakeAdapter {
   override readonly spanAttributes: any = [

@@ -6,11 +6,11 @@ import * as CircuitBreaker from "effect/persistence/CircuitBreaker"
 import { SqlClient } from "effect/sql/SqlClient"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
-import { Adapter } from "../../src/Adapter.ts"
-import * as Database from "../../src/Database.ts"
-import * as Health from "../../src/pool/Health.ts"
-import * as Pool from "../../src/pool/Pool.ts"
-import { FakeAdapter, refused } from "../support/fakeAdapter.ts"
+import { Adapter } from "../../../src/Adapter.ts"
+import * as Database from "../../../src/Database.ts"
+import * as Health from "../../../src/pool/Health.ts"
+import * as Pool from "../../../src/pool/Pool.ts"
+import { FakeAdapter, refused } from "../../support/fakeAdapter.ts"
 
 /** A pool that is well. */
 const well: Health.Signals = {

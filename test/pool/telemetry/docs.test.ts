@@ -7,11 +7,11 @@ import { SqlClient } from "effect/sql/SqlClient"
 import * as fs from "node:fs"
 import { Adapter, Breaker, Pool } from "watertight"
 import { Postgres } from "watertight/postgres"
-import { freshDatabase } from "../support/index.ts"
+import { freshDatabase } from "../../support/index.ts"
 import { parse, scrape } from "./support.ts"
 import { parseYaml } from "./yaml.ts"
 
-const read = (file: string): string => fs.readFileSync(new URL(`../../${file}`, import.meta.url), "utf8")
+const read = (file: string): string => fs.readFileSync(new URL(`../../../${file}`, import.meta.url), "utf8")
 
 const page = read("docs/pool.md")
 

@@ -7,11 +7,10 @@ import { SpanPropagationEnabled } from "effect/sql/Statement"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import * as Tracer from "effect/Tracer"
-import { Adapter } from "../../src/Adapter.ts"
-import * as Database from "../../src/Database.ts"
-import { FakeAdapter } from "../support/fakeAdapter.ts"
-
-const fork = Effect.forkChild({ startImmediately: true })
+import { Adapter } from "../../../src/Adapter.ts"
+import * as Database from "../../../src/Database.ts"
+import { FakeAdapter } from "../../support/fakeAdapter.ts"
+import { fork } from "../support.ts"
 
 /** A database with one connection that nobody shares, and all spans that are made. */
 const setUp = Effect.gen(function*() {

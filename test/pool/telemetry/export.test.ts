@@ -1,7 +1,6 @@
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import * as Layer from "effect/Layer"
 import * as OtlpExporter from "effect/observability/OtlpExporter"
@@ -12,7 +11,8 @@ import { SqlClient } from "effect/sql/SqlClient"
 import { Pool } from "watertight"
 import { Mariadb } from "watertight/mariadb"
 import { Postgres } from "watertight/postgres"
-import { freshDatabase } from "../support/index.ts"
+import { freshDatabase } from "../../support/index.ts"
+import { hold } from "../support.ts"
 import { parse, scrape, serve } from "./support.ts"
 
 const secret = "hunter2-which-nobody-may-see"
@@ -23,7 +23,7 @@ const setUp = Effect.gen(function*() {
   // The server of the tests trusts everybody.
   url.password = secret
   const context = yield* Layer.build(
-    Postgres.layer({ url: Redacted.make(url.href), pool: { max: 3, acquireTimeout: "100 millis" } })
+    Postgres.layer({ url: Redacted.make(url.href), pool: { max: 3, acquireTimeout: "1 second" } })
   )
   yield* Effect.provide(
     Effect.gen(function*() {
@@ -33,13 +33,10 @@ const setUp = Effect.gen(function*() {
       yield* Effect.exit(sql`insert into orders values (1)`)
       yield* Effect.exit(sql.withTransaction(sql`insert into orders values (1)`))
       const pool = yield* Pool.Pool
-      const holders = yield* Effect.forEach(
-        [1, 2, 3],
-        () => Effect.forkChild(pool.use(() => Effect.sleep("300 millis")), { startImmediately: true })
-      )
-      yield* Effect.sleep("50 millis")
+      const holders = yield* Effect.forEach([1, 2, 3], () => hold(pool))
+      for (const holder of holders) yield* holder.connection
       assert.isTrue(Exit.isFailure(yield* Effect.exit(pool.use(() => Effect.void))))
-      yield* Fiber.awaitAll(holders)
+      for (const holder of holders) yield* holder.release
     }),
     context
   )
