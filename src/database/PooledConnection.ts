@@ -164,6 +164,8 @@ export class PooledConnection implements SqlConnection.Connection {
   }
   // Rows that were handed out cannot be taken back, so a stream is never repeated.
   executeStream(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
+    const profile = this.profile(sql)
+    if (this.hasRefused && this.refused.has(profile)) return Stream.fromEffect(this.refuse(sql))
     const rows = Stream.mapError(
       Stream.unwrap(
         Effect.map(this.pool.reserve, (connection) => connection.executeStream(sql, params, transformRows))

@@ -136,7 +136,9 @@ export interface Options {
    * listens, cursors. `"detect"` (the default) undoes it when the statements that were run, or the server, show that
    * something was changed. On PostgreSQL that rides with the next borrower's first statement and so costs no round trip;
    * elsewhere it is done before the connection is lent again, while the others are lent. What a function of the database
-   * does behind its name cannot be seen: `"always"` undoes everything after every borrower. `"never"` undoes nothing. A
+   * does behind its name is in no text. PostgreSQL undoes everything after a call of one that is not its own; what a
+   * trigger, a default, a view or a policy calls cannot be seen, and on MySQL no function can: `"always"` undoes
+   * everything after every borrower. `"never"` undoes nothing. A
    * transaction that was left open is rolled back in any case.
    */
   readonly reset?: "detect" | "always" | "never" | undefined

@@ -21,6 +21,7 @@ import { makeConnect } from "./adapter/connect.ts"
 import { ServerIdentity } from "./session/CommitEvidence.ts"
 import { resolveCommit } from "./session/resolveCommit.ts"
 
+export { NeedsConnection } from "../failure/NeedsConnection.ts"
 export type { PostgresOptions, SslMode } from "./adapter/Config.ts"
 
 /**

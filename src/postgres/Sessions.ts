@@ -39,6 +39,8 @@ export interface Sessions {
   readonly open: Effect.Effect<Session, SqlError, Scope.Scope>
   /** Whether a transaction is open where this is asked. */
   readonly inTransaction: Effect.Effect<boolean>
+  /** Runs an effect in a transaction; inside another one, in a savepoint. */
+  readonly transaction: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | SqlError, R>
   /** Says what the failure of a statement on a session means, where `Outcome.of` finds it. */
   readonly judge: (session: Session) => (error: SqlError) => SqlError
 }
@@ -93,6 +95,7 @@ export const make = (
         : Effect.fail(unknownError(adapter.name, problem, undefined, "connect"))
     }),
     inTransaction: Effect.map(transaction, Option.isSome),
+    transaction: client.withTransaction,
     judge: (session) => {
       const transaction = transactions.get(session)
       return transaction === undefined

@@ -87,24 +87,6 @@ export class ImplicitCommit extends Data.TaggedError("ImplicitCommit")<{
   }
 }
 
-/**
- * A statement was refused because what it does belongs to a connection that the next statement may not get: BEGIN, a
- * lock, `HANDLER`. It was not sent.
- *
- * @category errors
- * @since 0.2.0
- */
-export class NeedsConnection extends Data.TaggedError("NeedsConnection")<{
-  /** The first words of the statement. */
-  readonly statement: string
-  /** What is to be used instead. */
-  readonly instead: string
-}> {
-  override get message(): string {
-    return `${this.statement} would be about a connection that the next statement may not get. Use ${this.instead}`
-  }
-}
-
 interface Props {
   readonly cause: unknown
   readonly message: string

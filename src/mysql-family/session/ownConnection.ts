@@ -1,5 +1,5 @@
 /** Statements that make sense only on a connection that is held, and not on whichever one is free. */
-import { NeedsConnection } from "../errors/errors.ts"
+import { NeedsConnection } from "../../failure/NeedsConnection.ts"
 import { type Profile, split } from "../statement/statements.ts"
 
 const transaction = "`Transaction.run` or `sql.withTransaction`"

@@ -7,8 +7,10 @@ import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import { type Adapter, type Idempotency, TypeId } from "../../Adapter.ts"
+import { unknownError } from "../errors/errors.ts"
 import { attachHub, NoticeHub } from "../errors/notices.ts"
 import { ruleOf } from "../errors/sqlState.ts"
+import { needsConnection } from "../session/ownConnection.ts"
 import type { Session } from "../session/Session.ts"
 
 /** The options about names and spans, as `PgClient.layer` has them. */
@@ -55,6 +57,10 @@ export const makeAdapter = (options: {
     }),
     isPermanent,
     ruleOf,
+    refuseOnPool: (sql) => {
+      const refused = needsConnection(sql)
+      return refused && unknownError(options.name, refused.message, refused, "execute")
+    },
     idempotency,
     resolveCommit: options.resolveCommit
   }

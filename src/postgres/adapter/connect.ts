@@ -10,6 +10,7 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import type { SqlError } from "effect/sql/SqlError"
 import { connectError } from "../errors/errors.ts"
+import { FunctionOrigins } from "../session/FunctionOrigins.ts"
 import { Session } from "../session/Session.ts"
 import type { SessionKey, SessionOptions } from "../session/SessionOptions.ts"
 import { grace } from "../session/StatementLimit.ts"
@@ -30,6 +31,7 @@ export const makeConnect = (
     types: new TypeStore(config.types, config.codecs),
     undefinedAsNull: config.undefinedAsNull,
     descriptions: new DescriptionCache(),
+    functions: new FunctionOrigins(),
     prepare: config.prepare,
     preparedStatementCacheSize: config.preparedStatementCacheSize,
     statementTimeout: config.statementTimeout,

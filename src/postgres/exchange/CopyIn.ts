@@ -7,6 +7,7 @@
 import type * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
+import { type Traces, tracesOf } from "../statement/trace.ts"
 import * as frames from "../wire/frames.ts"
 import { notCopy } from "./copyFrames.ts"
 import { Exchange } from "./Exchange.ts"
@@ -22,6 +23,7 @@ export class CopyIn extends Exchange {
 
   private readonly host: ExchangeHost
   private readonly sql: string
+  private readonly traces: Traces
   private submitted = false
   private failed = false
   private exit: Effect.Effect<string | undefined, SqlError> | undefined = undefined
@@ -35,12 +37,21 @@ export class CopyIn extends Exchange {
     }, ownLimit)
     this.host = host
     this.sql = sql
+    this.traces = tracesOf(sql)
     this.exclusive = true
     this.tail = frames.simpleQuery(sql)
   }
 
   override get text(): string {
     return this.sql
+  }
+
+  override get trace(): number {
+    return this.traces.trace
+  }
+
+  override get calls(): ReadonlyArray<string> | undefined {
+    return this.traces.calls
   }
 
   override get isSent(): boolean {

@@ -8,6 +8,7 @@ import type * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
+import { type Traces, tracesOf } from "../statement/trace.ts"
 import * as frames from "../wire/frames.ts"
 import { Control, ControlExchange } from "./ControlExchange.ts"
 import { notCopy } from "./copyFrames.ts"
@@ -33,6 +34,7 @@ export class CopyOut extends Exchange {
 
   private readonly host: ExchangeHost
   private readonly sql: string
+  private readonly traces: Traces
   private readonly savepoint: string | undefined
   private opened = false
   private exit: Effect.Effect<unknown, SqlError> | undefined = undefined
@@ -50,6 +52,7 @@ export class CopyOut extends Exchange {
     }, ownLimit)
     this.host = host
     this.sql = sql
+    this.traces = tracesOf(sql)
     this.savepoint = host.inTransaction ? `watertight_copy_${++names}` : undefined
     this.exclusive = true
     this.tail = frames.simpleQuery(this.savepoint === undefined ? sql : `SAVEPOINT ${this.savepoint};${sql}`)
@@ -57,6 +60,14 @@ export class CopyOut extends Exchange {
 
   override get text(): string {
     return this.sql
+  }
+
+  override get trace(): number {
+    return this.traces.trace
+  }
+
+  override get calls(): ReadonlyArray<string> | undefined {
+    return this.traces.calls
   }
 
   /** Waits for data. */

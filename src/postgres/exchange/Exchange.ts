@@ -118,6 +118,11 @@ export abstract class Exchange {
     return 0
   }
 
+  /** The functions that it calls and that are not known to leave nothing behind. */
+  get calls(): ReadonlyArray<string> | undefined {
+    return undefined
+  }
+
   /** Whether it has to be written although its caller has left. */
   get isNeeded(): boolean {
     return this.carries !== Carries.Nothing

@@ -8,6 +8,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import { toResult } from "../statement/results.ts"
 import { noColumns } from "../statement/RowDecoder.ts"
 import { statementStarts } from "../statement/scripts.ts"
+import { type Traces, tracesOf } from "../statement/trace.ts"
 import * as frames from "../wire/frames.ts"
 import { Exchange, type Settle } from "./Exchange.ts"
 
@@ -48,12 +49,12 @@ export class ScriptExchange extends Exchange {
 /** A script of the caller's. */
 export class UserScript extends ScriptExchange {
   private readonly sql: string
-  private readonly leaves: number
+  private readonly traces: Traces
 
-  constructor(sql: string, trace: number, ownLimit: number | undefined, resume: Settle) {
+  constructor(sql: string, ownLimit: number | undefined, resume: Settle) {
     super(sql, Infinity, resume, "execute", ownLimit)
     this.sql = sql
-    this.leaves = trace
+    this.traces = tracesOf(sql)
     this.exclusive = true
   }
 
@@ -70,7 +71,11 @@ export class UserScript extends ScriptExchange {
   }
 
   override get trace(): number {
-    return this.leaves
+    return this.traces.trace
+  }
+
+  override get calls(): ReadonlyArray<string> | undefined {
+    return this.traces.calls
   }
 }
 

@@ -70,6 +70,10 @@ export class StatementExchange extends Exchange implements StatementPlan {
     return this.prepared?.trace ?? 0
   }
 
+  override get calls(): ReadonlyArray<string> | undefined {
+    return this.prepared?.calls
+  }
+
   /** Others are bound to the name that its `Parse` establishes. */
   override get isNeeded(): boolean {
     return this.parses || super.isNeeded

@@ -207,6 +207,7 @@ export class Reader {
       core.parser.readField = readAnswer
     }
     core.encoder.onCommand(tag, head.text)
+    if (tag === "CREATE FUNCTION") core.options.functions.forget()
     head.onComplete(tag)
   }
 

@@ -2,6 +2,7 @@
  * Makes a session as the server would give it to a new client: undoes what borrowers leave behind, and finds out
  * whether the server is still what it was.
  */
+import type { Result } from "@effect/sql-pg/PgConnection"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -97,9 +98,14 @@ export class Restoration {
     if (core.residue.forgetsNames) this.describer.forgetNames()
     core.residue.onReset()
     core.limit.onReset()
-    const exchange = new ScriptExchange(sql, core.options.controlLimit, (effect) => {
-      const exit = effect as Exit.Exit<unknown, SqlError>
-      if (Exit.isSuccess(exit)) core.residue.onClean()
+    const question = core.options.functions.take()
+    const script = question === undefined ? sql : `${sql}; ${question.sql}`
+    const exchange = new ScriptExchange(script, core.options.controlLimit, (effect) => {
+      const exit = effect as Exit.Exit<ReadonlyArray<Result>, SqlError>
+      if (Exit.isSuccess(exit)) {
+        core.residue.onClean()
+        question?.learn(exit.value[exit.value.length - 1])
+      }
       done(Exit.isSuccess(exit) ? undefined : Option.getOrUndefined(Cause.findErrorOption(exit.cause)))
     }, "reset")
     this.writer.submitFirst(exchange)

@@ -47,7 +47,6 @@ import { Restoration } from "./Restoration.ts"
 import { SessionCore } from "./SessionCore.ts"
 import { SessionHost } from "./SessionHost.ts"
 import type { SessionKey, SessionOptions } from "./SessionOptions.ts"
-import { traceOf } from "./SessionResidue.ts"
 import { Termination } from "./Termination.ts"
 import { TransactionControl } from "./TransactionControl.ts"
 import { Writer } from "./Writer.ts"
@@ -258,7 +257,7 @@ export class Session implements Connection, SessionKey {
     if (sql.includes("\u0000")) return this.refused("execute")
     return this.limited((limit) =>
       this.transaction.begun(Effect.callback((resume) => {
-        const exchange: Exchange = new UserScript(sql, traceOf(sql), limit, resume)
+        const exchange: Exchange = new UserScript(sql, limit, resume)
         this.writer.submit(exchange)
         return Effect.sync(() => this.cancellation.abandon(exchange))
       }))

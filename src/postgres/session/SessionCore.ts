@@ -94,7 +94,7 @@ export class SessionCore {
     this.encoder = new StatementEncoder(options)
     this.types = options.types
     this.evidence = new CommitEvidence(options.identity, started.parameters.get("server_version"), started.processId)
-    this.residue = new SessionResidue(started.parameters)
+    this.residue = new SessionResidue(started.parameters, options.functions)
     this.limit = new StatementLimit(options.statementTimeout, options.statementLimit)
     this.tick()
     this.openedAt = this.now

@@ -3,8 +3,11 @@
  */
 import type { StatementEncoderOptions } from "../statement/StatementEncoder.ts"
 import type { ServerIdentity } from "./CommitEvidence.ts"
+import type { FunctionOrigins } from "./FunctionOrigins.ts"
 
 export interface SessionOptions extends StatementEncoderOptions {
+  /** Which functions are the server's own. Shared by all sessions of an adapter. */
+  readonly functions: FunctionOrigins
   /** What errors call the database. */
   readonly database: string
   /** The `statement_timeout` that the server was told at the start, in milliseconds, or `Infinity`. */

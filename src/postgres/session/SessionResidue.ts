@@ -1,64 +1,15 @@
 /**
  * What borrowers leave behind in a session, so that it can be undone before the next one gets it, and only then.
  *
- * The text of a statement tells, once for each text, whether it may change anything that outlives its transaction. The
- * server's reports of changed parameters tell about those that a function has changed. What neither shows, such as an
- * advisory lock taken inside a function of the database, is undone only where a reset is wanted every time.
+ * The text of a statement tells whether it may change anything that outlives its transaction, and which functions it
+ * calls: one of the database's own making may have changed anything. The server's reports of changed parameters tell
+ * about some settings besides. What none of them shows, such as a setting made by a trigger, is undone only where a reset
+ * is wanted every time.
  */
-import { boundaries } from "../statement/boundaries.ts"
+import { Trace } from "../statement/trace.ts"
+import type { FunctionOrigins } from "./FunctionOrigins.ts"
 
-/** What a statement may leave behind, as bits. */
-export const Trace = {
-  Nothing: 0,
-  /** Settings, roles, temporary tables, advisory locks, listens, cursors: the reset undoes them. */
-  State: 1,
-  /** A name given to a statement by SQL. To take it away takes all names away. */
-  Name: 2,
-  /** A library that was loaded: nothing undoes that. */
-  Library: 4,
-  /** Not left behind, but worth to be known: the transaction is to be read-only. */
-  ReadOnly: 8,
-  /** The time limit of statements may be another one afterwards. */
-  Limit: 16,
-  /** The server may forget names of statements. */
-  Forgets: 32
-} as const
-
-/** One pass for most statements: without any of these words there is no need to look closer. */
-const suspicious =
-  /\b(?:set|set_config|setseed|reset|statement_timeout|discard|deallocate|temp|temporary|pg_temp\w*|pg_(?:try_)?advisory_lock\w*|listen|load|prepare|hold|do|call|read\s+only|dblink_connect\w*)\b/i
-
-const leaving = new RegExp(
-  `${boundaries}(?:set\\s+(?!local\\b|transaction\\b|constraints\\b)|listen\\b|do\\b|call\\b|declare\\b[^;]*\\bwith\\s+hold\\b|create\\s+(?:or\\s+replace\\s+)?(?:global\\s+|local\\s+)?temp(?:orary)?\\b)`,
-  "i"
-)
-const calling =
-  /\b(?:setseed|dblink_connect\w*|pg_(?:try_)?advisory_lock(?:_shared)?)\s*\(|\bpg_temp\w*\s*\.|\binto\s+(?:local\s+|global\s+)?temp(?:orary)?\b/i
-const configuring = /\bset_config\s*\(/gi
-const locally = /\bset_config\s*\([^()]*,\s*true\s*\)/gi
-const naming = new RegExp(`${boundaries}prepare\\s+(?!transaction\\b)`, "i")
-const loading = new RegExp(`${boundaries}load\\b`, "i")
-const readOnly = /\bread\s+only\b/i
-/** A call of `set_config` counts unless the name of another setting can be read in it. */
-const limiting =
-  /\b(?:set|reset)\b[^;]*\bstatement_timeout\b|\bset_config\s*\(\s*(?:[^'\s]|'statement_timeout')|\b(?:reset|discard)\s+all\b/i
-const forgetting = new RegExp(`${boundaries}(?:deallocate|discard)\\b`, "i")
-
-/** What a statement may leave behind, as its text tells. */
-export const traceOf = (sql: string): number => {
-  if (!suspicious.test(sql)) return Trace.Nothing
-  let trace: number = Trace.Nothing
-  if (
-    leaving.test(sql) || calling.test(sql) ||
-    (sql.match(configuring)?.length ?? 0) > (sql.match(locally)?.length ?? 0)
-  ) trace |= Trace.State
-  if (naming.test(sql)) trace |= Trace.Name
-  if (loading.test(sql)) trace |= Trace.Library
-  if (readOnly.test(sql)) trace |= Trace.ReadOnly
-  if (limiting.test(sql)) trace |= Trace.Limit
-  if (forgetting.test(sql)) trace |= Trace.Forgets
-  return trace
-}
+export { Trace, traceOf } from "../statement/trace.ts"
 
 /** Everything but the names of statements, in one message and one transaction. */
 const undo = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; UNLISTEN *; " +
@@ -70,6 +21,7 @@ const readOnlyByDefault = "default_transaction_read_only"
 
 export class SessionResidue {
   private readonly parameters: ReadonlyMap<string, string>
+  private readonly functions: FunctionOrigins
   /** What the parameters were when the session began, or after the last reset. */
   private original: ReadonlyMap<string, string>
   private changed: Set<string> | undefined = undefined
@@ -78,9 +30,15 @@ export class SessionResidue {
   private ran = false
   private always = false
 
-  constructor(parameters: ReadonlyMap<string, string>) {
+  constructor(parameters: ReadonlyMap<string, string>, functions: FunctionOrigins) {
     this.parameters = parameters
+    this.functions = functions
     this.original = new Map(parameters)
+  }
+
+  /** What a statement may leave behind, given what its text tells. */
+  tracesOf(trace: number, calls: ReadonlyArray<string> | undefined): number {
+    return calls !== undefined && this.functions.leaves(calls) ? trace | Trace.State : trace
   }
 
   /** A statement is written. */

@@ -71,7 +71,7 @@ export class Writer {
     const wasIdle = core.inFlight.size === 0
     if (wasIdle) core.tick()
     for (let exchange = core.pending.head; exchange !== undefined; exchange = core.pending.head) {
-      const { trace } = exchange
+      const trace = core.residue.tracesOf(exchange.trace, exchange.calls)
       // No other caller's statement may follow it before what it leaves behind is undone.
       if (trace !== 0) exchange.exclusive = true
       if (!this.mayFollow(exchange)) break

@@ -4,10 +4,10 @@
 import * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import { randomBytes } from "node:crypto"
 import type { XidQuery } from "../exchange/XidQuery.ts"
-import { traceOf } from "../session/SessionResidue.ts"
 import type { Parameters } from "./parameters.ts"
 import { countPlaceholders } from "./placeholders.ts"
 import type { RowDecoder } from "./RowDecoder.ts"
+import { type Traces, tracesOf } from "./trace.ts"
 
 /** What the server is known to hold under a name. */
 export const Held = {
@@ -49,7 +49,7 @@ export class Prepared {
   private writing: boolean | undefined = undefined
   /** The question for the id of the transaction that rides with it. */
   xidQuery: XidQuery | undefined = undefined
-  private leaves: number | undefined = undefined
+  private leaves: Traces | undefined = undefined
   private wants: number | undefined | null = null
   /** The same text with other types. */
   next: Prepared | undefined = undefined
@@ -73,7 +73,12 @@ export class Prepared {
 
   /** What it may leave behind in the session. */
   get trace(): number {
-    return this.leaves ??= traceOf(this.sql)
+    return (this.leaves ??= tracesOf(this.sql)).trace
+  }
+
+  /** The functions that it calls and that are not known to leave nothing behind. */
+  get calls(): ReadonlyArray<string> | undefined {
+    return (this.leaves ??= tracesOf(this.sql)).calls
   }
 
   /** How many parameters the text asks for, unless that cannot be told. */

@@ -2,14 +2,14 @@
  * How many parameters a text asks for: the highest number behind a `$` that is neither in a string, a quoted name, a
  * comment nor in a name.
  */
+import { endOfComment, endOfQuoted } from "./Lexer.ts"
 
-/** What stands for itself, whatever is in it. The first match at a place wins. */
+/** Where something begins that stands for itself, whatever is in it. The first match at a place wins. */
 const token = new RegExp(
   [
-    // `E'…'`, where a backslash escapes, and other strings, where it does not.
-    String.raw`\b[eE]'(?:[^'\\]|''|\\[^])*'`,
-    String.raw`'(?:[^']|'')*'`,
-    String.raw`"(?:[^"]|"")*"`,
+    // `E'…'`, where a backslash escapes, and other strings and names in quotes, where it does not.
+    String.raw`\b[eE]'`,
+    String.raw`['"]`,
     String.raw`--[^\n\r]*`,
     String.raw`/\*`,
     // A name may contain a `$`, so it is taken as a whole.
@@ -19,18 +19,6 @@ const token = new RegExp(
   ].join("|"),
   "g"
 )
-
-/** Where a comment ends that begins here. Comments may be nested. */
-const endOfComment = (sql: string, start: number): number => {
-  const marks = /\/\*|\*\//g
-  marks.lastIndex = start
-  for (let depth = 0;;) {
-    const mark = marks.exec(sql)
-    if (mark === null) return sql.length
-    depth += mark[0] === "/*" ? 1 : -1
-    if (depth === 0) return marks.lastIndex
-  }
-}
 
 /** Counts; `undefined` where what a backslash means depends on a setting of the session. */
 export const countPlaceholders = (sql: string): number | undefined => {
@@ -42,6 +30,8 @@ export const countPlaceholders = (sql: string): number | undefined => {
     const [text] = match
     if (text === "/*") {
       token.lastIndex = endOfComment(sql, match.index)
+    } else if (text.endsWith("'") || text === "\"") {
+      token.lastIndex = endOfQuoted(sql, token.lastIndex - 1, text.length > 1)
     } else if (text.charCodeAt(0) === 0x24) {
       if (text.endsWith("$")) {
         const end = sql.indexOf(text, token.lastIndex)

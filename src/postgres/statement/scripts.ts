@@ -1,8 +1,9 @@
 /**
- * Where the statements of a script begin. The server takes a script apart by itself; this is for saying in which line
- * it failed.
+ * The statements of a script. The server takes a script apart by itself; this is for saying in which line it failed, for
+ * running one statement after the other, and for the data that stands behind `COPY … FROM stdin` in a dump.
  */
 import type { SqlError } from "effect/sql/SqlError"
+import { Lexer, Token } from "./Lexer.ts"
 
 /** Where in a script a statement is. */
 export interface Place {
@@ -12,93 +13,172 @@ export interface Place {
   readonly line: number
 }
 
+/** A statement of a script. */
+export interface ScriptStatement {
+  /** Where its text begins and ends, without the semicolon. */
+  readonly start: number
+  readonly end: number
+  /** Where the data begins and ends that `COPY … FROM stdin` is to be given. */
+  readonly data: readonly [start: number, end: number] | undefined
+  /** Whether it begins or ends a transaction. */
+  readonly isControl: boolean
+}
+
+/** A script that has been taken apart. */
+export interface Parsed {
+  readonly statements: ReadonlyArray<ScriptStatement>
+  /** What cannot be run, and where it is. */
+  readonly problem: { readonly what: string; readonly at: number } | undefined
+}
+
 const completed = new WeakMap<SqlError, number>()
 
-/** Writes down how many statements of a script had been completed when it failed. */
+/** Writes down how many statements of a text had been completed when it failed. */
 export const markCompleted = (error: SqlError, statements: number): SqlError => {
   completed.set(error, statements)
   return error
 }
 
-export const placeOfFailure = (script: string, error: SqlError): Place | undefined => {
-  const count = completed.get(error)
+/** Where the text begins that has failed: the script, or the statement of it that was sent by itself. */
+export interface Sent {
+  readonly start: number
+  /** Which statement of the script was its first, counted from 0. */
+  readonly first: number
+  /** Whether it is a statement by itself. */
+  readonly isAlone: boolean
+}
+
+export const placeOfFailure = (
+  script: string,
+  { statements }: Parsed,
+  error: SqlError,
+  { first, isAlone, start }: Sent
+): Place | undefined => {
+  const count = completed.get(error) ?? (isAlone ? 0 : undefined)
   if (count === undefined) return undefined
-  const starts = statementStarts(script)
   const position = Number((error.reason.cause as { readonly position?: unknown } | undefined)?.position)
-  // The server counts characters, and nothing is run of a script that it cannot parse.
-  const at = Number.isInteger(position) && position > 0 ? offsetOf(script, position) : starts[count]
+  // The server counts characters, and nothing is run of a text that it cannot parse.
+  const at = Number.isInteger(position) && position > 0
+    ? offsetOf(script, start, position)
+    : statements[first + count]?.start
   if (at === undefined) return undefined
   let statement = 0
-  while (statement < starts.length && starts[statement]! <= at) statement++
+  while (statement < statements.length && statements[statement]!.start <= at) statement++
   return { statement: Math.max(1, statement), line: lineOf(script, at) }
 }
 
-const offsetOf = (script: string, position: number): number => {
-  let offset = 0
-  for (const char of script) {
-    if (--position <= 0) break
-    offset += char.length
-  }
+const offsetOf = (script: string, start: number, position: number): number => {
+  let offset = start
+  while (--position > 0 && offset < script.length) offset += script.codePointAt(offset)! > 0xffff ? 2 : 1
   return offset
 }
 
-const lineOf = (script: string, offset: number): number => {
+/** The line of a place, counted from 1. */
+export const lineOf = (script: string, offset: number): number => {
   let line = 1
   for (let at = script.indexOf("\n"); at >= 0 && at < offset; at = script.indexOf("\n", at + 1)) line++
   return line
 }
 
-/** What has to be passed over as a whole, or ends a statement. */
-const token =
-  /--[^\n]*|\/\*|\bE'(?:[^'\\]|\\[\s\S]|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(?:[A-Za-z_\u0080-\uffff][\w\u0080-\uffff]*)?\$|;|\b(?:BEGIN\s+ATOMIC|CASE|END)\b|[^\s]/gi
-
 /** Where each statement begins. Those that consist of nothing but comments do not count, as the server does not. */
-export const statementStarts = (script: string): ReadonlyArray<number> => {
-  const starts: Array<number> = []
-  let isInside = false
-  /** How deep it is in `BEGIN ATOMIC … END`, in which semicolons end no statement. */
-  let depth = 0
-  token.lastIndex = 0
-  for (let match = token.exec(script); match !== null; match = token.exec(script)) {
-    const text = match[0]
-    if (text.startsWith("--")) continue
-    if (text === "/*") {
-      token.lastIndex = endOfComment(script, match.index)
-      continue
-    }
-    if (text === ";" && depth === 0) {
-      isInside = false
-      continue
-    }
-    if (!isInside) {
-      isInside = true
-      starts.push(match.index)
-    }
-    if (text.startsWith("$") && text.endsWith("$") && text.length > 1) {
-      const end = script.indexOf(text, token.lastIndex)
-      token.lastIndex = end < 0 ? script.length : end + text.length
-    } else if (/^begin/i.test(text) && text.length > 5 || depth > 0 && /^case$/i.test(text)) {
-      depth++
-    } else if (depth > 0 && /^end$/i.test(text)) {
-      depth--
-    } else if (/^[A-Za-z_\u0080-\uffff]$/.test(text)) {
-      // The rest of a word, so that nothing in it is taken for something else.
-      const word = /[\w$\u0080-\uffff]*/y
-      word.lastIndex = token.lastIndex
-      token.lastIndex += word.exec(script)![0].length
-    }
-  }
-  return starts
-}
+export const statementStarts = (script: string): ReadonlyArray<number> =>
+  parseScript(script).statements.map(({ start }) => start)
 
-/** Comments may be nested in each other. */
-const endOfComment = (script: string, start: number): number => {
-  const mark = /\/\*|\*\//g
-  mark.lastIndex = start
-  let depth = 0
-  for (let match = mark.exec(script); match !== null; match = mark.exec(script)) {
-    depth += match[0] === "/*" ? 1 : -1
-    if (depth === 0) return mark.lastIndex
+/** Takes a script apart. */
+export const parseScript = (script: string): Parsed => new ScriptReader(script).read()
+
+const control = new Set(["begin", "start", "commit", "end", "rollback", "abort"])
+
+/** What `psql` is told by the dumps that `pg_dump` makes. */
+const ofDumps = /\\(?:un)?restrict\b[^\n]*/y
+
+class ScriptReader {
+  private readonly script: string
+  private readonly lexer: Lexer
+  private readonly statements: Array<ScriptStatement> = []
+  private problem: Parsed["problem"] = undefined
+  /** Where the statement begins that is being read, if one is. */
+  private start: number | undefined = undefined
+  /** Where it ends as far as it has been read. */
+  private end = 0
+  private first = ""
+  private previous = ""
+  /** How deep it is in `BEGIN ATOMIC … END`, in which semicolons end no statement. */
+  private depth = 0
+  private isCopyIn = false
+
+  constructor(script: string) {
+    this.script = script
+    this.lexer = new Lexer(script)
   }
-  return script.length
+
+  read(): Parsed {
+    const { lexer } = this
+    while (lexer.next()) {
+      if (lexer.isSymbol(";") && this.depth === 0) this.finish(true)
+      else if (this.start === undefined && lexer.isSymbol("\\") && this.problem === undefined) this.command()
+      else this.take()
+    }
+    this.finish(false)
+    return { statements: this.statements, problem: this.problem }
+  }
+
+  private take(): void {
+    const { lexer } = this
+    const word = lexer.token === Token.Word ? lexer.value : ""
+    if (this.start === undefined) {
+      this.start = lexer.start
+      this.first = word
+    }
+    this.end = lexer.end
+    if (word === "atomic" && this.previous === "begin" || this.depth > 0 && word === "case") this.depth++
+    else if (this.depth > 0 && word === "end") this.depth--
+    if (word === "stdin" && this.previous === "from" && this.first === "copy") this.isCopyIn = true
+    this.previous = word
+  }
+
+  /** A statement ends. */
+  private finish(atSemicolon: boolean): void {
+    const { end, first, start } = this
+    this.start = undefined
+    this.previous = ""
+    this.depth = 0
+    if (start === undefined) return
+    const data = this.isCopyIn ? this.data(start, atSemicolon) : undefined
+    this.isCopyIn = false
+    this.statements.push({ start, end, data, isControl: control.has(first) })
+  }
+
+  /** The lines up to one with nothing but `\.` in it. */
+  private data(start: number, atSemicolon: boolean): readonly [number, number] | undefined {
+    const { lexer, script } = this
+    const restOfLine = /[ \t\r]*\n/y
+    restOfLine.lastIndex = lexer.end
+    const mark = /^\\\.\r?$/gm
+    if (atSemicolon && restOfLine.test(script)) {
+      mark.lastIndex = restOfLine.lastIndex
+      const found = mark.exec(script)
+      if (found !== null) {
+        lexer.end = mark.lastIndex
+        return [restOfLine.lastIndex, found.index]
+      }
+    }
+    this.problem ??= {
+      what: "COPY FROM stdin has its data in the lines behind it, up to a line with nothing but \\.: there are none",
+      at: start
+    }
+    return undefined
+  }
+
+  /** A command of `psql`. */
+  private command(): void {
+    const { lexer, script } = this
+    ofDumps.lastIndex = lexer.start
+    if (ofDumps.test(script)) {
+      lexer.end = ofDumps.lastIndex
+      return
+    }
+    const line = script.slice(lexer.start).split(/\s/, 1)[0]!
+    this.problem = { what: `${line} is a command of psql, and not SQL`, at: lexer.start }
+  }
 }
