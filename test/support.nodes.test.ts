@@ -3,7 +3,7 @@ import * as PgConnection from "@effect/sql-pg/PgConnection"
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
-import { describeWith, PostgresCluster, Replication } from "./support/index.ts"
+import { describeWith, PatroniCluster, PostgresCluster, Replication } from "./support/index.ts"
 
 describeWith("standby")("PostgresCluster", () => {
   it.live(
@@ -45,6 +45,30 @@ describeWith("standby")("PostgresCluster", () => {
       yield* first!.reconnect
       yield* PgConnection.make({ url: Redacted.make(first!.clients.url) })
     }), 60_000)
+})
+
+describeWith("patroni")("PatroniCluster", () => {
+  it.live(
+    "a primary hands over in order; one whose agent stands still does not know that another leads",
+    () =>
+      Effect.gen(function*() {
+        const { nodes: [first, second, third], primary } = yield* PatroniCluster.make()
+        yield* first!.query("create table t (x int)")
+        assert.strictEqual(yield* primary, first)
+        yield* first!.handOver(second!)
+        yield* first!.follows
+        assert.strictEqual(yield* primary, second)
+        yield* second!.agent.pause
+        yield* Effect.raceFirst(first!.leads, third!.leads)
+        yield* second!.query("insert into t values (1)")
+        const next = yield* primary
+        assert.notStrictEqual(next, second)
+        assert.strictEqual((yield* next.query("select x from t")).length, 0)
+        yield* second!.agent.resume
+        yield* second!.follows
+      }),
+    240_000
+  )
 })
 
 for (const kind of ["mysql", "mariadb"] as const) {

@@ -14,6 +14,7 @@ import {
   GaleraCluster,
   MariadbServer,
   MysqlServer,
+  PatroniCluster,
   PgBouncer,
   PostgresServer,
   shareTemplates
@@ -44,6 +45,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
 const programs: Record<Need, Effect.Effect<string, ServerError, Scope.Scope>> = {
   postgresql: Binaries.locate(PostgresServer.requirement),
   standby: Effect.andThen(Binaries.locate(PostgresServer.requirement), PostgresServer.canFollow),
+  patroni: Effect.andThen(PostgresServer.canFollow, PatroniCluster.locate),
   pgbouncer: Binaries.locate(PgBouncer.requirement),
   mysql: Binaries.locate(MysqlServer.requirement),
   mariadb: Binaries.locate(MariadbServer.requirement),

@@ -4,6 +4,7 @@
 export type Need =
   | "postgresql"
   | "standby"
+  | "patroni"
   | "pgbouncer"
   | "mysql"
   | "mariadb"

@@ -14,7 +14,7 @@ export type { Need, SharedServer }
 const variable = "WATERTIGHT_TEST_REQUIRE"
 
 /** What takes so long that only `npm run test:matrix` runs it. */
-const slow: ReadonlyArray<string> = ["group-replication"]
+const slow: ReadonlyArray<string> = ["group-replication", "patroni"]
 
 const isMatrix = (): boolean => (process.env["WATERTIGHT_TEST_MATRIX"] ?? "") !== ""
 

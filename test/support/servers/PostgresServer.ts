@@ -233,6 +233,18 @@ interface Data {
   readonly settings: Readonly<Record<string, string | number | boolean>>
 }
 
+/** Asks a server as its superuser, on a connection of its own. The host may be the folder of its Unix socket. */
+export const ask =
+  (address: { readonly host: string; readonly port: number }): PostgresServer["query"] =>
+  (statement, parameters = [], database = "postgres") =>
+    PgConnection.make({ ...address, username: user, database, ssl: false, connectTimeout: "5 seconds" }).pipe(
+      Effect.flatMap((connection) => connection.query(statement, parameters)),
+      Effect.map((result) => result.rows),
+      Effect.scoped,
+      Effect.mapError((cause) => new ServerError({ message: `${statement}: ${explain(cause)}`, cause })),
+      within("30 seconds", () => `No answer in 30 s: ${statement}`)
+    )
+
 /** Runs a server on a data folder that is ready. */
 const open = Effect.fnUntraced(function*(data: Data): Effect.fn.Return<PostgresServer, ServerError, Scope.Scope> {
   const logFile = path.join(data.folder, "server.log")
@@ -254,15 +266,7 @@ const open = Effect.fnUntraced(function*(data: Data): Effect.fn.Return<PostgresS
     )
   }
 
-  const query: PostgresServer["query"] = (statement, parameters = [], database = "postgres") =>
-    PgConnection.make({ host: data.folder, port, username: user, database, ssl: false, connectTimeout: "5 seconds" })
-      .pipe(
-        Effect.flatMap((connection) => connection.query(statement, parameters)),
-        Effect.map((result) => result.rows),
-        Effect.scoped,
-        Effect.mapError((cause) => new ServerError({ message: `${statement}: ${explain(cause)}`, cause })),
-        within("30 seconds", () => `No answer in 30 s: ${statement}`)
-      )
+  const query: PostgresServer["query"] = (...question) => ask({ host: data.folder, port })(...question)
 
   const isRunning = () => process !== undefined && process.isRunning()
 

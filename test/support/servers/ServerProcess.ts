@@ -220,6 +220,46 @@ export const run = (command: string, args: ReadonlyArray<string>, options: {
   }).pipe(within(`${options.timeout ?? 60} seconds`, () => `${title} did not end in ${options.timeout ?? 60} s`))
 }
 
+/** Whether a process runs. */
+export const isAlive = (pid: number): boolean => alive([pid]).length > 0
+
+// The parent is stopped first: it can start no further child while we look for those that it has.
+const stopFamily = (pid: number): ReadonlyArray<number> => {
+  signal(pid, "SIGSTOP")
+  const children = descendants(pid)
+  for (const child of children) {
+    signal(child, "SIGSTOP")
+  }
+  return [pid, ...children]
+}
+
+/** `SIGSTOP` to a process and everything that it started. */
+export const pauseFamily = (pid: number): Effect.Effect<void> => Effect.sync(() => void stopFamily(pid))
+
+/** `SIGCONT`: undoes `pauseFamily`. */
+export const resumeFamily = (pid: number): Effect.Effect<void> =>
+  Effect.sync(() => {
+    for (const member of [...descendants(pid), pid]) {
+      signal(member, "SIGCONT")
+    }
+  })
+
+/** `SIGKILL` to a process and everything that it started; returns when all of them are gone. */
+export const killFamily = (pid: number): Effect.Effect<void, ServerError> =>
+  Effect.suspend(() => {
+    const members = stopFamily(pid)
+    for (const member of members) {
+      signal(member, "SIGKILL")
+    }
+    return Effect.repeat(Effect.sync(() => alive(members).length === 0), {
+      until: (gone) => gone,
+      schedule: Schedule.spaced("5 millis")
+    })
+  }).pipe(
+    Effect.asVoid,
+    within("10 seconds", () => `Process ${pid} and its children are still there 10 s after SIGKILL`)
+  )
+
 /** A running server process. */
 export interface ServerProcess {
   readonly pid: number
@@ -272,41 +312,15 @@ export const spawn = (command: string, args: ReadonlyArray<string>, options: {
       onExit()
     }
 
-    // The parent is stopped first: it can start no further child while we look for those that it has.
-    const stopFamily = () => {
-      signal(pid, "SIGSTOP")
-      const children = descendants(pid)
-      for (const child of children) {
-        signal(child, "SIGSTOP")
-      }
-      return children
-    }
-
     return {
       pid,
       isRunning: () =>
         !Deferred.isDoneUnsafe(ended),
       exited: Deferred.await(ended),
       signal: (name) => signal(pid, name),
-      kill: Effect.gen(function*() {
-        const children = stopFamily()
-        for (const member of [pid, ...children]) {
-          signal(member, "SIGKILL")
-        }
-        yield* Deferred.await(ended)
-        yield* Effect.repeat(Effect.sync(() => alive(children).length === 0), {
-          until: (gone) => gone,
-          schedule: Schedule.spaced("5 millis")
-        })
-      }).pipe(within("10 seconds", () => `Process ${pid} and its children are still there 10 s after SIGKILL`)),
-      pause: Effect.sync(() => {
-        stopFamily()
-      }),
-      resume: Effect.sync(() => {
-        for (const member of [...descendants(pid), pid]) {
-          signal(member, "SIGCONT")
-        }
-      })
+      kill: Effect.andThen(killFamily(pid), Deferred.await(ended)),
+      pause: pauseFamily(pid),
+      resume: resumeFamily(pid)
     }
   }))
 

@@ -162,6 +162,11 @@ const isElf = (file: string): boolean => {
   return start.equals(Buffer.from([0x7f, 0x45, 0x4c, 0x46]))
 }
 
+const isPython = (file: string): boolean => /^#!.*\bpython3\b/.test(fs.readFileSync(file, "utf8").slice(0, 100))
+
+/** The program itself, where there is a launcher in its place. */
+const elfOf = (file: string): string => fs.existsSync(`${file}.program`) ? `${file}.program` : file
+
 /** Replaces each program by a script that starts it through the loader of its own C library, in the same place. */
 const writeLaunchers = (wanted: Package, draft: string, folder: string): void => {
   const root = path.join(draft, "root")
@@ -187,10 +192,18 @@ const writeLaunchers = (wanted: Package, draft: string, folder: string): void =>
     const base = named ? ` ${wanted.baseOption.name}=${final(path.join(root, "usr"))}` : ""
     const target = `${file}.program`
     fs.renameSync(file, target)
+    const through = (program: string, name: string) =>
+      `exec ${final(loader)} --library-path ${search} --argv0 ${final(name)} ${final(program)}`
+    const python = path.join(root, "usr/bin/python3")
     const start = isElf(target)
-      ? `${final(loader)} --library-path ${search} --argv0 ${final(file)} ${final(target)}`
-      : final(target)
-    fs.writeFileSync(file, `#!/bin/sh\nexec ${start} "$@"${base}\n`, { mode: 0o755 })
+      ? through(target, file)
+      : isPython(target)
+      // Python finds its modules, and starts itself again, by the name under which it was started.
+      ? `export PYTHONHOME=${final(path.join(root, "usr"))}\n` +
+        `export PYTHONPATH=${final(path.join(root, "usr/lib/python3/dist-packages"))}\n` +
+        `${through(elfOf(python), python)} ${final(target)}`
+      : `exec ${final(target)}`
+    fs.writeFileSync(file, `#!/bin/sh\n${start} "$@"${base}\n`, { mode: 0o755 })
     fs.symlinkSync(final(file), path.join(programs, path.basename(file)))
   }
 }
