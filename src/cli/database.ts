@@ -1,4 +1,5 @@
 /** Opens the database that a URL names. Only its own driver is loaded, and said how to be had if it is missing. */
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import * as Predicate from "effect/Predicate"
@@ -11,6 +12,9 @@ import { Usage } from "./problems.ts"
 
 /** A database that commands work on. */
 export type DatabaseLayer = Layer.Layer<Services | Introspection, SqlError | InvalidOptions>
+
+/** The same when it is open. */
+export type Database = Context.Context<Services | Introspection>
 
 /** What is asked of every database: few connections, and an answer within a moment if it cannot be reached. */
 const options = (url: Redacted.Redacted) => ({

@@ -4,6 +4,9 @@ import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
+import { announcementTable } from "../cache/Announcements.ts"
+import { journalTable } from "../migrations/run/journal.ts"
+import { keyTable } from "../transaction/idempotency.ts"
 import { type Answer, answer, type CommandFailed, failure } from "./answer.ts"
 import { type DatabaseLayer, databaseOf } from "./database.ts"
 import { describe, Usage } from "./problems.ts"
@@ -36,6 +39,14 @@ export const table = Flag.String("table").pipe(
   Flag.withMetavar("TABLE"),
   Flag.withDefault("effect_sql_migrations")
 )
+
+/** The tables that are kept beside those of the program, and are no part of its schema. */
+export const ownTables = (table: string): ReadonlyArray<string> => [
+  table,
+  journalTable,
+  keyTable,
+  announcementTable
+]
 
 /** The layer of the database that was named. */
 export const open = (given: Option.Option<Redacted.Redacted<string>>): Effect.Effect<DatabaseLayer, Usage> =>

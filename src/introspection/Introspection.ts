@@ -57,6 +57,12 @@ export interface Table {
   readonly schema: string
   readonly name: string
   readonly kind: "table" | "partitioned table" | "view" | "materialized view" | "foreign table"
+  /**
+   * Whether it is a partition of another table. MySQL does not show them as tables.
+   *
+   * @since 0.2.0
+   */
+  readonly partition: boolean
   readonly comment: string | undefined
   /** How many rows the server believes it has; `undefined` if it has never looked. */
   readonly rowEstimate: number | undefined
@@ -169,6 +175,61 @@ export interface Reference {
 export type ReferenceAction = "no action" | "restrict" | "cascade" | "set null" | "set default"
 
 /**
+ * The name of a type, apart from its length.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface TypeName {
+  /** Where the type is from; `undefined` on MySQL, where nobody can make types. */
+  readonly schema: string | undefined
+  /** As the catalogue has it: `"int8"` and not `"bigint"`. For an array it is the type of its elements. */
+  readonly name: string
+  /** How many dimensions an array was declared with, and 0 for what is no array. */
+  readonly dimensions: number
+}
+
+/**
+ * What code that reads and writes a column has to know of it.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface ColumnType {
+  readonly schema: string
+  readonly table: string
+  readonly column: string
+  readonly type: TypeName
+  /** How many characters a text may have. */
+  readonly maxLength: number | undefined
+  /** Whether an INSERT may say its value. It may not for an expression, or for an identity that is `ALWAYS` generated. */
+  readonly insertable: boolean
+  /** What the server writes into it when its row is changed, as `ON UPDATE` of MySQL says. */
+  readonly onUpdate: string | undefined
+}
+
+/**
+ * A type that users have made.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Type {
+  readonly schema: string
+  readonly name: string
+  readonly kind: "enum" | "domain" | "composite" | "range" | "multirange"
+  readonly comment: string | undefined
+  /** The labels of an enum, in their order. */
+  readonly labels: ReadonlyArray<string>
+  /** What a domain is made of, what a range is of, and the range of a multirange. */
+  readonly base: TypeName | undefined
+  /** Whether a domain allows null. */
+  readonly nullable: boolean
+  /** The columns of a composite. Each of them may be null. */
+  readonly attributes: ReadonlyArray<{ readonly name: string; readonly type: TypeName }>
+}
+
+/**
  * Looks into a database. Each database layer provides it.
  *
  * @category models
@@ -183,6 +244,18 @@ export interface Introspection {
   readonly schemas: Effect.Effect<ReadonlyArray<string>, SqlError>
   readonly tables: (filter?: Filter) => Effect.Effect<ReadonlyArray<Table>, SqlError>
   readonly columns: (filter?: Filter) => Effect.Effect<ReadonlyArray<Column>, SqlError>
+  /**
+   * The types of the columns, for code that is written from them.
+   *
+   * @since 0.2.0
+   */
+  readonly columnTypes: (filter?: Filter) => Effect.Effect<ReadonlyArray<ColumnType>, SqlError>
+  /**
+   * The types that users have made, without the rows of tables. None on MySQL.
+   *
+   * @since 0.2.0
+   */
+  readonly types: Effect.Effect<ReadonlyArray<Type>, SqlError>
   readonly indexes: (filter?: Filter) => Effect.Effect<ReadonlyArray<Index>, SqlError>
   readonly constraints: (filter?: Filter) => Effect.Effect<ReadonlyArray<Constraint>, SqlError>
   readonly hasSchema: (schema: string) => Effect.Effect<boolean, SqlError>

@@ -7,7 +7,8 @@
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Filter } from "../introspection/Introspection.ts"
-import { ask, isOurs } from "./introspection/introspection.ts"
+import { ask } from "./introspection/introspection.ts"
+import { isOurs } from "./introspection/where.ts"
 import { Sessions } from "./Sessions.ts"
 
 const query = <A extends object>(

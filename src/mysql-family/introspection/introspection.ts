@@ -10,11 +10,13 @@ import {
   type ActionRow,
   type CheckRow,
   type ColumnRow,
+  type ColumnTypeRow,
   type ConstraintRow,
   type IndexRow,
   type KeyRow,
   type TableRow,
   toColumn,
+  toColumnType,
   toConstraints,
   toIndexes,
   toTables,
@@ -107,6 +109,18 @@ const columns: Source<ColumnRow> = {
     expression: "generation_expression",
     collation: "collation_name",
     comment: "column_comment"
+  }
+}
+
+const columnTypes: Source<ColumnTypeRow> = {
+  table: "columns",
+  columns: {
+    schema: "table_schema",
+    table: "table_name",
+    column: "column_name",
+    type: "data_type",
+    length: "character_maximum_length",
+    extra: "extra"
   }
 }
 
@@ -257,6 +271,12 @@ export const makeIntrospection = (
           ask(columns, filtered(filter), "table_schema, table_name, ordinal_position"),
           (rows) => rows.map(toColumn(isMariadb))
         )),
+    columnTypes: (filter) =>
+      Effect.map(
+        ask(columnTypes, filtered(filter), "table_schema, table_name, ordinal_position"),
+        (rows) => rows.map(toColumnType)
+      ),
+    types: Effect.succeed([]),
     indexes: (filter) =>
       Effect.flatMap(server, (server) =>
         Effect.map(

@@ -34,6 +34,7 @@ const toTable = (row: TableRow, definition: string | null | undefined): Introspe
     schema: row.schema,
     name: row.name,
     kind: isView ? "view" : row.options?.includes("partitioned") === true ? "partitioned table" : "table",
+    partition: false,
     // The comment of a view says that it is one.
     comment: isView ? undefined : notEmpty(row.comment),
     rowEstimate: isView ? undefined : number(row.rows),
@@ -90,6 +91,29 @@ export const toColumn = (isMariadb: boolean) => (row: ColumnRow): Introspection.
     comment: notEmpty(row.comment)
   }
 }
+
+/** The type of a column, as the server has it. */
+export interface ColumnTypeRow {
+  readonly schema: string
+  readonly table: string
+  readonly column: string
+  readonly type: string
+  readonly length: number | bigint | null
+  readonly extra: string
+}
+
+/** The texts whose length counts characters. */
+const countedText = /^(?:var)?char$/
+
+export const toColumnType = (row: ColumnTypeRow): Introspection.ColumnType => ({
+  schema: row.schema,
+  table: row.table,
+  column: row.column,
+  type: { schema: undefined, name: row.type.toLowerCase(), dimensions: 0 },
+  maxLength: row.length !== null && countedText.test(row.type) ? Number(row.length) : undefined,
+  insertable: !/(?:STORED|VIRTUAL) GENERATED/.test(row.extra),
+  onUpdate: /\bon update (.+)$/i.exec(row.extra)?.[1]
+})
 
 /** MariaDB writes an expression, and the text `NULL` where there is none. */
 const defaultOfMariadb = (text: string): string | undefined => text === "NULL" ? undefined : text

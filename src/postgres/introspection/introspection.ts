@@ -3,6 +3,8 @@ import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type * as Introspection from "../../introspection/Introspection.ts"
 import type { Sessions } from "../Sessions.ts"
+import { type ColumnTypeRow, columnTypes, toColumnType, toTypes, type TypeRow, types } from "./types.ts"
+import { isOurs } from "./where.ts"
 
 /** Runs a question on the catalogue. */
 export const ask = <A extends object>(
@@ -23,10 +25,6 @@ export const ask = <A extends object>(
       sessions.judge(session)
     )))
 
-/** Which schemas are those of users. */
-export const isOurs = (schema: string): string =>
-  `${schema} not in ('information_schema', 'pg_catalog') and ${schema} !~ '^pg_(toast|temp_|toast_temp_)'`
-
 const where = (schema: string, table: string): string =>
   `(case when $1::text is null then ${isOurs(schema)} else ${schema} = $1 end) and ($2::text is null or ${table} = $2)`
 
@@ -37,7 +35,7 @@ const paramsOf = (filter: Introspection.Filter = {}): ReadonlyArray<unknown> => 
 
 const tables = `select n.nspname as schema, c.relname as name,
   case c.relkind when 'r' then 'table' when 'p' then 'partitioned table' when 'v' then 'view'
-    when 'm' then 'materialized view' else 'foreign table' end as kind,
+    when 'm' then 'materialized view' else 'foreign table' end as kind, c.relispartition as partition,
   pg_catalog.obj_description(c.oid, 'pg_class') as comment,
   case when c.reltuples >= 0 and c.relkind <> 'v' then c.reltuples::float8 end as "rowEstimate",
   case when c.relkind in ('r', 'm') then pg_catalog.pg_table_size(c.oid)::float8 end as "dataBytes",
@@ -141,6 +139,12 @@ export const makeIntrospection = (sessions: Sessions): Introspection.Introspecti
     schemas: all(`select nspname as value from pg_catalog.pg_namespace where ${isOurs("nspname")} order by 1`),
     tables: (filter) => ask(sessions, tables, paramsOf(filter)),
     columns: (filter) => ask(sessions, columns, paramsOf(filter)),
+    columnTypes: (filter) =>
+      Effect.map(
+        ask<ColumnTypeRow>(sessions, columnTypes(where("n.nspname", "c.relname")), paramsOf(filter)),
+        (rows) => rows.map(toColumnType)
+      ),
+    types: Effect.map(ask<TypeRow>(sessions, types), toTypes),
     indexes: (filter) => ask(sessions, indexes, paramsOf(filter)),
     constraints: (filter) =>
       Effect.map(ask<ConstraintRow>(sessions, constraints, paramsOf(filter)), (rows) => rows.map(toConstraint)),

@@ -60,7 +60,8 @@ export const fitText = (types: TypeStore, oid: number, value: Value, nullable: N
   const base = types.baseOf(oid)
   if (!isObject(value)) {
     const fit = scalarFit(base, value)
-    return fit === Fit.Unfit ? put(fit, "") : put(fit, scalarText(value))
+    if (fit !== Fit.Unfit) return put(fit, scalarText(value))
+    return isReadAs(types, oid, base, value) ? put(Fit.Exact, types.codec(oid)!.format(value)) : put(fit, "")
   }
   if (isJson(base)) return put(Fit.Exact, toServerJson(value))
   if (!Array.isArray(value)) return isText(base) ? put(Fit.Unfit, "") : put(Fit.Exact, types.codec(oid)!.format(value))
@@ -69,6 +70,14 @@ export const fitText = (types: TypeStore, oid: number, value: Value, nullable: N
   return types.codec(oid)?.shape === "array"
     ? put(Fit.Exact, types.codec(oid)!.format(value))
     : fitForeign(types, oid, value)
+}
+
+/** Times that are read as numbers: what is read can be written. A number that is an instant has to be meant as one. */
+const isReadAs = (types: TypeStore, oid: number, base: number, value: Value): boolean => {
+  if (base === Oid.time) return typeof value === "bigint"
+  if (base !== Oid.timestamp && base !== Oid.timestamptz) return false
+  const isInfinite = value === Infinity || value === -Infinity
+  return isInfinite || typeof value === "bigint" && types.isChosen(oid)
 }
 
 /** A codec of the user's own may take arrays for what is none to the server. */

@@ -364,6 +364,7 @@ it.effect("a row that lacks a column: every method → a SqlError, and no defect
       schemas: db.schemas,
       tables: db.tables(),
       columns: db.columns(),
+      columnTypes: db.columnTypes(),
       indexes: db.indexes(),
       constraints: db.constraints(),
       hasSchema: db.hasSchema("a"),

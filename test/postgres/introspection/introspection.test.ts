@@ -91,6 +91,19 @@ it.layer(database({ maxConnections: 2 }))("introspection", (it) => {
       assert.strictEqual(of("upper_name").expression, "upper(name)")
       assert.strictEqual(of("mood").type, "shop.mood")
 
+      const types = yield* db.columnTypes({ schema: "shop", table: "customer" })
+      assert.deepStrictEqual(
+        types.map(({ column, insertable, maxLength, type }) => [column, type, maxLength, insertable]),
+        [
+          ["id", { schema: "pg_catalog", name: "int4", dimensions: 0 }, undefined, false],
+          ["email", { schema: "pg_catalog", name: "varchar", dimensions: 0 }, 200, true],
+          ["name", { schema: "pg_catalog", name: "text", dimensions: 0 }, undefined, true],
+          ["upper_name", { schema: "pg_catalog", name: "text", dimensions: 0 }, undefined, false],
+          ["mood", { schema: "shop", name: "mood", dimensions: 0 }, undefined, true]
+        ]
+      )
+      assert.deepInclude((yield* db.types).find(({ name }) => name === "mood"), { schema: "shop", kind: "enum" })
+
       const index = (yield* db.indexes({ schema: "shop", table: "customer" })).find(({ name }) => name === "by_name")!
       assert.deepStrictEqual(index.columns, ["lower(name)", "email"])
       assert.strictEqual(index.method, "btree")

@@ -153,7 +153,8 @@ const meantByOne = (type: string, value: unknown): ReadonlyArray<unknown> => {
         ? [0]
         : [value]
     case "bigint":
-      return type === "int8"
+      // A time of day is read as its microseconds.
+      return type === "int8" || type === "time"
         ? [value]
         : type === "numeric" || type === "text"
         ? [String(value)]
