@@ -374,7 +374,7 @@ export const make = Effect.fnUntraced(function*(
         yield* start
         yield* Deferred.await(ready)
         return queue
-      }),
+      }).pipe(Effect.mapError(sessions.judge())),
     notify: (channel, payload) => notifyOf(client, sessions.database, channel, payload)
   }
 })

@@ -41,8 +41,8 @@ export interface Sessions {
   readonly inTransaction: Effect.Effect<boolean>
   /** Runs an effect in a transaction; inside another one, in a savepoint. */
   readonly transaction: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | SqlError, R>
-  /** Says what the failure of a statement on a session means, where `Outcome.of` finds it. */
-  readonly judge: (session: Session) => (error: SqlError) => SqlError
+  /** Says what the failure of a statement on a session means, where `Outcome.of` finds it. Default: one beside the pool. */
+  readonly judge: (session?: Session) => (error: SqlError) => SqlError
 }
 
 /**
@@ -68,10 +68,20 @@ export const make = (
   const transaction = Effect.serviceOption(client.transactionService)
   // What fails on a session that a transaction has lent is a failure of that transaction.
   const transactions = new WeakMap<Session, TransactionConnection>()
-  const reserve = Effect.map(pool.reserve, (connection) => {
-    const session = sessionOf(connection)
-    transactions.delete(session)
-    return session
+  const judged = (phase: Outcome.Phase) => (error: SqlError): SqlError => Outcome.attach(error, phase, adapter.ruleOf)
+  /** Nothing was asked of a session that could not be opened. What only a person can change is not tried again. */
+  const notOpened = (error: SqlError): SqlError => {
+    const isPermanent = adapter.isPermanent(error)
+    judged("Connect")(error)
+    return isPermanent ? Outcome.mark(error, { ...Outcome.of(error)!, scope: "Never" }) : error
+  }
+  const reserve = Effect.mapBoth(pool.reserve, {
+    onFailure: judged("Acquire"),
+    onSuccess: (connection) => {
+      const session = sessionOf(connection)
+      transactions.delete(session)
+      return session
+    }
   })
   return {
     database: adapter.name,
@@ -88,18 +98,19 @@ export const make = (
     open: Effect.suspend(() => {
       const problem = adapter.driver === "pglite" ? embedded : pooler === "transaction" ? pooled : undefined
       return problem === undefined
-        ? Effect.tap(
-          Effect.map(Effect.acquireRelease(adapter.connect, (connection: Connection) => connection.close), sessionOf),
-          (session) => Effect.asVoid(session.executeValuesUnprepared(unlimited, []))
+        ? Effect.acquireRelease(adapter.connect, (connection: Connection) => connection.close).pipe(
+          Effect.map(sessionOf),
+          Effect.tap((session) => Effect.asVoid(session.executeValuesUnprepared(unlimited, []))),
+          Effect.mapError(notOpened)
         )
         : Effect.fail(unknownError(adapter.name, problem, undefined, "connect"))
     }),
     inTransaction: Effect.map(transaction, Option.isSome),
     transaction: client.withTransaction,
     judge: (session) => {
-      const transaction = transactions.get(session)
+      const transaction = session === undefined ? undefined : transactions.get(session)
       return transaction === undefined
-        ? (error) => Outcome.attach(error, session.inTransaction ? "InTransaction" : "Statement", adapter.ruleOf)
+        ? judged(session?.inTransaction === true ? "InTransaction" : "Statement")
         : (error) => transaction.judge(error, "")
     }
   }
