@@ -38,7 +38,7 @@ import { dual } from "effect/Function"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type { SqlError } from "effect/sql/SqlError"
-import { createHash } from "node:crypto"
+import { crypto } from "../node/builtins.ts"
 import * as StatementTimeout from "../transaction/StatementTimeout.ts"
 import type { Session } from "./session/Session.ts"
 import { Sessions } from "./Sessions.ts"
@@ -116,7 +116,7 @@ const keepAlive = "10 seconds"
 const argumentOf = (key: Key): string => {
   if (typeof key === "object") return `${key[0] | 0}, ${key[1] | 0}`
   const number = typeof key === "string"
-    ? createHash("sha256").update(key).digest().readBigInt64BE(0)
+    ? crypto().createHash("sha256").update(key).digest().readBigInt64BE(0)
     : BigInt.asIntN(64, BigInt(key))
   return `'${number}'::int8`
 }

@@ -9,18 +9,19 @@ import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import { Adapter, type Idempotency, TypeId } from "../../Adapter.ts"
 import * as Bulk from "../../bulk/Bulk.ts"
+import { lazyBulk } from "../../bulk/lazy.ts"
 import * as Database from "../../Database.ts"
+import { loaded } from "../../database/loaded.ts"
 import { ConnectionLost } from "../../failure/ConnectionLost.ts"
 import type { Rule } from "../../failure/Outcome.ts"
 import * as Introspection from "../../introspection/Introspection.ts"
+import { lazyIntrospection } from "../../introspection/lazy.ts"
 import { InvalidOptions } from "../../options/InvalidOptions.ts"
 import * as Pool from "../../pool/Pool.ts"
 import type * as Transaction from "../../transaction/Transaction.ts"
-import { makeBulk } from "../bulk/bulk.ts"
 import type { Driver } from "../driver/Driver.ts"
 import { afterTheEnd, inTheMiddle, ruleOfError } from "../errors/errno.ts"
 import { MysqlError, TransactionEnded, unknownError } from "../errors/errors.ts"
-import { makeIntrospection } from "../introspection/introspection.ts"
 import { AllowImplicitCommit } from "../session/AllowImplicitCommit.ts"
 import { needsConnection } from "../session/ownConnection.ts"
 import { makeCompiler } from "../statement/Compiler.ts"
@@ -181,10 +182,16 @@ const clientLayer = (
         { [ClientTypeId]: ClientTypeId, config, server },
         makeDialect(client, server, config.transformQueryNames)
       )
+      const bulk = loaded(async () =>
+        (await import("../bulk/bulk.ts")).makeBulk(adapter, client, config.transformQueryNames)
+      )
+      const introspection = loaded(async () =>
+        (await import("../introspection/introspection.ts")).makeIntrospection(client, adapter.name, server)
+      )
       return Context.make(MysqlClient, extended).pipe(
         Context.add(UpstreamClient, extended) as <R>(context: Context.Context<R>) => Context.Context<R>,
-        Context.add(Bulk.Bulk, makeBulk(adapter, client, config.transformQueryNames)),
-        Context.add(Introspection.Introspection, makeIntrospection(client, adapter.name, server))
+        Context.add(Bulk.Bulk, lazyBulk(bulk)),
+        Context.add(Introspection.Introspection, lazyIntrospection(introspection))
       )
     })
   )

@@ -11,10 +11,9 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
-import { X509Certificate } from "node:crypto"
-import { readFileSync } from "node:fs"
 import { userInfo } from "node:os"
-import * as Tls from "node:tls"
+import type * as Tls from "node:tls"
+import { crypto, fs, tls } from "../../node/builtins.ts"
 import type { InvalidOptions } from "../../options/InvalidOptions.ts"
 import { nearest } from "../../options/nearest.ts"
 import type { Options as NotificationOptions } from "../Notifications.ts"
@@ -515,20 +514,20 @@ const certificates = (files: {
     const loaded: Tls.ConnectionOptions = {}
     if (files.sslrootcert !== undefined && files.sslrootcert !== "system") {
       loaded.ca = yield* readFile("sslrootcert", files.sslrootcert)
-      yield* usable("sslrootcert", () => new X509Certificate(loaded.ca as Buffer))
+      yield* usable("sslrootcert", () => new (crypto().X509Certificate)(loaded.ca as Buffer))
     }
     if (files.sslcert !== undefined && files.sslkey !== undefined) {
       loaded.cert = yield* readFile("sslcert", files.sslcert)
-      yield* usable("sslcert", () => new X509Certificate(loaded.cert as Buffer))
+      yield* usable("sslcert", () => new (crypto().X509Certificate)(loaded.cert as Buffer))
       loaded.key = yield* readFile("sslkey", files.sslkey)
-      yield* usable("sslkey", () => Tls.createSecureContext({ cert: loaded.cert, key: loaded.key }))
+      yield* usable("sslkey", () => tls().createSecureContext({ cert: loaded.cert, key: loaded.key }))
     }
     return loaded
   })
 
 const readFile = (option: string, path: string): Result.Result<Buffer, InvalidOption> =>
   Result.try({
-    try: () => readFileSync(path),
+    try: () => fs().readFileSync(path),
     catch: (cause) => invalidOption(option, `names a file that cannot be read: ${describeError(cause)}`)
   })
 

@@ -1,7 +1,6 @@
 /**
  * What all adapters that speak PostgreSQL have in common.
  */
-import * as PgClient from "@effect/sql-pg/PgClient"
 import type { Result } from "@effect/sql-pg/PgConnection"
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
@@ -12,6 +11,7 @@ import { attachHub, NoticeHub } from "../errors/notices.ts"
 import { ruleOf } from "../errors/sqlState.ts"
 import { needsConnection } from "../session/ownConnection.ts"
 import type { Session } from "../session/Session.ts"
+import { makeCompiler } from "../statement/Compiler.ts"
 
 /** The options about names and spans, as `PgClient.layer` has them. */
 export interface ClientOptions {
@@ -41,7 +41,7 @@ export const makeAdapter = (options: {
     [TypeId]: TypeId,
     driver: options.driver,
     name: options.name,
-    compiler: PgClient.makeCompiler(transformQueryNames, transformJson),
+    compiler: makeCompiler(transformQueryNames, transformJson),
     transformRows: transformResultNames === undefined
       ? undefined
       : Statement.defaultTransforms(transformResultNames, transformJson).array,

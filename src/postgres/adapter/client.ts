@@ -1,23 +1,25 @@
 /**
  * The `PgClient` of `@effect/sql-pg` on our database, so that what was written for it goes on working.
  */
-import * as PgClient from "@effect/sql-pg/PgClient"
+import type * as PgClient from "@effect/sql-pg/PgClient"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as SqlClient from "effect/sql/SqlClient"
-import * as Statement from "effect/sql/Statement"
 import { Adapter, type Connection } from "../../Adapter.ts"
 import { unwrap } from "../../pool/LeasedConnection.ts"
 import { Pool } from "../../pool/Pool.ts"
 import { notify } from "../listen/Listeners.ts"
 import type { Session } from "../session/Session.ts"
+import { json } from "../statement/Compiler.ts"
 import { type FeatureOptions, type Features, makeFeatures } from "./services.ts"
 
 export type { Features, PgClient, SqlClient }
 
-// The compiler of `PgClient` knows this kind of fragment, but its constructor is not public.
-const PgJson = Statement.custom<PgClient.PgCustom>("PgJson")
+/** The service that code is written for which knows the client of `@effect/sql-pg`. Its module would load its pool. */
+const UpstreamClient = Context.Service<PgClient.PgClient>("@effect/sql-pg/PgClient")
+
+const upstreamId: PgClient.TypeId = "~@effect/sql-pg/PgClient"
 
 /** Makes the client that is there into a `PgClient`. */
 const extend = (
@@ -27,9 +29,9 @@ const extend = (
   config: PgClient.PgClientConfig
 ): PgClient.PgClient =>
   Object.assign(client, {
-    [PgClient.TypeId]: PgClient.TypeId,
+    [upstreamId]: upstreamId,
     config,
-    json: (value: unknown) => Statement.fragment([PgJson(value)]),
+    json,
     listen: (channel: string) => Effect.flatMap(pool.reserve, (connection) => sessionOf(connection).listen(channel)),
     notify: (channel: string, payload: string) => notify(client, database, channel, payload)
   })
@@ -54,7 +56,7 @@ export const layer = (
     const adapter = yield* Adapter
     return Context.add(
       yield* makeFeatures(adapter, pool, client, config),
-      PgClient.PgClient,
+      UpstreamClient,
       extend(client, pool, adapter.name, config)
     )
   }))

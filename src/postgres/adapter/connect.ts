@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import type { SqlError } from "effect/sql/SqlError"
+import { loaded } from "../../database/loaded.ts"
 import { connectError } from "../errors/errors.ts"
 import { FunctionOrigins } from "../session/FunctionOrigins.ts"
 import { Session } from "../session/Session.ts"
@@ -50,14 +51,14 @@ export const makeConnect = (
 
   const attempt = Effect.fnUntraced(function*(
     encryption: Socket.Encryption,
-    password: string | undefined
+    credentials: Startup.Credentials | undefined
   ): Effect.fn.Return<Session, Attempted> {
     const transport = yield* Effect.mapError(
       Socket.open(endpoint, encryption),
       (failure): Attempted => ({ error: failure.error, refused: false, encrypted: failure.tls })
     )
     const started = yield* Effect.mapError(
-      Startup.start(transport, startup, password),
+      Startup.start(transport, startup, credentials),
       (failure): Attempted => ({
         error: failure.error,
         refused: failure.beforeAuthentication,
@@ -68,29 +69,29 @@ export const makeConnect = (
   })
 
   /** Only where the user does not insist may what failed one way be tried the other way, as `libpq` does. */
-  const negotiate = (password: string | undefined): Effect.Effect<Session, Attempted> => {
+  const negotiate = (credentials: Startup.Credentials | undefined): Effect.Effect<Session, Attempted> => {
     switch (endpoint.tls.mode) {
       case "disable":
-        return attempt("none", password)
+        return attempt("none", credentials)
       case "require":
-        return attempt("demand", password)
+        return attempt("demand", credentials)
       case "prefer":
         return Effect.catchIf(
-          attempt("offer", password),
+          attempt("offer", credentials),
           (failure) => failure.encrypted && (failure.refused || failure.error.reason._tag === "ConnectionError"),
-          () => attempt("none", password)
+          () => attempt("none", credentials)
         )
       case "allow":
         return Effect.catchIf(
-          attempt("none", password),
+          attempt("none", credentials),
           (failure) => failure.refused,
-          () => attempt("demand", password)
+          () => attempt("demand", credentials)
         )
     }
   }
 
   const connect = Effect.mapError(
-    Effect.flatMap(resolvePassword(config.password), negotiate),
+    Effect.flatMap(credentialsOf(config.password), negotiate),
     (failure) => failure.error
   )
   if (config.connectTimeout === Infinity) return connect
@@ -107,13 +108,15 @@ interface Attempted {
   readonly encrypted: boolean
 }
 
+const loadAuth = loaded(() => import("@effect/sql-pg/PgAuth"))
+
 /** Asked for at every connection, for what it says may be short-lived. */
-const resolvePassword = (password: Resolved["password"]): Effect.Effect<string | undefined> =>
-  password === undefined
-    ? Effect.succeed(undefined)
-    : Effect.isEffect(password)
-    ? Effect.map(password, Redacted.value)
-    : Effect.succeed(Redacted.value(password))
+const credentialsOf = (password: Resolved["password"]): Effect.Effect<Startup.Credentials | undefined> =>
+  password === undefined ? Effect.undefined : Effect.zipWith(
+    Effect.isEffect(password) ? password : Effect.succeed(password),
+    loadAuth,
+    (password, auth) => ({ password: Redacted.value(password), auth })
+  )
 
 /**
  * Asks the server to cancel what a session runs. The server closes the connection after it has passed the request on,

@@ -7,11 +7,12 @@ import type * as Scope from "effect/Scope"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { Adapter } from "../../Adapter.ts"
 import * as Bulk from "../../bulk/Bulk.ts"
+import { lazyBulk } from "../../bulk/lazy.ts"
+import { loaded } from "../../database/loaded.ts"
 import * as Introspection from "../../introspection/Introspection.ts"
+import { lazyIntrospection } from "../../introspection/lazy.ts"
 import type { Pool } from "../../pool/Pool.ts"
-import { makeBulk } from "../bulk/bulk.ts"
 import { hubOf } from "../errors/notices.ts"
-import { makeIntrospection } from "../introspection/introspection.ts"
 import * as Notifications from "../Notifications.ts"
 import * as Server from "../Server.ts"
 import * as Sessions from "../Sessions.ts"
@@ -38,9 +39,15 @@ export const makeFeatures = Effect.fnUntraced(function*(
   options: FeatureOptions
 ): Effect.fn.Return<Context.Context<Features>, never, Scope.Scope> {
   const sessions = Sessions.make(adapter, pool, client, options.pooler)
+  const bulk = loaded(async () =>
+    (await import("../bulk/bulk.ts")).makeBulk(sessions, client, options.transformQueryNames)
+  )
+  const introspection = loaded(async () =>
+    (await import("../introspection/introspection.ts")).makeIntrospection(sessions)
+  )
   return Context.make(Sessions.Sessions, sessions).pipe(
-    Context.add(Bulk.Bulk, makeBulk(sessions, client, options.transformQueryNames)),
-    Context.add(Introspection.Introspection, makeIntrospection(sessions)),
+    Context.add(Bulk.Bulk, lazyBulk(bulk)),
+    Context.add(Introspection.Introspection, lazyIntrospection(introspection)),
     Context.add(Server.Server, Server.make(sessions, client, hubOf(adapter).stream)),
     Context.add(Notifications.Notifications, yield* Notifications.make(sessions, client, options.notifications))
   )

@@ -2,7 +2,6 @@
  * The statements that a session has given a name.
  */
 import * as PgProtocol from "@effect/sql-pg/PgProtocol"
-import { randomBytes } from "node:crypto"
 import type { XidQuery } from "../exchange/XidQuery.ts"
 import type { Parameters } from "./parameters.ts"
 import { countPlaceholders } from "./placeholders.ts"
@@ -113,7 +112,7 @@ const writePattern =
   /\b(?:insert|update|delete|merge|truncate|create|alter|drop|grant|revoke|comment|refresh|reindex|call|do|lock)\b/i
 
 /** Behind a pooler, sessions of different processes may meet on one server connection. */
-const namespace = randomBytes(6).toString("base64url")
+const namespace = Math.random().toString(36).slice(2, 10)
 let names = 0
 
 const uniqueName = (): string => `wt_${namespace}_${(++names).toString(36)}`

@@ -10,7 +10,8 @@ import * as Result from "effect/Result"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Net from "node:net"
 import type { Duplex } from "node:stream"
-import * as Tls from "node:tls"
+import type * as Tls from "node:tls"
+import { tls } from "../../node/builtins.ts"
 import { afterReading } from "../../timing/StallGuard.ts"
 import { connectError } from "../errors/errors.ts"
 
@@ -105,7 +106,7 @@ export const openUnsafe = (
     plain.on("error", ignore)
     const onTlsError = (cause: Error & { code?: string }) =>
       fail(`TLS failed: ${cause.message}`, cause, { tls: true, permanent: isCertificateError(cause) })
-    const secure = Tls.connect({
+    const secure = tls().connect({
       host: endpoint.host,
       // A name to ask for, unless the host is an address: those have no place in SNI.
       ...(Net.isIP(endpoint.host) === 0 ? { servername: endpoint.host } : undefined),

@@ -1,12 +1,12 @@
 /**
  * From an open transport to a session that is ready: the startup packet and the server's proof of who asks.
  */
-import * as PgAuth from "@effect/sql-pg/PgAuth"
+import type * as PgAuth from "@effect/sql-pg/PgAuth"
 import * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type { SqlError } from "effect/sql/SqlError"
-import { randomBytes } from "node:crypto"
+import { crypto } from "../../node/builtins.ts"
 import { authenticationError, connectError, refusedError } from "../errors/errors.ts"
 import { takeParameter } from "./parameters.ts"
 import type { Transport } from "./Socket.ts"
@@ -34,6 +34,16 @@ export interface StartupFailure {
   readonly beforeAuthentication: boolean
 }
 
+/** What a password is proved with. */
+export interface Credentials {
+  readonly password: string
+  /** Loaded where there is a password, and before the server is spoken to: no answer of it may wait for a module. */
+  readonly auth: typeof PgAuth
+}
+
+/** The only mechanism that is spoken, and that of `PgAuth`. */
+const mechanism: typeof PgAuth.SCRAM_SHA_256 = "SCRAM-SHA-256"
+
 /** How many bytes a server that has proved nothing may send. A certificate is not among them. */
 const maxBeforeAuthentication = 32 * 1024
 
@@ -41,7 +51,7 @@ const maxBeforeAuthentication = 32 * 1024
 export const start = (
   transport: Transport,
   options: StartupOptions,
-  password: string | undefined
+  credentials: Credentials | undefined
 ): Effect.Effect<Started, StartupFailure> =>
   Effect.callback((resume) => {
     const { socket } = transport
@@ -76,11 +86,11 @@ export const start = (
       fail(connectError(database, `unexpected ${message._tag} while the session was starting`, undefined))
 
     /** Answers a challenge with what `encode` makes of the password. */
-    const prove = <E>(encode: (password: string) => Result.Result<Uint8Array, E>): void => {
-      if (password === undefined) {
+    const prove = <E>(encode: (credentials: Credentials) => Result.Result<Uint8Array, E>): void => {
+      if (credentials === undefined) {
         return failAuthentication("the server asks for a password and none is configured", undefined)
       }
-      const answer = encode(password)
+      const answer = encode(credentials)
       if (Result.isFailure(answer)) return failAuthentication("authentication failed", answer.failure)
       socket.write(answer.success)
     }
@@ -97,28 +107,28 @@ export const start = (
           return
         case "AuthenticationCleartextPassword":
           if (scram !== undefined) return otherMethod()
-          return prove((password) => Result.succeed(PgProtocol.encodePasswordMessage({ password })))
+          return prove(({ password }) => Result.succeed(PgProtocol.encodePasswordMessage({ password })))
         case "AuthenticationMD5Password":
           if (scram !== undefined) return otherMethod()
-          return prove((password) =>
+          return prove(({ auth, password }) =>
             Result.map(
-              PgAuth.md5Password({ user: options.parameters.user, password, salt: message.salt }),
+              auth.md5Password({ user: options.parameters.user, password, salt: message.salt }),
               (password) => PgProtocol.encodePasswordMessage({ password })
             )
           )
         case "AuthenticationSASL":
           if (scram !== undefined) return otherMethod()
-          if (!message.mechanisms.includes(PgAuth.SCRAM_SHA_256)) {
+          if (!message.mechanisms.includes(mechanism)) {
             return failAuthentication(
-              `the server offers ${message.mechanisms.join(", ")} and ${PgAuth.SCRAM_SHA_256} is what we speak`,
+              `the server offers ${message.mechanisms.join(", ")} and ${mechanism} is what we speak`,
               undefined
             )
           }
-          return prove((password) =>
-            Result.map(PgAuth.scramInit({ password, nonce: randomBytes(18).toString("base64") }), (init) => {
+          return prove(({ auth, password }) =>
+            Result.map(auth.scramInit({ password, nonce: crypto().randomBytes(18).toString("base64") }), (init) => {
               scram = init.state
               return PgProtocol.encodeSASLInitialResponse({
-                mechanism: PgAuth.SCRAM_SHA_256,
+                mechanism,
                 initialResponse: init.response
               })
             })
@@ -126,16 +136,16 @@ export const start = (
         case "AuthenticationSASLContinue": {
           const state = scram
           if (state === undefined || state._tag !== "ScramFirst") return violation(message)
-          return prove(() =>
-            Result.map(PgAuth.scramContinue(state, message.data), (next) => {
+          return prove(({ auth }) =>
+            Result.map(auth.scramContinue(state, message.data), (next) => {
               scram = next.state
               return PgProtocol.encodeSASLResponse({ data: next.response })
             })
           )
         }
         case "AuthenticationSASLFinal": {
-          if (scram === undefined || scram._tag !== "ScramFinal") return violation(message)
-          const verified = PgAuth.scramFinish(scram, message.data)
+          if (credentials === undefined || scram?._tag !== "ScramFinal") return violation(message)
+          const verified = credentials.auth.scramFinish(scram, message.data)
           if (Result.isFailure(verified)) {
             return failAuthentication("the server could not prove that it knows the password", verified.failure)
           }
