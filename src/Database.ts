@@ -33,6 +33,7 @@ import { shorten } from "./database/ShortStatement.ts"
 import { type LogOptions, StatementLog } from "./database/StatementLog.ts"
 import * as Outcome from "./failure/Outcome.ts"
 import * as Retry from "./failure/Retry.ts"
+import * as SqlFailure from "./failure/SqlFailure.ts"
 import type { InvalidOptions } from "./options/InvalidOptions.ts"
 import { layer as poolLayer, type Options as PoolOptions, Pool } from "./pool/Pool.ts"
 import * as Transaction from "./transaction/Transaction.ts"
@@ -126,6 +127,15 @@ export const Database = Context.Service<Database>("watertight/Database")
 
 let nextId = 0
 
+/** `sql.insert([])` would be a statement without columns. Effect fails on it with a text that names nothing of this. */
+const insertSome = (insert: SqlClient.SqlClient["insert"]): SqlClient.SqlClient["insert"] =>
+  ((value: Parameters<typeof insert>[0]) => {
+    if (Array.isArray(value) && value.length === 0) {
+      throw new TypeError("sql.insert was given no rows, and needs at least one: leave the statement out")
+    }
+    return insert(value as never)
+  }) as never
+
 /**
  * Joins an adapter and a pool.
  *
@@ -160,7 +170,10 @@ export const make = Effect.fnUntraced(function*(
     : yield* Breaker.make(adapter, options.breaker, { probe: reachable(pool, adapter) })
   if (breaker !== undefined) yield* pool.guardedBy(breaker)
   // A caller that wants a whole connection is turned away or not while it waits. What it does with it is not counted.
-  const judged = Effect.mapError(pool.reserve, (error) => Outcome.attach(error, "Acquire", adapter.ruleOf))
+  const judged = Effect.mapError(
+    pool.reserve,
+    (error) => SqlFailure.attach(Outcome.attach(error, "Acquire", adapter.ruleOf), "")
+  )
   const reserve = breaker === undefined ? judged : breaker.execute(judged)
   const { withTransaction, ...transactions } = Transaction.make({
     adapter,
@@ -199,7 +212,7 @@ export const make = Effect.fnUntraced(function*(
   const { transformRows } = adapter
   return {
     name: adapter.name,
-    client: shorten(Object.assign(client, { withTransaction }), {
+    client: shorten(Object.assign(client, { withTransaction, insert: insertSome(client.insert) }), {
       transactionService,
       transformRows,
       know: (text) => pooled.profile(text),

@@ -4,6 +4,7 @@ import type { Adapter } from "../Adapter.ts"
 import { isFailure } from "../breaker/Breaker.ts"
 import * as Evidence from "../failure/Evidence.ts"
 import * as Outcome from "../failure/Outcome.ts"
+import * as SqlFailure from "../failure/SqlFailure.ts"
 import type { Pool } from "../pool/Pool.ts"
 import { fromSqlError } from "../pool/PoolError.ts"
 
@@ -21,7 +22,7 @@ export const reachable = (pool: Pool, adapter: Adapter): Effect.Effect<void, Sql
   pool.use((connection) => connection.ping).pipe(
     Effect.retry({ times: 3, while: isLoss }),
     Effect.catch((error) => {
-      Outcome.attach(error, "Acquire", adapter.ruleOf)
+      SqlFailure.attach(Outcome.attach(error, "Acquire", adapter.ruleOf), "")
       const reason = fromSqlError(error)?.reason._tag
       const isBusy = (reason === "AcquireTimeout" || reason === "QueueFull") && !isFailure(error)
       return isBusy ? Effect.void : Effect.fail(error)

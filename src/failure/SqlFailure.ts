@@ -34,7 +34,7 @@
  *
  * @since 0.2.0
  */
-import type { SqlError } from "effect/sql/SqlError"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { excerpt } from "./excerpt.ts"
 import * as Outcome from "./Outcome.ts"
 import { field } from "./record.ts"
@@ -51,7 +51,7 @@ export interface SqlFailure {
   readonly sql: string | undefined
   /** The character of the text that the server points to, counted from 1. */
   readonly position: number | undefined
-  /** What the server suggests. */
+  /** What the server suggests, or this library where the server suggests nothing. */
   readonly hint: string | undefined
   /** The SQLSTATE on PostgreSQL, the errno on MySQL and MariaDB. */
   readonly code: string | number | undefined
@@ -69,15 +69,19 @@ export interface SqlFailure {
 
 const statement = field<string>("statement")
 
+/** Whether an error prints itself by now. */
+const tidied = field<true>("tidied")
+
 /**
  * Remembers the statement of an error, and lets its message show it. The first statement stays: what fails later fails
- * because of it.
+ * because of it. An error that is about no statement is given an empty one, and prints itself as shortly as the others.
  *
  * @internal
  */
 export const attach = (error: SqlError, sql: string): SqlError => {
-  if (sql === "" || statement.get(error) !== undefined) return error
-  statement.set(error, sql)
+  if (sql !== "" && statement.get(error) === undefined) statement.set(error, sql)
+  if (tidied.get(error) !== undefined) return error
+  tidied.set(error, true)
   const frames = framesOf(error)
   Object.defineProperties(error, {
     message: { configurable: true, get: () => describe(error) },
@@ -86,8 +90,7 @@ export const attach = (error: SqlError, sql: string): SqlError => {
     reason: { value: error.reason, enumerable: false },
     [inspect]: { configurable: true, value: () => (error as Error).stack }
   })
-  withoutFrames(error.reason)
-  withoutFrames(error.reason.cause)
+  for (const inner of causes(error)) withoutFrames(inner, error.reason.message)
   return error
 }
 
@@ -104,14 +107,28 @@ const framesOf = (error: Error): ReadonlyArray<string> =>
 
 const foreign = /node:|node_modules[\\/](?:effect|@effect|mysql2|mariadb|@electric-sql)[\\/]|<anonymous>/
 
-/** An error inside another one: where it was made is of no use to the program. */
-const withoutFrames = (error: unknown): void => {
+/** The errors inside another one, outermost first. */
+const causes = (error: SqlError): ReadonlyArray<unknown> => {
+  const all: Array<unknown> = []
+  let current: unknown = error.reason
+  while (typeof current === "object" && current !== null && all.length < 8) {
+    all.push(current)
+    current = (current as { readonly cause?: unknown }).cause
+  }
+  return all
+}
+
+/** An error inside another one: where it was made is of no use to the program, nor what the outer one has said. */
+const withoutFrames = (error: unknown, said: string): void => {
   if (!(error instanceof Error)) return
+  const isSaid = said.includes(error.message)
   Object.defineProperty(error, "stack", {
     configurable: true,
     writable: true,
-    value: `${error.name}: ${error.message}`
+    value: isSaid ? error.name : `${error.name}: ${error.message}`
   })
+  // The property may be there to be shown. A getter of its class is not.
+  if (isSaid && Object.hasOwn(error, "message")) Object.defineProperty(error, "message", { enumerable: false })
 }
 
 /**
@@ -121,7 +138,7 @@ const withoutFrames = (error: unknown): void => {
  * @since 0.2.0
  */
 export const of = (error: unknown): SqlFailure => {
-  const failure = Outcome.find(error)
+  const failure = Outcome.find(error) ?? (isSqlError(error) ? error : undefined)
   const report = failure === undefined ? {} : reportOf(failure)
   const fields = {
     sql: failure === undefined ? undefined : statement.get(failure),

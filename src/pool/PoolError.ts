@@ -260,5 +260,17 @@ const describe = (situation: Situation): string => {
 
 const advice = (situation: Situation): string =>
   situation.connectError !== undefined && situation.used < situation.max
-    ? "See whether the database is up and reachable"
+    ? adviceOn(situation.connectError)
     : "Hold connections for a shorter time, or raise `max` if the database has room for more"
+
+/** By what the system says of a connection that could not be opened. */
+const adviceOn = (connectError: SqlError): string => {
+  switch ((connectError.reason.cause as { readonly code?: unknown } | undefined)?.code) {
+    case "ENOTFOUND":
+      return "There is no host of this name. See whether the name is right, and whether DNS answers"
+    case "ECONNREFUSED":
+      return "Nobody listens there. See whether the database is up, and whether host and port are right"
+    default:
+      return "See whether the database is up and reachable, and whether it is one that listens at this address"
+  }
+}

@@ -85,7 +85,8 @@ const messages = {
   Busy: "somebody else has the advisory lock",
   Timeout: "the advisory lock did not become free in time",
   Lost: "the connection that held the advisory lock was lost, so somebody else may have it now",
-  NoTransaction: "an advisory lock of a transaction was asked for outside of one"
+  NoTransaction:
+    "an advisory lock of a transaction was asked for outside of one: run it inside `Transaction.run`, or use `withLock`"
 }
 
 /**

@@ -38,6 +38,7 @@ import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { Buffer } from "node:buffer"
 import * as Evidence from "../failure/Evidence.ts"
 import * as Outcome from "../failure/Outcome.ts"
+import * as SqlFailure from "../failure/SqlFailure.ts"
 import * as Options from "../options/Options.ts"
 import { unknownError } from "./errors/errors.ts"
 import { copyHeaderSize, writeCopyHeader } from "./exchange/copyFrames.ts"
@@ -204,7 +205,7 @@ class Run {
           enumerable: true
         })
       }
-      return judge(error)
+      return SqlFailure.attach(judge(error), this.script.slice(sent.start))
     })
   }
 }

@@ -302,5 +302,5 @@ export const toSqlError = (reason: TransactionError.TransactionErrorReason, oper
   const props = { cause, message: cause.message, operation }
   const isLoss = reason._tag === "CommitUnknown" || reason._tag === "CommitNotApplied"
   const error = new SqlError({ reason: isLoss ? new ConnectionError(props) : new UnknownError(props) })
-  return Evidence.attach(error, isLoss ? Evidence.of(reason.cause) : Evidence.make({}))
+  return SqlFailure.attach(Evidence.attach(error, isLoss ? Evidence.of(reason.cause) : Evidence.make({})), "")
 }

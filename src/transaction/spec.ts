@@ -10,6 +10,7 @@ import { SqlError, UnknownError } from "effect/sql/SqlError"
 import * as Evidence from "../failure/Evidence.ts"
 import * as Outcome from "../failure/Outcome.ts"
 import type * as Retry from "../failure/Retry.ts"
+import * as SqlFailure from "../failure/SqlFailure.ts"
 import * as Options from "../options/Options.ts"
 import * as TransactionSpec from "./TransactionSpec.ts"
 
@@ -81,7 +82,7 @@ const checks = Options.make<Spec>()("Transaction", {
   resolve,
   idempotencyKey: Options.text()
 }, {
-  synonyms: { isolationLevel: "say `isolation`", readOnly: "say `access: \"read only\"`", timeout: "say `deadline`" }
+  synonyms: { isolationLevel: "isolation", readOnly: "access: \"read only\"", timeout: "deadline" }
 })
 
 /** A spec that has been checked: durations are in milliseconds. */
@@ -94,7 +95,7 @@ export const check = (spec: Spec): Result.Result<Resolved, SqlError> => {
   for (const _ in spec) {
     return Result.mapError(checks.check(spec), (cause) => {
       const reason = new UnknownError({ cause, message: cause.message, operation: "transaction" })
-      return Outcome.mark(Evidence.attach(new SqlError({ reason }), Evidence.make({})), {
+      return Outcome.mark(SqlFailure.attach(Evidence.attach(new SqlError({ reason }), Evidence.make({})), ""), {
         outcome: "NotSent",
         scope: "Never",
         ladder: "Conflict",

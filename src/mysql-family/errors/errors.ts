@@ -23,6 +23,8 @@ import {
 } from "effect/sql/SqlError"
 import * as Evidence from "../../failure/Evidence.ts"
 import { withRetryable } from "../../failure/lostError.ts"
+import * as SqlFailure from "../../failure/SqlFailure.ts"
+import { adviceFor } from "./advice.ts"
 import { isConflictAtCommit } from "./errno.ts"
 import { fieldsOf } from "./fields.ts"
 
@@ -49,6 +51,8 @@ export class MysqlError extends Data.TaggedError("MysqlError")<{
   readonly schema?: string | undefined
   readonly table?: string | undefined
   readonly column?: string | undefined
+  /** What to do, where this library knows. */
+  readonly hint?: string | undefined
 }> {}
 
 /**
@@ -140,7 +144,15 @@ export const serverErrorOf = (error: unknown, inlined = false): MysqlError | und
   const { code, errno, message, sqlState } = read(error)
   if (!isServerErrno(errno)) return undefined
   const { near, ...fields } = fieldsOf(errno, message)
-  const shown = new MysqlError({ errno, code, sqlState, message: redact(errno, message, inlined), ...fields })
+  const hint = adviceFor(errno)
+  const shown = new MysqlError({
+    errno,
+    code,
+    sqlState,
+    message: redact(errno, message, inlined),
+    ...fields,
+    ...(hint === undefined ? {} : { hint })
+  })
   // A part of the statement: not for logs, which print what is enumerable.
   return near === undefined ? shown : Object.defineProperty(shown, "near", { value: near })
 }
@@ -414,6 +426,9 @@ export const timeoutError = (options: {
   )
 }
 
+/** It is printed as shortly as the error of a statement, with what to do. */
+const readable = (error: SqlError): SqlError => SqlFailure.attach(error, "")
+
 /** The server refused a connection. */
 export const refusedError = (database: string, error: MysqlError, isRetryable: boolean): SqlError => {
   const props = {
@@ -425,9 +440,9 @@ export const refusedError = (database: string, error: MysqlError, isRetryable: b
   switch (reason._tag) {
     case "AuthenticationError":
     case "AuthorizationError":
-      return new SqlError({ reason: isRetryable ? withRetryable(reason, true) : reason })
+      return readable(new SqlError({ reason: isRetryable ? withRetryable(reason, true) : reason }))
     default:
-      return new SqlError({ reason: withRetryable(new ConnectionError(props), isRetryable) })
+      return readable(new SqlError({ reason: withRetryable(new ConnectionError(props), isRetryable) }))
   }
 }
 
@@ -438,12 +453,14 @@ export const connectError = (
   cause: unknown,
   isRetryable = true
 ): SqlError =>
-  new SqlError({
-    reason: withRetryable(
-      new ConnectionError({ cause: cause ?? new Error(what), message: `${database}: ${what}`, operation: "connect" }),
-      isRetryable
-    )
-  })
+  readable(
+    new SqlError({
+      reason: withRetryable(
+        new ConnectionError({ cause: cause ?? new Error(what), message: `${database}: ${what}`, operation: "connect" }),
+        isRetryable
+      )
+    })
+  )
 
 /** A failure on our side of the wire: a parameter that cannot be sent, a result that cannot be read. */
 export const unknownError = (database: string, what: string, cause: unknown, operation: string): SqlError =>

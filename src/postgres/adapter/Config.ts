@@ -188,6 +188,10 @@ const maxMessageSizeLimit = 0x3fffffff
 export const resolve = (options: PostgresOptions): Effect.Effect<Resolved, InvalidOptions> =>
   Effect.suspend(() => Effect.fromResult(check(options)))
 
+/** Whether something other than a URL says where the server is. */
+const namesServer = ({ host, path, stream }: PostgresOptions): boolean =>
+  host !== undefined || path !== undefined || stream !== undefined
+
 const check = (options: PostgresOptions): Result.Result<Resolved, InvalidOption> =>
   Result.gen(function*() {
     for (const name of Object.keys(options)) {
@@ -197,6 +201,12 @@ const check = (options: PostgresOptions): Result.Result<Resolved, InvalidOption>
     }
     if (Redacted.isRedacted(options.url) && Redacted.value(options.url as Redacted.Redacted<unknown>) === undefined) {
       yield* invalid("url", "is undefined: is the variable that it comes from set?")
+    }
+    if (Object.hasOwn(options, "url") && options.url === undefined && !namesServer(options)) {
+      yield* invalid(
+        "url",
+        "is undefined: is the variable that it comes from set? Leave it out to connect to localhost"
+      )
     }
     if (options.url !== undefined && !Redacted.isRedacted(options.url)) {
       yield* invalid("url", "must be a `Redacted`, for it may contain a password")

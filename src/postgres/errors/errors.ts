@@ -22,12 +22,21 @@ import {
   UnknownError
 } from "effect/sql/SqlError"
 import { withRetryable } from "../../failure/lostError.ts"
+import * as SqlFailure from "../../failure/SqlFailure.ts"
+import { adviceFor, describeUnfit } from "./advice.ts"
 
 /** What the server said: an `Error` with the fields of its report, under the names that the driver uses. */
 export type PgError = Error & PgProtocol.ErrorFields
 
 export const pgError = (fields: PgProtocol.ErrorFields): PgError => {
-  const error = Object.assign(new Error(fields.message ?? "Unknown PostgreSQL error"), fields)
+  const error: Error & { hint?: string | undefined } = Object.assign(
+    new Error(fields.message ?? "Unknown PostgreSQL error"),
+    fields
+  )
+  if (fields.hint === undefined) {
+    const advice = adviceFor(fields)
+    if (advice !== undefined) error.hint = advice
+  }
   // They quote values. Who asks for them gets them; a log that prints what is enumerable does not.
   for (const name of ["detail", "where", "internalQuery"] as const) {
     if (name in error) Object.defineProperty(error, name, { enumerable: false })
@@ -94,7 +103,9 @@ const dataExceptions: Record<string, string> = {
 /** The server's text, unless it would show a parameter's value. The cause keeps the original. */
 const describeFields = (fields: PgProtocol.ErrorFields): string => {
   const code = fields.code
-  if (code !== undefined && code.startsWith("22")) return `${dataExceptions[code] ?? "data exception"} (${code})`
+  if (code !== undefined && code.startsWith("22")) {
+    return `${describeUnfit(fields) ?? dataExceptions[code] ?? "data exception"} (${code})`
+  }
   return code === undefined ? fields.message ?? "unknown error" : `${fields.message ?? "error"} (${code})`
 }
 
@@ -125,6 +136,9 @@ export const statementError = (
   return new SqlError({ reason })
 }
 
+/** It is printed as shortly as the error of a statement, with what to do. */
+const readable = (error: SqlError): SqlError => SqlFailure.attach(error, "")
+
 /** Refusals of the server that pass by themselves: it is full, starting, stopping or recovering. */
 const isTransientRefusal = (code: string | undefined): boolean =>
   code !== undefined &&
@@ -139,29 +153,35 @@ export const refusedError = (database: string, fields: PgProtocol.ErrorFields): 
     message: `${database}: the server refused the connection: ${fields.message ?? "unknown error"} (${code ?? "?"})`,
     operation: "connect"
   }
-  if (code !== undefined && code.startsWith("28")) return new SqlError({ reason: new AuthenticationError(props) })
-  if (code === "42501") return new SqlError({ reason: new AuthorizationError(props) })
-  return new SqlError({ reason: withRetryable(new ConnectionError(props), isTransientRefusal(code)) })
+  if (code !== undefined && code.startsWith("28")) {
+    return readable(new SqlError({ reason: new AuthenticationError(props) }))
+  }
+  if (code === "42501") return readable(new SqlError({ reason: new AuthorizationError(props) }))
+  return readable(new SqlError({ reason: withRetryable(new ConnectionError(props), isTransientRefusal(code)) }))
 }
 
 /** A connection could not be opened. `permanent` is set where only a person can change that. */
 export const connectError = (database: string, what: string, cause: unknown, permanent = false): SqlError =>
-  new SqlError({
-    reason: withRetryable(
-      new ConnectionError({ cause: toError(cause, what), message: `${database}: ${what}`, operation: "connect" }),
-      !permanent
-    )
-  })
+  readable(
+    new SqlError({
+      reason: withRetryable(
+        new ConnectionError({ cause: toError(cause, what), message: `${database}: ${what}`, operation: "connect" }),
+        !permanent
+      )
+    })
+  )
 
 /** The password is missing or the server did not prove that it knows it. */
 export const authenticationError = (database: string, what: string, cause: unknown): SqlError =>
-  new SqlError({
-    reason: new AuthenticationError({
-      cause: toError(cause, what),
-      message: `${database}: ${what}`,
-      operation: "connect"
+  readable(
+    new SqlError({
+      reason: new AuthenticationError({
+        cause: toError(cause, what),
+        message: `${database}: ${what}`,
+        operation: "connect"
+      })
     })
-  })
+  )
 
 /** A failure on our side of the wire: a parameter that cannot be encoded, a result that cannot be decoded. */
 export const unknownError = (database: string, what: string, cause: unknown, operation: string): SqlError =>

@@ -92,13 +92,24 @@ export const openUnsafe = (
     }
     // Anything behind the answer was put there by somebody in the middle, to be taken for the server's encrypted words.
     if (chunk.length !== 1 || socket.readableLength > 0) {
-      return fail("unexpected bytes behind the answer to the request for TLS", undefined, { permanent: true })
+      return fail(
+        "unexpected bytes behind the answer to the request for TLS: probably this is no PostgreSQL server, but the port " +
+          "of another one",
+        undefined,
+        { permanent: true }
+      )
     }
     const answer = PgProtocol.decodeSslResponse(chunk[0]!)
-    if (Result.isFailure(answer)) return fail("this is not a PostgreSQL server", answer.failure)
+    if (Result.isFailure(answer)) {
+      return fail("this is not a PostgreSQL server: is it the port of another one?", answer.failure)
+    }
     if (answer.success === "N") {
       if (encryption === "offer") return succeed(false)
-      return fail("the server does not support TLS", undefined, { permanent: true })
+      return fail(
+        "the server does not support TLS: turn it on there, or ask for less with `sslmode=prefer`",
+        undefined,
+        { permanent: true }
+      )
     }
     const plain = socket
     plain.off("error", onError)
