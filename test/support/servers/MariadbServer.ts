@@ -29,8 +29,10 @@ export const requirement: Binaries.Requirement = {
       "usr/bin/mariadb-install-db",
       "usr/bin/my_print_defaults",
       "usr/bin/resolveip",
-      // What a node of a cluster copies the data of another one with.
-      "usr/bin/rsync"
+      // What a node of a cluster copies the data of another one with, and what that script asks.
+      "usr/bin/rsync",
+      "usr/bin/ps",
+      "usr/bin/ss"
     ],
     baseOption: { name: "--basedir", programs: ["mariadbd", "mariadb-install-db"] }
   },

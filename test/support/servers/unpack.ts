@@ -186,14 +186,19 @@ const writeLaunchers = (wanted: Package, draft: string, folder: string): void =>
   ]
   const search = [...new Set(libraries)].map(final).join(":")
   const programs = path.join(draft, "programs")
-  fs.mkdirSync(programs)
+  const loaders = path.join(draft, "loaders")
+  for (const each of [programs, loaders]) fs.mkdirSync(each)
   for (const file of programsOf(wanted, root)) {
     const named = wanted.baseOption?.programs.includes(path.basename(file)) === true
     const base = named ? ` ${wanted.baseOption.name}=${final(path.join(root, "usr"))}` : ""
     const target = `${file}.program`
     fs.renameSync(file, target)
-    const through = (program: string, name: string) =>
-      `exec ${final(loader)} --library-path ${search} --argv0 ${final(name)} ${final(program)}`
+    // The system calls a process by the file that was started, and scripts look for it by its name.
+    const through = (program: string, name: string) => {
+      const named = path.join(loaders, path.basename(name))
+      if (!fs.existsSync(named)) fs.symlinkSync(path.relative(loaders, loader), named)
+      return `exec ${final(named)} --library-path ${search} --argv0 ${final(name)} ${final(program)}`
+    }
     const python = path.join(root, "usr/bin/python3")
     const start = isElf(target)
       ? through(target, file)
