@@ -89,6 +89,53 @@ describe("a circle of types", () => {
   })
 })
 
+describe("sizes", () => {
+  const most = 20
+  const lines = (count: number, line: (i: number) => string) =>
+    Array.from({ length: count }, (_, i) => line(i)).join("")
+  /** A file with a function, each of so many lines. */
+  const file = (long: number, body: number) =>
+    `export const probe = () => {\n${lines(body - 2, (i) => `  console.log(${i})\n`)}}\n` +
+    lines(long - body, (i) => `export const line${i} = ${i}\n`)
+
+  for (const folder of ["src", "test/support", "bench"]) {
+    it(`${folder}: the linter refuses a file of more than 800 lines, and a function of more than 150`, () => {
+      assert.strictEqual(lint(`${folder}/Probe.ts`, file(800, 150)), "")
+      const messages = lint(`${folder}/Probe.ts`, file(801, 151))
+      assert.include(messages, "max-lines)")
+      assert.include(messages, "max-lines-per-function)")
+    })
+  }
+
+  /** Folders with more files than somebody looks through. */
+  const crowded = (folder: string): ReadonlyArray<string> => {
+    const entries = fs.readdirSync(folder, { withFileTypes: true })
+    const files = entries.filter((entry) => entry.isFile() && entry.name.endsWith(".ts"))
+    return entries
+      .filter((entry) => entry.isDirectory() && entry.name !== "node_modules")
+      .flatMap((entry) => crowded(path.join(folder, entry.name)))
+      .concat(files.length > most ? [`${path.relative(root, folder)}: ${files.length} files`] : [])
+  }
+
+  it(`no folder has more than ${most} files`, () => {
+    const found = ["src", "test", "bench", "examples"].flatMap((folder) => crowded(path.join(root, folder)))
+    // The harness of the benchmark is still to be split.
+    assert.deepStrictEqual(found.filter((line) => !line.startsWith("bench/harness:")), [])
+  })
+
+  it(`a folder of ${most + 1} files is found`, () => {
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), "watertight-sizes-"))
+    try {
+      const room = path.join(folder, "room")
+      fs.mkdirSync(room)
+      for (let i = 0; i <= most; i++) fs.writeFileSync(path.join(room, `${i}.ts`), "")
+      assert.deepStrictEqual(crowded(folder), [`${path.relative(root, room)}: ${most + 1} files`])
+    } finally {
+      fs.rmSync(folder, { recursive: true, force: true })
+    }
+  })
+})
+
 describe("the linter allows", () => {
   for (
     const [file, source] of [

@@ -218,6 +218,18 @@ export const CurrentPartition = Context.Reference<string>("watertight/Cached/Cur
  */
 export const IsBypassed = Context.Reference<boolean>("watertight/Cached/IsBypassed", { defaultValue: () => false })
 
+const statsOf = ({ counters, state }: CacheRuntime): Stats => ({
+  entries: state.size,
+  bytes: state.bytes,
+  evicted: state.evicted,
+  requests: { ...counters.requests },
+  bypassed: { ...counters.bypassed },
+  invalidations: { ...counters.invalidations },
+  discarded: counters.discarded,
+  tooLarge: counters.tooLarge,
+  storeFailures: counters.storeFailures
+})
+
 /**
  * Makes a cache of the database in the context.
  *
@@ -314,20 +326,7 @@ export const make = Effect.fnUntraced(function*(
     read,
     invalidates,
     invalidate: (tags) => invalidates(Effect.void, tags),
-    stats: Effect.sync(() => {
-      const { ages: _, ...counters } = runtime.counters
-      return {
-        entries: runtime.state.size,
-        bytes: runtime.state.bytes,
-        evicted: runtime.state.evicted,
-        requests: { ...counters.requests },
-        bypassed: { ...counters.bypassed },
-        invalidations: { ...counters.invalidations },
-        discarded: counters.discarded,
-        tooLarge: counters.tooLarge,
-        storeFailures: counters.storeFailures
-      }
-    }),
+    stats: Effect.sync(() => statsOf(runtime)),
     events: Stream.fromPubSub(events)
   }
 })

@@ -194,43 +194,157 @@ interface Channel {
   listening: { readonly on: Session; readonly scope: Scope.Closeable } | undefined
 }
 
-/**
- * Makes the notifications of a database. The connection ends with the scope.
- *
- * @category constructors
- * @since 0.1.0
- */
-export const make = Effect.fnUntraced(function*(
-  sessions: Sessions,
-  client: SqlClient,
-  options: Options = {}
-): Effect.fn.Return<Notifications, never, Scope.Scope> {
-  const outer = yield* Effect.scope
-  const channels = new Map<string, Channel>()
+/** The one connection that listens, while there is a channel to listen to. When it is lost, another one is opened. */
+class ListeningConnection {
+  private readonly sessions: Sessions
+  private readonly keepAlive: Duration.Duration
+  private readonly maxPause: number
+  /** The scope of the fiber that keeps the connection. */
+  private readonly scope: Scope.Scope
+  private readonly channels = new Map<string, Channel>()
   // Who comes, who leaves, and a connection that begins must not get into each other's way.
-  const semaphore = Semaphore.makeUnsafe(1)
-  const keepAlive = Duration.fromInputUnsafe(options.keepAlive ?? "15 seconds")
-  const maxPause = Duration.toMillis(Duration.fromInputUnsafe(options.maxPause ?? "5 seconds"))
-  const maxWaiting = options.maxWaiting ?? 4_096
-  const clock = yield* Clock.Clock
-  const overflow: Overflow<Event> = {
-    gap: (from, to, cause) => ({ _tag: "Gap", from, to, cause }),
-    now: () => clock.currentTimeMillisUnsafe(),
-    cause: (waiting) => unknownError(sessions.database, `${waiting} notifications wait to be read`, undefined, "listen")
-  }
-  let session: Session | undefined
-  let running: Running | undefined
+  private readonly semaphore = Semaphore.makeUnsafe(1)
+  private session: Session | undefined
+  private running: Running | undefined
   /** What waits for a connection on which everything is listened to. */
-  let ready = Deferred.makeUnsafe<void, SqlError>()
+  private ready = Deferred.makeUnsafe<void, SqlError>()
   /** When the last connection was lost, and why, until there is another one. */
-  let lost: { readonly from: number; readonly cause: SqlError } | undefined
-  let pause = leastPause
+  private lost: { readonly from: number; readonly cause: SqlError } | undefined
+  private pause = leastPause
 
-  const everybody = (): ReadonlySet<Subscriber<Event>> =>
-    new Set(Array.from(channels.values(), (channel) => Array.from(channel.subscribers)).flat())
+  constructor(sessions: Sessions, options: Options, scope: Scope.Scope) {
+    this.sessions = sessions
+    this.keepAlive = Duration.fromInputUnsafe(options.keepAlive ?? "15 seconds")
+    this.maxPause = Duration.toMillis(Duration.fromInputUnsafe(options.maxPause ?? "5 seconds"))
+    this.scope = scope
+  }
 
-  const listen = (session: Session, name: string, channel: Channel): Effect.Effect<void, SqlError> =>
-    Effect.gen(function*() {
+  /** Adds a listener to a channel. Where no connection listens yet, the next one begins with this channel. */
+  join(name: string, subscriber: Subscriber<Event>): Effect.Effect<void, SqlError> {
+    return this.semaphore.withPermit(Effect.suspend(() => {
+      const channel = this.channels.get(name) ?? { subscribers: new Set(), listening: undefined }
+      this.channels.set(name, channel)
+      channel.subscribers.add(subscriber)
+      return this.session === undefined || channel.listening !== undefined
+        ? Effect.void
+        : this.listen(this.session, name, channel)
+    }))
+  }
+
+  /** Takes a listener away. The connection ends with the last one. */
+  leave(name: string, subscriber: Subscriber<Event>): Effect.Effect<void> {
+    return this.semaphore.withPermit(Effect.suspend(() => {
+      const channel = this.channels.get(name)
+      if (channel?.subscribers.delete(subscriber) !== true || channel.subscribers.size > 0) return Effect.void
+      this.channels.delete(name)
+      const fiber = this.running?.fiber
+      return Effect.andThen(
+        this.stopListening(channel, undefined),
+        this.channels.size > 0 || fiber === undefined ? Effect.void : Effect.sync(() => {
+          this.running = undefined
+          this.session = undefined
+          fiber.interruptUnsafe()
+        })
+      )
+    }))
+  }
+
+  /** Waits until a connection listens to all channels. Fails if there can be none. */
+  readonly listening: Effect.Effect<void, SqlError> = Effect.suspend(() =>
+    Effect.andThen(this.start(), Effect.suspend(() => Deferred.await(this.ready)))
+  )
+
+  private start(): Effect.Effect<void> {
+    if (this.running !== undefined) return Effect.void
+    const first = Deferred.makeUnsafe<void, SqlError>()
+    const own: Running = { fiber: undefined }
+    this.running = own
+    this.ready = first
+    this.lost = undefined
+    this.pause = leastPause
+    return Effect.map(
+      Effect.forkIn(
+        Effect.onExit(this.keep(first), (exit) =>
+          Effect.sync(() => {
+            if (Exit.isFailure(exit)) Deferred.doneUnsafe(first, Effect.failCause(exit.cause))
+            if (this.running !== own) return
+            // Listeners that come later begin anew, and those that wait are told.
+            this.running = undefined
+            if (Exit.isFailure(exit)) Deferred.doneUnsafe(this.ready, Effect.failCause(exit.cause))
+          })),
+        this.scope
+      ),
+      (fiber) => {
+        own.fiber = fiber
+      }
+    )
+  }
+
+  /** One connection after the other. */
+  private readonly keep = Effect.fnUntraced(
+    { self: this },
+    function*(first: Deferred.Deferred<void, SqlError>): Effect.fn.Return<never, SqlError> {
+      for (;;) {
+        const exit = yield* Effect.exit(this.connection)
+        if (Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause)) return yield* exit
+        const cause = Option.getOrElse(
+          Cause.findErrorOption(exit.cause),
+          () => diedOf(this.sessions.database, exit.cause)
+        )
+        const hasListened = yield* Deferred.isDone(first)
+        // Nothing that passes by itself is in the way of the first one.
+        if (!hasListened && !cause.isRetryable) return yield* Effect.fail(cause)
+        // What lasts through attempts that fail is one gap.
+        if (hasListened && this.lost === undefined) this.lost = { from: yield* Clock.currentTimeMillis, cause }
+        if (yield* Deferred.isDone(this.ready)) this.ready = Deferred.makeUnsafe()
+        yield* Effect.sleep((yield* Random.next) * this.pause)
+        this.pause = Math.min(this.pause * 2, this.maxPause)
+      }
+    }
+  )
+
+  /** One connection, from its beginning to its loss. */
+  private readonly connection: Effect.Effect<never, SqlError> = Effect.scoped(Effect.gen({ self: this }, function*() {
+    const opened = yield* this.sessions.open
+    const end = Deferred.makeUnsafe<never, SqlError>()
+    opened.onLost((error) => Deferred.doneUnsafe(end, Effect.fail(error)))
+    yield* Effect.addFinalizer(() =>
+      Effect.andThen(
+        Effect.sync(() => {
+          // The next connection may be there already.
+          if (this.session === opened) this.session = undefined
+        }),
+        Effect.forEach(Array.from(this.channels.values()), (channel) => this.stopListening(channel, opened), {
+          discard: true
+        })
+      )
+    )
+    yield* this.semaphore.withPermit(this.begin(opened))
+    yield* Deferred.succeed(this.ready, undefined)
+    yield* Effect.raceFirst(
+      Deferred.await(end),
+      Effect.forever(Effect.andThen(Effect.sleep(this.keepAlive), opened.ping))
+    )
+    return yield* Effect.never
+  }))
+
+  /** Listens to all channels on a connection that has just been opened, and tells of the gap before it. */
+  private readonly begin = Effect.fnUntraced(
+    { self: this },
+    function*(opened: Session): Effect.fn.Return<void, SqlError> {
+      for (const [name, channel] of this.channels) yield* this.listen(opened, name, channel)
+      this.session = opened
+      this.pause = leastPause
+      if (this.lost === undefined) return
+      const gap: Gap = { _tag: "Gap", ...this.lost, to: yield* Clock.currentTimeMillis }
+      this.lost = undefined
+      const everybody = new Set(Array.from(this.channels.values(), ({ subscribers }) => [...subscribers]).flat())
+      for (const subscriber of everybody) subscriber.offer(gap)
+    }
+  )
+
+  private readonly listen = Effect.fnUntraced(
+    function*(session: Session, name: string, channel: Channel): Effect.fn.Return<void, SqlError> {
       const scope = yield* Scope.make()
       const queue = yield* Effect.onError(
         Scope.provide(session.listen(name), scope),
@@ -243,116 +357,39 @@ export const make = Effect.fnUntraced(function*(
         }))),
         scope
       )
-    })
+    }
+  )
 
   /** Ends the listening to a channel on a connection. Another connection may have it by now. */
-  const stopListening = (channel: Channel, on: Session | undefined): Effect.Effect<void> =>
-    Effect.suspend(() => {
+  private stopListening(channel: Channel, on: Session | undefined): Effect.Effect<void> {
+    return Effect.suspend(() => {
       const { listening } = channel
       if (listening === undefined || on !== undefined && listening.on !== on) return Effect.void
       channel.listening = undefined
       return Scope.close(listening.scope, Exit.void)
     })
+  }
+}
 
-  /** One connection, from its beginning to its loss. */
-  const connection: Effect.Effect<never, SqlError> = Effect.scoped(Effect.gen(function*() {
-    const opened = yield* sessions.open
-    const end = Deferred.makeUnsafe<never, SqlError>()
-    opened.onLost((error) => Deferred.doneUnsafe(end, Effect.fail(error)))
-    yield* Effect.addFinalizer(() =>
-      Effect.andThen(
-        Effect.sync(() => {
-          // The next connection may be there already.
-          if (session === opened) session = undefined
-        }),
-        Effect.forEach(Array.from(channels.values()), (channel) => stopListening(channel, opened), { discard: true })
-      )
-    )
-    yield* semaphore.withPermit(Effect.gen(function*() {
-      for (const [name, channel] of channels) yield* listen(opened, name, channel)
-      session = opened
-      pause = leastPause
-      if (lost === undefined) return
-      const gap: Gap = { _tag: "Gap", ...lost, to: yield* Clock.currentTimeMillis }
-      lost = undefined
-      for (const subscriber of everybody()) subscriber.offer(gap)
-    }))
-    yield* Deferred.succeed(ready, undefined)
-    yield* Effect.raceFirst(
-      Deferred.await(end),
-      Effect.forever(Effect.andThen(Effect.sleep(keepAlive), opened.ping))
-    )
-    return yield* Effect.never
-  }))
-
-  const run = (first: Deferred.Deferred<void, SqlError>): Effect.Effect<never, SqlError> =>
-    Effect.gen(function*() {
-      for (;;) {
-        const exit = yield* Effect.exit(connection)
-        if (Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause)) return yield* exit
-        const cause = Option.getOrElse(Cause.findErrorOption(exit.cause), () => diedOf(sessions.database, exit.cause))
-        const hasListened = yield* Deferred.isDone(first)
-        // Nothing that passes by itself is in the way of the first one.
-        if (!hasListened && !cause.isRetryable) return yield* Effect.fail(cause)
-        // What lasts through attempts that fail is one gap.
-        if (hasListened && lost === undefined) lost = { from: yield* Clock.currentTimeMillis, cause }
-        if (yield* Deferred.isDone(ready)) ready = Deferred.makeUnsafe()
-        yield* Effect.sleep((yield* Random.next) * pause)
-        pause = Math.min(pause * 2, maxPause)
-      }
-    })
-
-  const start = Effect.suspend(() => {
-    if (running !== undefined) return Effect.void
-    const first = Deferred.makeUnsafe<void, SqlError>()
-    const own: Running = { fiber: undefined }
-    running = own
-    ready = first
-    lost = undefined
-    pause = leastPause
-    return Effect.map(
-      Effect.forkIn(
-        Effect.onExit(run(first), (exit) =>
-          Effect.sync(() => {
-            if (Exit.isFailure(exit)) Deferred.doneUnsafe(first, Effect.failCause(exit.cause))
-            if (running !== own) return
-            // Listeners that come later begin anew, and those that wait are told.
-            running = undefined
-            if (Exit.isFailure(exit)) Deferred.doneUnsafe(ready, Effect.failCause(exit.cause))
-          })),
-        outer
-      ),
-      (fiber) => {
-        own.fiber = fiber
-      }
-    )
-  })
-
-  const join = (name: string, subscriber: Subscriber<Event>): Effect.Effect<void, SqlError> =>
-    semaphore.withPermit(Effect.suspend(() => {
-      const channel = channels.get(name) ?? { subscribers: new Set(), listening: undefined }
-      channels.set(name, channel)
-      channel.subscribers.add(subscriber)
-      // If there is no connection, the next one begins with this channel.
-      return session === undefined || channel.listening !== undefined ? Effect.void : listen(session, name, channel)
-    }))
-
-  const leave = (name: string, subscriber: Subscriber<Event>): Effect.Effect<void> =>
-    semaphore.withPermit(Effect.suspend(() => {
-      const channel = channels.get(name)
-      if (channel?.subscribers.delete(subscriber) !== true || channel.subscribers.size > 0) return Effect.void
-      channels.delete(name)
-      const fiber = running?.fiber
-      return Effect.andThen(
-        stopListening(channel, undefined),
-        channels.size > 0 || fiber === undefined ? Effect.void : Effect.sync(() => {
-          running = undefined
-          session = undefined
-          fiber.interruptUnsafe()
-        })
-      )
-    }))
-
+/**
+ * Makes the notifications of a database. The connection ends with the scope.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = Effect.fnUntraced(function*(
+  sessions: Sessions,
+  client: SqlClient,
+  options: Options = {}
+): Effect.fn.Return<Notifications, never, Scope.Scope> {
+  const connection = new ListeningConnection(sessions, options, yield* Effect.scope)
+  const maxWaiting = options.maxWaiting ?? 4_096
+  const clock = yield* Clock.Clock
+  const overflow: Overflow<Event> = {
+    gap: (from, to, cause) => ({ _tag: "Gap", from, to, cause }),
+    now: () => clock.currentTimeMillisUnsafe(),
+    cause: (waiting) => unknownError(sessions.database, `${waiting} notifications wait to be read`, undefined, "listen")
+  }
   return {
     subscribe: (...names) =>
       Effect.gen(function*() {
@@ -363,16 +400,15 @@ export const make = Effect.fnUntraced(function*(
         const queue = yield* Effect.acquireRelease(Queue.unbounded<Event>(), Queue.shutdown)
         const subscriber = new Subscriber(queue, maxWaiting, overflow)
         for (const name of new Set(names)) {
-          yield* Effect.addFinalizer(() => leave(name, subscriber))
+          yield* Effect.addFinalizer(() => connection.leave(name, subscriber))
           // A connection that is lost meanwhile is renewed, and then has the channel.
           yield* Effect.catchIf(
-            join(name, subscriber),
+            connection.join(name, subscriber),
             (error) => error.reason._tag === "ConnectionError",
             () => Effect.void
           )
         }
-        yield* start
-        yield* Deferred.await(ready)
+        yield* connection.listening
         return queue
       }).pipe(Effect.mapError(sessions.judge())),
     notify: (channel, payload) => notifyOf(client, sessions.database, channel, payload)

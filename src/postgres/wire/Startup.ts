@@ -47,6 +47,155 @@ const mechanism: typeof PgAuth.SCRAM_SHA_256 = "SCRAM-SHA-256"
 /** How many bytes a server that has proved nothing may send. A certificate is not among them. */
 const maxBeforeAuthentication = 32 * 1024
 
+/** What the server has said so far, and who is told how it ends. */
+class Handshake {
+  isAuthenticated = false
+  isReady = false
+  processId = 0
+  secretKey = 0
+  readonly parameters = new Map<string, string>()
+  readonly trailing: Array<PgProtocol.BackendMessage<unknown>> = []
+  private scram: PgAuth.ScramState | undefined
+  private readonly options: StartupOptions
+  private readonly credentials: Credentials | undefined
+  private readonly write: (bytes: Uint8Array) => void
+  private readonly fail: (error: SqlError) => void
+
+  constructor(
+    options: StartupOptions,
+    credentials: Credentials | undefined,
+    write: (bytes: Uint8Array) => void,
+    fail: (error: SqlError) => void
+  ) {
+    this.options = options
+    this.credentials = credentials
+    this.write = write
+    this.fail = fail
+  }
+
+  onMessage(message: PgProtocol.BackendMessage<unknown>): void {
+    if (this.isReady) return void this.trailing.push(message)
+    const { database } = this.options
+    switch (message._tag) {
+      case "AuthenticationOk":
+        if (this.scram !== undefined) {
+          return this.failAuthentication("the server skipped the proof that it knows the password", undefined)
+        }
+        this.isAuthenticated = true
+        return
+      case "AuthenticationCleartextPassword":
+      case "AuthenticationMD5Password":
+      case "AuthenticationSASL":
+        // What is asked for once SCRAM has begun could only be an attempt to get at the password.
+        if (this.scram !== undefined) {
+          return this.failAuthentication(
+            "the server asks for another method of authentication once SCRAM has begun",
+            undefined
+          )
+        }
+        return this.begin(message)
+      case "AuthenticationSASLContinue": {
+        const state = this.scram
+        if (state === undefined || state._tag !== "ScramFirst") return this.violation(message)
+        return this.prove(({ auth }) =>
+          Result.map(auth.scramContinue(state, message.data), (next) => {
+            this.scram = next.state
+            return PgProtocol.encodeSASLResponse({ data: next.response })
+          })
+        )
+      }
+      case "AuthenticationSASLFinal": {
+        if (this.credentials === undefined || this.scram?._tag !== "ScramFinal") return this.violation(message)
+        const verified = this.credentials.auth.scramFinish(this.scram, message.data)
+        if (Result.isFailure(verified)) {
+          return this.failAuthentication("the server could not prove that it knows the password", verified.failure)
+        }
+        this.scram = undefined
+        return
+      }
+      case "AuthenticationUnsupported":
+        return this.failAuthentication(`the server asks for authentication method ${message.method}`, undefined)
+      case "ParameterStatus":
+        if (!takeParameter(this.parameters, message.name, message.value)) {
+          return this.fail(connectError(database, "the server reports more parameters than can be true", undefined))
+        }
+        return
+      case "BackendKeyData":
+        this.processId = message.pid
+        this.secretKey = message.secret
+        return
+      case "NoticeResponse":
+      case "NegotiateProtocolVersion":
+        return
+      case "ErrorResponse":
+        return this.fail(refusedError(database, message.fields))
+      case "ReadyForQuery":
+        if (!this.isAuthenticated) return this.violation(message)
+        this.isReady = true
+        return
+      default:
+        return this.violation(message)
+    }
+  }
+
+  /** The first request of the server for a proof. */
+  private begin(
+    message: Extract<
+      PgProtocol.BackendMessage<unknown>,
+      { readonly _tag: "AuthenticationCleartextPassword" | "AuthenticationMD5Password" | "AuthenticationSASL" }
+    >
+  ): void {
+    const { user } = this.options.parameters
+    switch (message._tag) {
+      case "AuthenticationCleartextPassword":
+        return this.prove(({ password }) => Result.succeed(PgProtocol.encodePasswordMessage({ password })))
+      case "AuthenticationMD5Password":
+        return this.prove(({ auth, password }) =>
+          Result.map(
+            auth.md5Password({ user, password, salt: message.salt }),
+            (password) => PgProtocol.encodePasswordMessage({ password })
+          )
+        )
+      case "AuthenticationSASL":
+        if (!message.mechanisms.includes(mechanism)) {
+          return this.failAuthentication(
+            `the server offers ${message.mechanisms.join(", ")} and ${mechanism} is what we speak`,
+            undefined
+          )
+        }
+        return this.prove(({ auth, password }) =>
+          Result.map(auth.scramInit({ password, nonce: crypto().randomBytes(18).toString("base64") }), (init) => {
+            this.scram = init.state
+            return PgProtocol.encodeSASLInitialResponse({
+              mechanism,
+              initialResponse: init.response
+            })
+          })
+        )
+    }
+  }
+
+  /** Answers a challenge with what `encode` makes of the password. */
+  private prove<E>(encode: (credentials: Credentials) => Result.Result<Uint8Array, E>): void {
+    if (this.credentials === undefined) {
+      return this.failAuthentication("the server asks for a password and none is configured", undefined)
+    }
+    const answer = encode(this.credentials)
+    if (Result.isFailure(answer)) return this.failAuthentication("authentication failed", answer.failure)
+    this.write(answer.success)
+  }
+
+  private failAuthentication(what: string, cause: unknown): void {
+    this.fail(authenticationError(this.options.database, what, cause))
+  }
+
+  private violation(message: PgProtocol.BackendMessage<unknown>): void {
+    this.fail(
+      connectError(this.options.database, `unexpected ${message._tag} while the session was starting`, undefined)
+    )
+  }
+}
+
 /** Starts a session on the transport. When it fails or is interrupted, the socket is destroyed. */
 export const start = (
   transport: Transport,
@@ -57,14 +206,7 @@ export const start = (
     const { socket } = transport
     const { database } = options
     const parser = PgProtocol.makeParser<unknown>({ maxMessageSize: options.maxMessageSize })
-    const parameters = new Map<string, string>()
-    const trailing: Array<PgProtocol.BackendMessage<unknown>> = []
-    let scram: PgAuth.ScramState | undefined
-    let authenticated = false
-    let processId = 0
-    let secretKey = 0
     let finished = false
-    let ready = false
 
     const detach = (): void => {
       finished = true
@@ -76,111 +218,17 @@ export const start = (
       if (finished) return
       detach()
       socket.destroy()
-      resume(Effect.fail({ error, beforeAuthentication: !authenticated }))
+      resume(Effect.fail({ error, beforeAuthentication: !handshake.isAuthenticated }))
     }
-    const failAuthentication = (what: string, cause: unknown): void => fail(authenticationError(database, what, cause))
-    /** What is asked for once SCRAM has begun could only be an attempt to get at the password. */
-    const otherMethod = (): void =>
-      failAuthentication("the server asks for another method of authentication once SCRAM has begun", undefined)
-    const violation = (message: PgProtocol.BackendMessage<unknown>): void =>
-      fail(connectError(database, `unexpected ${message._tag} while the session was starting`, undefined))
-
-    /** Answers a challenge with what `encode` makes of the password. */
-    const prove = <E>(encode: (credentials: Credentials) => Result.Result<Uint8Array, E>): void => {
-      if (credentials === undefined) {
-        return failAuthentication("the server asks for a password and none is configured", undefined)
-      }
-      const answer = encode(credentials)
-      if (Result.isFailure(answer)) return failAuthentication("authentication failed", answer.failure)
-      socket.write(answer.success)
-    }
-
+    const handshake = new Handshake(options, credentials, (bytes) => socket.write(bytes), fail)
     const onMessage = (message: PgProtocol.BackendMessage<unknown>): void => {
-      if (finished) return
-      if (ready) return void trailing.push(message)
-      switch (message._tag) {
-        case "AuthenticationOk":
-          if (scram !== undefined) {
-            return failAuthentication("the server skipped the proof that it knows the password", undefined)
-          }
-          authenticated = true
-          return
-        case "AuthenticationCleartextPassword":
-          if (scram !== undefined) return otherMethod()
-          return prove(({ password }) => Result.succeed(PgProtocol.encodePasswordMessage({ password })))
-        case "AuthenticationMD5Password":
-          if (scram !== undefined) return otherMethod()
-          return prove(({ auth, password }) =>
-            Result.map(
-              auth.md5Password({ user: options.parameters.user, password, salt: message.salt }),
-              (password) => PgProtocol.encodePasswordMessage({ password })
-            )
-          )
-        case "AuthenticationSASL":
-          if (scram !== undefined) return otherMethod()
-          if (!message.mechanisms.includes(mechanism)) {
-            return failAuthentication(
-              `the server offers ${message.mechanisms.join(", ")} and ${mechanism} is what we speak`,
-              undefined
-            )
-          }
-          return prove(({ auth, password }) =>
-            Result.map(auth.scramInit({ password, nonce: crypto().randomBytes(18).toString("base64") }), (init) => {
-              scram = init.state
-              return PgProtocol.encodeSASLInitialResponse({
-                mechanism,
-                initialResponse: init.response
-              })
-            })
-          )
-        case "AuthenticationSASLContinue": {
-          const state = scram
-          if (state === undefined || state._tag !== "ScramFirst") return violation(message)
-          return prove(({ auth }) =>
-            Result.map(auth.scramContinue(state, message.data), (next) => {
-              scram = next.state
-              return PgProtocol.encodeSASLResponse({ data: next.response })
-            })
-          )
-        }
-        case "AuthenticationSASLFinal": {
-          if (credentials === undefined || scram?._tag !== "ScramFinal") return violation(message)
-          const verified = credentials.auth.scramFinish(scram, message.data)
-          if (Result.isFailure(verified)) {
-            return failAuthentication("the server could not prove that it knows the password", verified.failure)
-          }
-          scram = undefined
-          return
-        }
-        case "AuthenticationUnsupported":
-          return failAuthentication(`the server asks for authentication method ${message.method}`, undefined)
-        case "ParameterStatus":
-          if (!takeParameter(parameters, message.name, message.value)) {
-            return fail(connectError(database, "the server reports more parameters than can be true", undefined))
-          }
-          return
-        case "BackendKeyData":
-          processId = message.pid
-          secretKey = message.secret
-          return
-        case "NoticeResponse":
-        case "NegotiateProtocolVersion":
-          return
-        case "ErrorResponse":
-          return fail(refusedError(database, message.fields))
-        case "ReadyForQuery":
-          if (!authenticated) return violation(message)
-          ready = true
-          return
-        default:
-          return violation(message)
-      }
+      if (!finished) handshake.onMessage(message)
     }
 
     let received = 0
     const onData = (chunk: Uint8Array): void => {
       received += chunk.length
-      if (!authenticated && received > maxBeforeAuthentication) {
+      if (!handshake.isAuthenticated && received > maxBeforeAuthentication) {
         return fail(connectError(database, "the server says too much before it knows who asks", undefined))
       }
       // The codec boundary: the parser throws what it cannot make sense of.
@@ -189,10 +237,11 @@ export const start = (
       } catch (cause) {
         return fail(connectError(database, "the server does not speak PostgreSQL's protocol", cause))
       }
-      if (!ready || finished) return
+      if (!handshake.isReady || finished) return
       detach()
       // Nobody listens until the session takes over, and what comes until then must wait.
       socket.pause()
+      const { parameters, processId, secretKey, trailing } = handshake
       resume(Effect.succeed({ parser, processId, secretKey, parameters, trailing }))
     }
     const onError = (cause: Error): void =>

@@ -104,6 +104,35 @@ export interface Flavour {
 const host = "127.0.0.1"
 const user = "watertight"
 
+/** The statements that make the user of the tests and its database. */
+const initSql = (flavour: Flavour, password: string, requires: string): string =>
+  [
+    ...flavour.beforeUsers,
+    "create database if not exists test;",
+    `create user if not exists '${user}'@'%' identified by '${password.replaceAll("'", "''")}' ${requires};`,
+    `grant all privileges on *.* to '${user}'@'%' with grant option;`,
+    ""
+  ].join("\n")
+
+/** Runs statements as `root`, each over a connection of its own. */
+const queryOver = (socketPath: string): Server["query"] => (statement, parameters = [], database) =>
+  Effect.acquireUseRelease(
+    Effect.tryPromise(() =>
+      mariadb.createConnection({
+        socketPath,
+        user: "root",
+        connectTimeout: 5000,
+        ...(database === undefined ? {} : { database })
+      })
+    ),
+    (connection) => Effect.tryPromise(() => connection.query(statement, [...parameters])),
+    (connection) => Effect.sync(() => connection.destroy())
+  ).pipe(
+    Effect.mapError(({ cause }) => new ServerError({ message: `${statement}: ${explain(cause)}`, cause })),
+    Effect.map((rows): ReadonlyArray<Readonly<Record<string, unknown>>> => Array.isArray(rows) ? rows : []),
+    within("30 seconds", () => `No answer in 30 s: ${statement}`)
+  )
+
 /** Starts a server; it ends with the scope, and with this process. */
 export const make = Effect.fnUntraced(
   function*(flavour: Flavour, options: Options = {}): Effect.fn.Return<Server, ServerError, Scope.Scope> {
@@ -136,16 +165,7 @@ export const make = Effect.fnUntraced(
     // Runs at every start before the first client is let in.
     const initFile = path.join(folder, "init.sql")
     const requires = tls?.clientCertificate === true ? "require x509" : tls?.required === true ? "require ssl" : ""
-    fs.writeFileSync(
-      initFile,
-      [
-        ...flavour.beforeUsers,
-        "create database if not exists test;",
-        `create user if not exists '${user}'@'%' identified by '${password.replaceAll("'", "''")}' ${requires};`,
-        `grant all privileges on *.* to '${user}'@'%' with grant option;`,
-        ""
-      ].join("\n")
-    )
+    fs.writeFileSync(initFile, initSql(flavour, password, requires))
 
     let process: ServerProcess.ServerProcess | undefined
     let port = 0
@@ -172,23 +192,7 @@ export const make = Effect.fnUntraced(
         (Array.isArray(value) ? value : [value]).map((each) => `--${name.replaceAll("_", "-")}=${wordOf(each)}`)
       )
 
-    const query: Server["query"] = (statement, parameters = [], database) =>
-      Effect.acquireUseRelease(
-        Effect.tryPromise(() =>
-          mariadb.createConnection({
-            socketPath: socket,
-            user: "root",
-            connectTimeout: 5000,
-            ...(database === undefined ? {} : { database })
-          })
-        ),
-        (connection) => Effect.tryPromise(() => connection.query(statement, [...parameters])),
-        (connection) => Effect.sync(() => connection.destroy())
-      ).pipe(
-        Effect.mapError(({ cause }) => new ServerError({ message: `${statement}: ${explain(cause)}`, cause })),
-        Effect.map((rows): ReadonlyArray<Readonly<Record<string, unknown>>> => Array.isArray(rows) ? rows : []),
-        within("30 seconds", () => `No answer in 30 s: ${statement}`)
-      )
+    const query = queryOver(socket)
 
     const logIn: Server["logIn"] = (user, password) =>
       Effect.tryPromise(() =>

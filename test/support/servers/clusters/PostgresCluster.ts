@@ -5,9 +5,9 @@
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
-import * as FaultProxy from "../faultProxy.ts"
-import * as PostgresServer from "./PostgresServer.ts"
-import { type ServerError, within } from "./ServerError.ts"
+import * as FaultProxy from "../../faultProxy.ts"
+import * as PostgresServer from "../PostgresServer.ts"
+import { type ServerError, within } from "../ServerError.ts"
 
 /** What a cluster looks like. Everything has a default. */
 export interface Options {

@@ -7,11 +7,11 @@ import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as fs from "node:fs"
 import * as path from "node:path"
-import * as FaultProxy from "../faultProxy.ts"
-import * as Binaries from "./binaries.ts"
-import * as PostgresServer from "./PostgresServer.ts"
-import { live, ServerError, within } from "./ServerError.ts"
-import * as ServerProcess from "./ServerProcess.ts"
+import * as FaultProxy from "../../faultProxy.ts"
+import * as Binaries from "../binaries.ts"
+import * as PostgresServer from "../PostgresServer.ts"
+import { live, ServerError, within } from "../ServerError.ts"
+import * as ServerProcess from "../ServerProcess.ts"
 
 /** What a cluster looks like. Everything has a default. */
 export interface Options {

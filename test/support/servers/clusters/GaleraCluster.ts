@@ -7,12 +7,12 @@ import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as fs from "node:fs"
 import * as path from "node:path"
+import * as Binaries from "../binaries.ts"
+import * as MariadbServer from "../MariadbServer.ts"
+import * as Family from "../mysqlFamily.ts"
+import { live, ServerError } from "../ServerError.ts"
+import * as ServerProcess from "../ServerProcess.ts"
 import { balance } from "./balance.ts"
-import * as Binaries from "./binaries.ts"
-import * as MariadbServer from "./MariadbServer.ts"
-import * as Family from "./mysqlFamily.ts"
-import { live, ServerError } from "./ServerError.ts"
-import * as ServerProcess from "./ServerProcess.ts"
 
 /** One server of a cluster. */
 export interface Node extends MariadbServer.MariadbServer {

@@ -6,11 +6,11 @@ import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { inspect } from "node:util"
-import * as FaultProxy from "../faultProxy.ts"
-import * as MariadbServer from "./MariadbServer.ts"
-import * as Family from "./mysqlFamily.ts"
-import * as MysqlServer from "./MysqlServer.ts"
-import { live, ServerError } from "./ServerError.ts"
+import * as FaultProxy from "../../faultProxy.ts"
+import * as MariadbServer from "../MariadbServer.ts"
+import * as Family from "../mysqlFamily.ts"
+import * as MysqlServer from "../MysqlServer.ts"
+import { live, ServerError } from "../ServerError.ts"
 
 /** What it looks like. Everything has a default. */
 export interface Options {

@@ -6,11 +6,11 @@ import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { randomUUID } from "node:crypto"
+import * as Family from "../mysqlFamily.ts"
+import * as MysqlServer from "../MysqlServer.ts"
+import { live, ServerError } from "../ServerError.ts"
+import * as ServerProcess from "../ServerProcess.ts"
 import { balance } from "./balance.ts"
-import * as Family from "./mysqlFamily.ts"
-import * as MysqlServer from "./MysqlServer.ts"
-import { live, ServerError } from "./ServerError.ts"
-import * as ServerProcess from "./ServerProcess.ts"
 
 /** What a group looks like. */
 export interface Options {
