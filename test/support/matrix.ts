@@ -1,8 +1,8 @@
 /**
  * Runs the suites of each database on newer servers than those of this machine, and prints a table of what came of it.
  *
- * With `--all` the servers of this machine are a part of the table too, and with `--write` it goes into
- * `docs/servers.md`.
+ * Words are the names of families, and say which of them to run. With `--all` the servers of this machine are a part of
+ * the table too, and with `--write` it goes into `docs/servers.md`.
  */
 import * as Effect from "effect/Effect"
 import { spawn } from "node:child_process"
@@ -10,6 +10,7 @@ import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
+import { parseArgs } from "node:util"
 import type { FileSummary } from "./reporter.ts"
 import * as Binaries from "./servers/binaries.ts"
 import { MariadbServer, MysqlServer, PgBouncer, PostgresServer } from "./servers/index.ts"
@@ -21,12 +22,17 @@ const root = fileURLToPath(new URL("../..", import.meta.url))
 
 /** Suites that run on servers of one family, and whose programs they are. */
 interface Family {
+  readonly name: string
   readonly suites: ReadonlyArray<string>
+  /** The first is that of tests which name none. */
   readonly servers: Readonly<Record<string, Binaries.Requirement>>
+  /** Test files of servers that are made of others, or stand before them. */
+  readonly places?: Readonly<Record<string, string>> | undefined
 }
 
 const families: ReadonlyArray<Family> = [
   {
+    name: "postgresql",
     suites: [
       "test/postgres/",
       "test/transaction/",
@@ -34,11 +40,17 @@ const families: ReadonlyArray<Family> = [
       "test/contract/postgres",
       "test/contract/pgbouncer"
     ],
-    servers: { PostgreSQL: PostgresServer.requirement, PgBouncer: PgBouncer.requirement }
+    servers: { PostgreSQL: PostgresServer.requirement, PgBouncer: PgBouncer.requirement },
+    places: { "test/contract/pgbouncer": "PgBouncer" }
   },
   {
+    name: "mysql",
     suites: ["test/mysql-family/", "test/contract/mysql", "test/contract/mariadb"],
-    servers: { MySQL: MysqlServer.requirement, MariaDB: MariadbServer.requirement }
+    servers: { MySQL: MysqlServer.requirement, MariaDB: MariadbServer.requirement },
+    places: {
+      "test/mysql-family/cluster/galera": "Galera of MariaDB",
+      "test/mysql-family/cluster/groupReplication": "Group Replication of MySQL"
+    }
   }
 ]
 
@@ -49,6 +61,8 @@ interface Row {
   passed: number
   failed: number
   leftOut: number
+  /** Why how many were left out. */
+  readonly reasons: Map<string, number>
 }
 
 /** The folders of the newest servers, for the front of the `PATH`. */
@@ -105,15 +119,20 @@ const rowsOf = (
   const main = Object.keys(family.servers)[0]!
   for (const { counts, file } of files) {
     const suite = family.suites.find((suite) => file.startsWith(suite)) ?? file
-    for (const [found, { failed, leftOut, passed }] of Object.entries(counts)) {
-      const name = suite.endsWith("pgbouncer") ? "PgBouncer" : found === "" ? main : found
+    for (const [found, { failed, leftOut, passed, reasons }] of Object.entries(counts)) {
       // Where a test file has tests of no server, they are counted with those of the first.
-      const server = `${name} ${versions[name] ?? ""}`.trim()
+      const name = Object.entries(family.places ?? {}).find(([place]) => file.startsWith(place))?.[1] ??
+        (found === "" ? main : found)
+      const server = `${name} ${versions[name.split(" of ").at(-1)!] ?? ""}`.trim()
       const title = suite.replace(/^test\//, "").replace(/\/$/, "").replace(/^contract\/.*/, "contract")
-      const row = rows.get(`${title} ${server}`) ?? { suite: title, server, passed: 0, failed: 0, leftOut: 0 }
+      const row = rows.get(`${title} ${server}`) ??
+        { suite: title, server, passed: 0, failed: 0, leftOut: 0, reasons: new Map() }
       row.passed += passed
       row.failed += failed
       row.leftOut += leftOut
+      for (const [reason, count] of Object.entries(reasons)) {
+        row.reasons.set(reason, (row.reasons.get(reason) ?? 0) + count)
+      }
       rows.set(`${title} ${server}`, row)
     }
   }
@@ -128,38 +147,59 @@ const tableOf = (rows: ReadonlyArray<Row>): string => {
   const widths = cells[0]!.map((_, column) => Math.max(...cells.map((line) => line[column]!.length)))
   const lines = cells.map((line) => `| ${line.map((cell, column) => cell.padEnd(widths[column]!)).join(" | ")} |`)
   lines.splice(1, 0, `| ${widths.map((width) => "-".repeat(width)).join(" | ")} |`)
-  return lines.join("\n")
+  const reasons = rows.flatMap(({ reasons, server, suite }) =>
+    [...reasons].map(([reason, count]) => `- ${count} of ${suite} on ${server}: ${reason}.`)
+  )
+  return [...lines, ...(reasons.length > 0 ? ["", "Left out:", "", ...reasons] : [])].join("\n")
 }
 
-const writeTable = (table: string): void => {
+/** Puts the table of a family into its place on the page. */
+const writeTable = (family: Family, table: string): void => {
   const file = path.join(root, "docs/servers.md")
   const page = fs.readFileSync(file, "utf8")
-  const [before, rest] = page.split("<!-- matrix -->\n")
-  const after = rest!.slice(rest!.indexOf("<!-- end of matrix -->"))
-  fs.writeFileSync(file, `${before}<!-- matrix -->\n\n${table}\n\n${after}`)
+  const begin = `<!-- ${family.name} -->\n`
+  const end = `<!-- end of ${family.name} -->`
+  const before = page.slice(0, page.indexOf(begin) + begin.length)
+  fs.writeFileSync(file, `${before}\n${table}\n\n${page.slice(page.indexOf(end))}`)
 }
 
-const matrix = Effect.gen(function*() {
+/** Runs a family on the newest servers, and on those of this machine where that was asked for. */
+const runFamily = Effect.fnUntraced(function*(family: Family, isAll: boolean) {
   const own = process.env["PATH"] ?? ""
+  const folders = yield* newest(family)
   const rows: Array<Row> = []
   let isGood = true
-  for (const family of families) {
-    const folders = yield* newest(family)
-    const paths = [[...folders, own].join(path.delimiter), ...(process.argv.includes("--all") ? [own] : [])]
-    for (const searchPath of paths) {
-      const versions = yield* versionsOf(family, searchPath)
-      const result = yield* runSuites(family, searchPath)
-      isGood &&= result.isGood
-      rows.push(...rowsOf(family, versions, result.files))
-    }
+  for (const searchPath of [[...folders, own].join(path.delimiter), ...(isAll ? [own] : [])]) {
+    const versions = yield* versionsOf(family, searchPath)
+    const result = yield* runSuites(family, searchPath)
+    isGood &&= result.isGood
+    rows.push(...rowsOf(family, versions, result.files))
   }
-  const table = tableOf(rows)
-  const sum = (of: (row: Row) => number) => rows.reduce((sum, row) => sum + of(row), 0)
-  const total = `${sum((row) => row.passed)} passed, ${sum((row) => row.failed)} failed, ` +
-    `${sum((row) => row.leftOut)} skipped`
-  console.log(`\n${table}\n\n${total}`)
-  if (process.argv.includes("--write")) writeTable(table)
-  if (!isGood) process.exitCode = 1
+  return { family, rows, isGood }
+})
+
+const matrix = Effect.gen(function*() {
+  const { positionals, values } = parseArgs({
+    allowPositionals: true,
+    options: { all: { type: "boolean" }, write: { type: "boolean" } }
+  })
+  const unknown = positionals.find((name) => !families.some((family) => family.name === name))
+  if (unknown !== undefined) {
+    throw new Error(`There is no family ${unknown}, but ${families.map(({ name }) => name).join(" and ")}`)
+  }
+  const chosen = families.filter(({ name }) => positionals.length === 0 || positionals.includes(name))
+  const results = yield* Effect.forEach(chosen, (family) => runFamily(family, values.all === true))
+  for (const { family, rows } of results) {
+    const table = tableOf(rows)
+    console.log(`\n${table}`)
+    if (values.write === true) writeTable(family, table)
+  }
+  const all = results.flatMap(({ rows }) => rows)
+  const sum = (of: (row: Row) => number) => all.reduce((sum, row) => sum + of(row), 0)
+  console.log(
+    `\n${sum((row) => row.passed)} passed, ${sum((row) => row.failed)} failed, ${sum((row) => row.leftOut)} skipped`
+  )
+  if (results.some(({ isGood }) => !isGood)) process.exitCode = 1
 })
 
 await Effect.runPromise(matrix)

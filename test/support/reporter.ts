@@ -8,6 +8,8 @@ export interface Counts {
   passed: number
   failed: number
   leftOut: number
+  /** Why how many were left out. */
+  readonly reasons: Record<string, number>
 }
 
 /** How the tests of a file ended, by the server that their names tell; `""` where they tell none. */
@@ -31,7 +33,7 @@ export default class LeftOutReporter implements Reporter {
     const unexplained: Array<string> = []
     const summaries = modules.map((module): FileSummary => {
       const summary: FileSummary = { file: module.relativeModuleId, counts: {} }
-      const countsOf = (server: string) => summary.counts[server] ??= { passed: 0, failed: 0, leftOut: 0 }
+      const countsOf = (server: string) => summary.counts[server] ??= { passed: 0, failed: 0, leftOut: 0, reasons: {} }
       for (const test of module.children.allTests()) {
         const { state } = test.result()
         const counts = countsOf(serverOf(test.fullName))
@@ -50,6 +52,7 @@ export default class LeftOutReporter implements Reporter {
           unexplained.push(`${module.relativeModuleId} > ${test.fullName}`)
           continue
         }
+        counts.reasons[reason] = (counts.reasons[reason] ?? 0) + 1
         const files = reasons.get(reason) ?? new Map<string, number>()
         files.set(module.relativeModuleId, (files.get(module.relativeModuleId) ?? 0) + 1)
         reasons.set(reason, files)
