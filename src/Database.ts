@@ -26,6 +26,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import { Adapter } from "./Adapter.ts"
 import * as Breaker from "./breaker/Breaker.ts"
+import { guardReads, standingOf } from "./cluster/oneNode.ts"
 import { ClassifyingConnection } from "./database/ClassifyingConnection.ts"
 import { PooledConnection } from "./database/PooledConnection.ts"
 import { reachable } from "./database/reachable.ts"
@@ -144,9 +145,10 @@ const insertSome = (insert: SqlClient.SqlClient["insert"]): SqlClient.SqlClient[
  */
 export const make = Effect.fnUntraced(function*(
   adapter: Adapter,
-  pool: Pool,
+  given: Pool,
   options: Options = {}
 ): Effect.fn.Return<Database, InvalidOptions, Reactivity.Reactivity | Scope.Scope> {
+  const pool = guardReads(given, adapter)
   /** What the budget earns from: calls that have succeeded. */
   const tally = { successes: 0 }
   const budget = yield* Retry.makeBudget(options.budget ?? {}, () => tally.successes)
@@ -185,6 +187,7 @@ export const make = Effect.fnUntraced(function*(
       tally.successes++
     },
     log,
+    reads: standingOf(given),
     transactionService,
     retry: options.retry,
     resolve: options.resolve,

@@ -26,6 +26,20 @@ export * as Bulk from "./bulk/Bulk.ts"
 export * as Breaker from "./breaker/Breaker.ts"
 
 /**
+ * Several servers of one database that are used as one.
+ *
+ * @since 0.2.0
+ */
+export * as Cluster from "./cluster/Cluster.ts"
+
+/**
+ * Why a cluster could not give a connection.
+ *
+ * @since 0.2.0
+ */
+export * as ClusterError from "./cluster/ClusterError.ts"
+
+/**
  * The evidence that a lost connection leaves behind.
  *
  * @since 0.1.0
@@ -94,6 +108,13 @@ export * as PoolError from "./pool/PoolError.ts"
  * @since 0.1.0
  */
 export * as Pools from "./pool/Pools.ts"
+
+/**
+ * Reads that may be served by a replica.
+ *
+ * @since 0.2.0
+ */
+export * as Reads from "./cluster/Reads.ts"
 
 /**
  * Repeating what failed, where that can help and cannot do the work twice.

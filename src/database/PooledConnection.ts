@@ -6,6 +6,8 @@ import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import type { Adapter, Connection } from "../Adapter.ts"
 import type * as Breaker from "../breaker/Breaker.ts"
+import * as ClusterError from "../cluster/ClusterError.ts"
+import * as Reads from "../cluster/Reads.ts"
 import * as Outcome from "../failure/Outcome.ts"
 import * as SqlFailure from "../failure/SqlFailure.ts"
 import type { Pool } from "../pool/Pool.ts"
@@ -166,12 +168,18 @@ export class PooledConnection implements SqlConnection.Connection {
   executeStream(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
     const profile = this.profile(sql)
     if (this.hasRefused && this.refused.has(profile)) return Stream.fromEffect(this.refuse(sql))
-    const rows = Stream.mapError(
-      Stream.unwrap(
-        Effect.map(this.pool.reserve, (connection) => connection.executeStream(sql, params, transformRows))
-      ),
-      (error) => SqlFailure.attach(Outcome.attach(error, "Statement", this.adapter.ruleOf), sql)
-    )
+    const { adapter } = this
+    const failed = (isInReads: boolean) => (error: SqlError): SqlError => {
+      const judged = Outcome.attach(error, "Statement", adapter.ruleOf)
+      return SqlFailure.attach(isInReads ? ClusterError.inReads(judged, adapter.name) : judged, sql)
+    }
+    const rows = Stream.unwrap(Effect.withFiber((fiber) => {
+      const mapped = failed(fiber.getRef(Reads.Current) !== undefined)
+      return this.pool.reserve.pipe(
+        Effect.map((connection) => Stream.mapError(connection.executeStream(sql, params, transformRows), mapped)),
+        Effect.mapError(mapped)
+      )
+    }))
     return this.log === undefined ? rows : this.log.aroundStream(sql, params, rows)
   }
 }

@@ -121,6 +121,8 @@ export interface Reason {
     | "Exhausted"
     | "Unreachable"
     | "BreakerOpen"
+    | "NoPrimary"
+    | "NoReplica"
   readonly pool: string
   readonly value: number
   readonly threshold: number
@@ -231,6 +233,20 @@ export const decide = (signals: Signals, thresholds: Thresholds = {}): Health =>
     thresholds.suspectedLeaks ?? 0,
     () => `${leaks.current} connections have been held for too long`
   )
+  return of([...critical, ...degraded], critical.length)
+}
+
+/**
+ * Health with these reasons, which are as bad as they are said to be.
+ *
+ * @category constructors
+ * @since 0.2.0
+ */
+export const make = (reasons: {
+  readonly critical?: ReadonlyArray<Reason> | undefined
+  readonly degraded?: ReadonlyArray<Reason> | undefined
+}): Health => {
+  const { critical = [], degraded = [] } = reasons
   return of([...critical, ...degraded], critical.length)
 }
 

@@ -16,12 +16,15 @@ import type * as Pool from "../pool/Pool.ts"
 import type * as Transaction from "../transaction/Transaction.ts"
 import * as Internal from "./adapter/adapter.ts"
 import { type Features, layer as clientLayer } from "./adapter/client.ts"
+import { clusterOf, type NodesOptions } from "./adapter/cluster.ts"
 import { type PostgresOptions, resolve } from "./adapter/Config.ts"
 import { makeConnect } from "./adapter/connect.ts"
 import { ServerIdentity } from "./session/CommitEvidence.ts"
 import { resolveCommit } from "./session/resolveCommit.ts"
 
 export { NeedsConnection } from "../failure/NeedsConnection.ts"
+export type { NodesOptions } from "./adapter/cluster.ts"
+
 export type { PostgresOptions, SslMode } from "./adapter/Config.ts"
 
 /**
@@ -67,7 +70,7 @@ export const adapter = (options: PostgresOptions): Layer.Layer<Adapter, InvalidO
  * @category options
  * @since 0.1.0
  */
-export interface LayerOptions extends PostgresOptions, Database.LayerOptions {}
+export interface LayerOptions extends PostgresOptions, NodesOptions, Database.LayerOptions {}
 
 /**
  * What a database layer provides.
@@ -113,9 +116,16 @@ export type Services =
  * @since 0.1.0
  */
 export const layer = (options: LayerOptions): Layer.Layer<Services, InvalidOptions | SqlError> =>
-  Layer.unwrap(Effect.map(poolOptions(options), (pool) => {
-    const { adapter: own, database } = Database.separate(options)
-    return clientLayer(own).pipe(Layer.provideMerge(Database.layerOf(adapter(own), { ...database, pool })))
+  Layer.unwrap(Effect.gen(function*() {
+    const pool = yield* poolOptions(options)
+    const { adapter: given, database } = Database.separate(options)
+    const { nodes: _, replicas: __, zone: ___, ...own } = given
+    const cluster = yield* clusterOf(given, makeAdapter)
+    if (cluster === undefined) {
+      return clientLayer(own).pipe(Layer.provideMerge(Database.layerOf(adapter(own), { ...database, pool })))
+    }
+    const { layerOf } = yield* Effect.promise(() => import("../cluster/layers.ts"))
+    return clientLayer(own).pipe(Layer.provideMerge(layerOf(cluster, { ...database, pool })))
   }))
 
 /**

@@ -53,6 +53,7 @@ import { dual } from "effect/Function"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Adapter } from "../Adapter.ts"
+import type * as Reads from "../cluster/Reads.ts"
 import type { StatementLog } from "../database/StatementLog.ts"
 import * as Retry from "../failure/Retry.ts"
 import type { Pool } from "../pool/Pool.ts"
@@ -180,6 +181,8 @@ export interface Options {
   readonly onSuccess?: (() => void) | undefined
   /** Tells about statements, where that is asked for. */
   readonly log?: StatementLog | undefined
+  /** Which replicas may run transactions that are outside of any policy. Default: they run on the primary. */
+  readonly reads?: Reads.Policy | undefined
   /** What is repeated of transactions that do not say. Default: `Retry.defaults`. */
   readonly retry?: Retry.Policy | undefined
   /** Whether a COMMIT without answer is looked into, of transactions that do not say. Default: `"free"`. */
@@ -248,6 +251,7 @@ export const make = (options: Options): Manager & {
     onRepeat,
     onSuccess: options.onSuccess ?? (() => {}),
     log: options.log,
+    reads: options.reads,
     transactionService
   })
   return {

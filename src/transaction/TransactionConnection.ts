@@ -5,6 +5,7 @@ import type * as Fiber from "effect/Fiber"
 import { ConnectionError, SqlError, UnknownError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import type { Adapter, Connection } from "../Adapter.ts"
+import * as ClusterError from "../cluster/ClusterError.ts"
 import { ClassifyingConnection, endsTransaction } from "../database/ClassifyingConnection.ts"
 import type { StatementLog } from "../database/StatementLog.ts"
 import * as Evidence from "../failure/Evidence.ts"
@@ -44,6 +45,8 @@ export interface Beginning {
   readonly resolve: "free" | "always" | "never"
   readonly key: string | undefined
   readonly deadline: Deadline | undefined
+  /** Whether it may run on a replica, and writes nothing therefore. */
+  readonly isInReads?: boolean | undefined
 }
 
 /** What the transactions of one database have in common. */
@@ -238,11 +241,17 @@ export class TransactionConnection extends ClassifyingConnection {
     const verdict = Outcome.of(error)!
     // Not a failure of the transaction.
     if (verdict.phase === "Acquire") return error
+    if (verdict.scope === "OtherNode" && this.beginning.isInReads === true) {
+      return this.remember(ClusterError.inReads(error, this.name))
+    }
     // A server that may not write is not the wrong one for a transaction that asked not to.
     if (verdict.scope === "OtherNode" && this.beginning.begin.access === "read only") {
       Outcome.mark(error, { ...verdict, scope: "Never" })
     }
-    const judged = rule?.poisoned === true ? this.poisoned(this.failure ?? error) : error
+    return this.remember(rule?.poisoned === true ? this.poisoned(this.failure ?? error) : error)
+  }
+
+  private remember(judged: SqlError): SqlError {
     this.failures.add(judged)
     this.failure ??= judged
     if (this.base.isClosed || !this.base.inTransaction) this.gone ??= judged

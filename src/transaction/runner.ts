@@ -18,6 +18,7 @@ import * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Adapter } from "../Adapter.ts"
+import * as Reads from "../cluster/Reads.ts"
 import type { StatementLog } from "../database/StatementLog.ts"
 import * as Retry from "../failure/Retry.ts"
 import { Holds, type Pool } from "../pool/Pool.ts"
@@ -38,6 +39,7 @@ import {
   transactionError
 } from "./TransactionConnection.ts"
 import * as TransactionError from "./TransactionError.ts"
+import type { Begin } from "./TransactionSpec.ts"
 
 export interface Options {
   readonly adapter: Adapter
@@ -50,6 +52,8 @@ export interface Options {
   readonly onRepeat: ((attempt: Retry.Attempt) => void) | undefined
   readonly onSuccess: () => void
   readonly log: StatementLog | undefined
+  /** Which replicas may run what is outside of any policy. */
+  readonly reads: Reads.Policy | undefined
   readonly transactionService: Context.Service<SqlClient.TransactionConnection, SqlClient.TransactionConnection.Service>
 }
 
@@ -175,7 +179,8 @@ export class Runner {
     // contradicts what was applied.
     const body = this.inside(this.within(claimed, deadline, () => "body"))
     const transaction = insideAnother ? Specs.outside(this.transact(body), this.omitTransaction) : this.transact(body)
-    const began = Effect.provideService(transaction, this.Beginning, { begin, resolve, key, deadline })
+    const beginning = Effect.provideService(transaction, this.Beginning, { begin, resolve, key, deadline })
+    const began = spec.reads === undefined ? beginning : spec.reads(beginning)
     const once = Specs.named(
       key === undefined ? began : Effect.andThen(this.within(keys.prepare, deadline, () => "acquire"), began),
       spec.name
@@ -200,11 +205,20 @@ export class Runner {
     restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   ): Effect.Effect<TransactionConnection, SqlError, Scope.Scope> {
     return Effect.withFiber((fiber) => {
-      const beginning = fiber.getRef(this.Beginning)
+      const reads = fiber.getRef(Reads.Current) ?? this.options.reads
+      const asked = fiber.getRef(this.Beginning)
+      if (reads !== undefined && asked.begin.access === "read write") {
+        return this.refuse(
+          new TransactionError.Incompatible({ database: this.database, problem: "asks to write inside `Reads`" })
+        )
+      }
+      const beginning = reads === undefined ? asked : forReads(asked)
       const how = Specs.howToBegin(beginning.begin, fiber.getRef(SqlClient.BeginTransaction))
       const lease = Scope.makeUnsafe()
       let connection: TransactionConnection | undefined
-      const open = Effect.flatMap(Scope.provide(this.options.pool.reserve, lease), (lent) => {
+      const { pool } = this.options
+      const reserve = reads === undefined ? pool.reserve : reservedForReads(pool, how)
+      const open = Effect.flatMap(Scope.provide(reserve, lease), (lent) => {
         const opened = connection = new TransactionConnection(lent, this.surroundings, beginning)
         return Effect.as(opened.begin(how), opened)
       })
@@ -306,6 +320,19 @@ export class Runner {
   private refuse(reason: TransactionError.TransactionErrorReason): Effect.Effect<never, SqlError> {
     return Effect.fail(transactionError(reason))
   }
+}
+
+/** What may run on a replica writes nothing, wherever it runs. */
+const forReads = (beginning: Beginning): Beginning => ({
+  ...beginning,
+  begin: { ...beginning.begin, access: "read only" },
+  isInReads: true
+})
+
+/** The transaction itself sees to it that nothing is written. No standby of PostgreSQL has serializable ones. */
+const reservedForReads = (pool: Pool, { isolation }: Begin): Pool["reserve"] => {
+  const guarded = Effect.provideService(pool.reserve, Reads.IsGuarded, true)
+  return isolation === "serializable" ? Reads.primary(guarded) : guarded
 }
 
 const nowOf = (fiber: Fiber.Fiber<unknown, unknown>): number => monotonicOf(fiber.getRef(Clock.Clock))()

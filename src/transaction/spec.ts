@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import { SqlError, UnknownError } from "effect/sql/SqlError"
+import * as Reads from "../cluster/Reads.ts"
 import * as Evidence from "../failure/Evidence.ts"
 import * as Outcome from "../failure/Outcome.ts"
 import type * as Retry from "../failure/Retry.ts"
@@ -55,6 +56,11 @@ export interface Spec {
    * a failover, and a transaction whose key is there already fails with `AlreadyApplied`.
    */
   readonly idempotencyKey?: string | undefined
+  /**
+   * Which replicas may run it, see `Reads`; only together with `access: "read only"`, and not inside another
+   * transaction. Default: it runs on the primary, unless a policy is around it.
+   */
+  readonly reads?: Reads.Policy | undefined
 }
 
 const millis = Options.duration()
@@ -80,7 +86,8 @@ const checks = Options.make<Spec>()("Transaction", {
   retry: policy,
   nesting: Options.oneOf(["savepoint", "join", "requiresNew", "mandatory", "never"]),
   resolve,
-  idempotencyKey: Options.text()
+  idempotencyKey: Options.text(),
+  reads: Options.custom<Reads.Policy>("a policy of `Reads`, such as `Reads.prefer`", Reads.isPolicy)
 }, {
   synonyms: { isolationLevel: "isolation", readOnly: "access: \"read only\"", timeout: "deadline" }
 })
@@ -93,7 +100,14 @@ const nothing: Resolved = Result.getOrThrow(checks.check({}))
 /** Checks a spec. The failure says what is wrong, and that nothing was sent. */
 export const check = (spec: Spec): Result.Result<Resolved, SqlError> => {
   for (const _ in spec) {
-    return Result.mapError(checks.check(spec), (cause) => {
+    const checked = Result.flatMap(
+      checks.check(spec),
+      (resolved) =>
+        resolved.reads === undefined || resolved.access === "read only"
+          ? Result.succeed(resolved)
+          : Result.fail(checks.invalid("reads", "needs `access: \"read only\"`: a replica writes nothing"))
+    )
+    return Result.mapError(checked, (cause) => {
       const reason = new UnknownError({ cause, message: cause.message, operation: "transaction" })
       return Outcome.mark(SqlFailure.attach(Evidence.attach(new SqlError({ reason }), Evidence.make({})), ""), {
         outcome: "NotSent",
@@ -117,6 +131,9 @@ export const incompatible = (outer: TransactionSpec.Begin, inner: Resolved): str
     return `asks for "${inner.isolation}" inside a transaction that named no isolation`
   }
   if (outer.access === "read only" && inner.access === "read write") return `asks to write inside "read only"`
+  if (inner.reads !== undefined) {
+    return "asks for `reads` of its own, and everything stays on the connection of the outermost one"
+  }
   if (inner.idempotencyKey !== undefined) return "has an idempotency key, which only an outermost one can have"
   return undefined
 }

@@ -25,7 +25,7 @@ export interface Load {
   /** How many connections it may have. */
   max: number
   /** Whether its circuit breaker turns calls away. */
-  isOpen: boolean
+  readonly isOpen: boolean
 }
 
 /** What is configured of a node. */
@@ -41,7 +41,7 @@ export interface NodeSpec {
 
 export class Node {
   readonly spec: NodeSpec
-  readonly load: Load = { inFlight: 0, max: 1, isOpen: false }
+  readonly load: Load
 
   status: Status = "Unknown"
   /** Since when it has been so. */
@@ -86,8 +86,9 @@ export class Node {
   /** When a call failed there because of the node. */
   failedAt = -Infinity
 
-  constructor(spec: NodeSpec, now: number) {
+  constructor(spec: NodeSpec, now: number, load: Load = { inFlight: 0, max: 1, isOpen: false }) {
     this.spec = spec
+    this.load = load
     this.since = now
     this.dueAt = now
   }

@@ -76,9 +76,13 @@ export class TopologyState {
   /** A server may belong to the cluster. */
   add(spec: NodeSpec, now: number): Node {
     const node = new Node(spec, now)
-    this.all = [...this.all, node]
-    this.tick(now)
+    this.join(node, now)
     return node
+  }
+
+  join(node: Node, now: number): void {
+    this.all = [...this.all, node]
+    this.ask(now)
   }
 
   /** A server is not to be used any more. */
@@ -111,9 +115,14 @@ export class TopologyState {
   }
 
   /** A node has not answered a question, or refuses connections. */
-  failed(node: Node, reason: "Refused" | "Silent", now: number): void {
+  failed(node: Node, reason: "Refused" | "Silent" | "Busy", now: number): void {
     if (!node.isAsked) return
     node.isAsked = false
+    // A server that has no room for one more connection is there.
+    if (reason === "Busy") {
+      this.schedule(node, now)
+      return this.ask(now)
+    }
     node.answers = 0
     node.misses++
     if (reason === "Refused") node.isRefusing = true
@@ -128,7 +137,7 @@ export class TopologyState {
   suspect(node: Node, now: number): void {
     node.suspectedAt = now
     node.dueAt = Math.min(node.dueAt, now)
-    this.tick(now)
+    this.ask(now)
   }
 
   /** A node may not be what it was: it has refused a write. Nothing is written there until it has been asked. */
@@ -142,7 +151,7 @@ export class TopologyState {
   hint(generation: number, now: number): void {
     if (this.generation === undefined || generation <= this.generation) return
     for (const node of this.all) node.dueAt = Math.min(node.dueAt, now)
-    this.tick(now)
+    this.ask(now)
   }
 
   /** A person says who is the primary among those that say so; `undefined` takes it back. */
@@ -166,11 +175,17 @@ export class TopologyState {
     this.boundUntil = now + remembers
     if (!isNews) return
     if (this.primary !== undefined) this.primary.dueAt = Math.min(this.primary.dueAt, now)
-    this.tick(now)
+    this.ask(now)
+  }
+
+  /** The time that was named has come, or nearly so. */
+  tick(now: number): void {
+    this.wakeAt = Infinity
+    this.ask(now)
   }
 
   /** Asks who is due. */
-  tick(now: number): void {
+  private ask(now: number): void {
     let next = Infinity
     for (const node of this.all) {
       const at = Math.max(node.dueAt, node.askedAt + spacing)
@@ -266,7 +281,7 @@ export class TopologyState {
     this.face(rivals, now)
     for (const node of this.all) this.follow(node, now)
     this.appoint(before, rivals, now)
-    this.tick(now)
+    this.ask(now)
   }
 
   private become(node: Node, { status, why }: Election.Verdict, now: number): void {

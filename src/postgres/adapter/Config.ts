@@ -216,7 +216,13 @@ const check = (options: PostgresOptions): Result.Result<Resolved, InvalidOption>
     // Where the server is.
     const hostOption = yield* text("host", options.host)
     const host: string = hostOption ?? url.host ?? "localhost"
-    if (host.includes(",")) yield* Url.severalHosts("host")
+    if (host.includes(",")) yield* invalid("host", "names several hosts: give them as `nodes` of the layer")
+    if (hostOption === undefined && url.hosts !== undefined) {
+      yield* invalid("url", "names several hosts, which the layer can use, but not an adapter of one server")
+    }
+    if (hostOption === undefined && url.target !== undefined && url.target !== "any") {
+      yield* invalid("url", "has target_session_attrs, which the layer can check, but not an adapter of one server")
+    }
     const port: number = options.port !== undefined
       ? yield* checkPort("port", options.port)
       : url.port !== undefined

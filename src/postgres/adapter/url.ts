@@ -20,10 +20,19 @@ export interface UrlOptions {
   readonly sslcert?: string
   readonly sslkey?: string
   readonly keepAlive?: string
+  /** Several hosts, in their order. */
+  readonly hosts?: ReadonlyArray<{ readonly host: string; readonly port: number | undefined }>
+  /** `target_session_attrs`. */
+  readonly target?: string
+  /** `load_balance_hosts`. */
+  readonly balance?: string
 }
 
+/** Those that are one text each. */
+type Texts = Omit<UrlOptions, "hosts">
+
 /** The parameters of a URI and the options that they set. */
-const names: Record<string, keyof UrlOptions> = {
+const names: Record<string, keyof Texts> = {
   host: "host",
   port: "port",
   user: "username",
@@ -37,13 +46,13 @@ const names: Record<string, keyof UrlOptions> = {
   sslrootcert: "sslrootcert",
   sslcert: "sslcert",
   sslkey: "sslkey",
-  keepalives_idle: "keepAlive"
+  keepalives_idle: "keepAlive",
+  target_session_attrs: "target",
+  load_balance_hosts: "balance"
 }
 
 /** Parameters that must have one of these values, because nothing else is possible here. */
 const fixed: Record<string, ReadonlyArray<string>> = {
-  target_session_attrs: ["any"],
-  load_balance_hosts: ["disable"],
   client_encoding: ["utf8", "utf-8", "UTF8", "UTF-8"],
   channel_binding: ["prefer", "disable"],
   gssencmode: ["prefer", "disable"],
@@ -69,22 +78,23 @@ export const parse = (text: string): Result.Result<UrlOptions, InvalidOption> =>
   const at = authority.lastIndexOf("@")
   const hosts = authority.slice(at + 1)
 
-  const found: { -readonly [K in keyof UrlOptions]: string } = {}
+  const found: { -readonly [K in keyof Texts]: string } = {}
   if (at >= 0) {
     const [user, password] = splitOnce(authority.slice(0, at), ":")
     if (user !== "") found.username = user
     if (password !== undefined && password !== "") found.password = password
   }
-  if (hosts.includes(",")) return severalHosts("url")
   if (hosts !== "") {
-    const match = /^(\[[^\]]*\]|[^:]*)(?::(\d*))?$/.exec(hosts)
-    if (match === null) return invalid("url", `has no readable host and port: ${form}`)
-    const host = match[1]!
-    if (host !== "") found.host = host.startsWith("[") ? host.slice(1, -1) : host
-    if (match[2] !== undefined && match[2] !== "") found.port = match[2]
+    // Several hosts and ports are two lists, as in the parameters of these names.
+    const all = hosts.split(",").map((each) => /^(\[[^\]]*\]|[^:]*)(?::(\d*))?$/.exec(each))
+    if (all.includes(null)) return invalid("url", `has no readable host and port: ${form}`)
+    const host = all.map((match) => match![1]!.replace(/^\[(.*)\]$/, "$1")).join(",")
+    const port = all.map((match) => match![2] ?? "").join(",")
+    if (host !== "") found.host = host
+    if (port.replaceAll(",", "") !== "") found.port = port
   }
   if (database !== "") found.database = database
-  for (const key of Object.keys(found) as Array<keyof UrlOptions>) {
+  for (const key of Object.keys(found) as Array<keyof Texts>) {
     const decoded = decode(found[key]!)
     if (decoded === undefined) {
       return invalid("url", `has a percent sign in its ${key} that is not followed by two digits`)
@@ -100,33 +110,50 @@ export const parse = (text: string): Result.Result<UrlOptions, InvalidOption> =>
     }
     const name = Object.hasOwn(names, key) ? names[key] : undefined
     if (name !== undefined) {
-      if ((name === "host" || name === "port") && value.includes(",")) return severalHosts("url")
       if (key !== "fallback_application_name" || found.applicationName === undefined) found[name] = value
     } else if (key === "ssl" && value === "true") {
       // What JDBC calls it; `libpq` understands it too.
       found.sslmode ??= "require"
     } else if (Object.hasOwn(fixed, key)) {
       if (!fixed[key]!.includes(value)) {
-        return key === "target_session_attrs" || key === "load_balance_hosts"
-          ? invalid(
-            "url",
-            `has the parameter ${key}, which only makes sense with several hosts: not supported until routing exists`
-          )
-          : invalid(
-            "url",
-            `has the parameter ${key} with a value that is not supported: use ${fixed[key]!.join(" or ")}`
-          )
+        return invalid(
+          "url",
+          `has the parameter ${key} with a value that is not supported: use ${fixed[key]!.join(" or ")}`
+        )
       }
     } else {
       return invalid("url", `has the unknown parameter ${key}`)
     }
   }
-  return Result.succeed(found)
+  if (found.balance !== undefined && found.balance !== "disable" && found.balance !== "random") {
+    return invalid("url", "has a load_balance_hosts that is neither disable nor random")
+  }
+  return found.host?.includes(",") === true ? severalHosts(found.host, found.port, found) : Result.succeed(found)
 }
 
-/** A list of hosts would be a promise to try the next one. */
-export const severalHosts = (option: string): Result.Result<never, InvalidOption> =>
-  invalid(option, "names several hosts, which is not supported until routing exists: name one")
+/** As in `libpq`, one port is for all hosts, and otherwise there is one for each, which may be empty. */
+const severalHosts = (
+  hosts: string,
+  ports: string | undefined,
+  found: Texts
+): Result.Result<UrlOptions, InvalidOption> => {
+  const names = hosts.split(",")
+  const numbers = ports?.split(",") ?? [""]
+  if (names.includes("")) return invalid("url", `has an empty name among its hosts: ${form}`)
+  if (numbers.length > 1 && numbers.length !== names.length) {
+    return invalid("url", "must have one port for all hosts, or one for each of them")
+  }
+  const { host: _, port: __, ...rest } = found
+  const all: Array<{ readonly host: string; readonly port: number | undefined }> = []
+  for (const [i, host] of names.entries()) {
+    const port = numbers.length === 1 ? numbers[0]! : numbers[i]!
+    if (port !== "" && !(Number(port) >= 1 && Number(port) <= 65_535)) {
+      return invalid("url", "has a port that is not between 1 and 65535")
+    }
+    all.push({ host, port: port === "" ? undefined : Number(port) })
+  }
+  return Result.succeed({ ...rest, hosts: all })
+}
 
 const splitOnce = (text: string, separator: string): [string, string | undefined] => {
   const index = text.indexOf(separator)
