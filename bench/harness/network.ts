@@ -2,8 +2,7 @@
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as net from "node:net"
-import * as FaultProxy from "../../test/support/faultProxy.ts"
-import type { ServerError } from "../../test/support/servers/index.ts"
+import * as FaultProxy from "../../src/testing/FaultProxy.ts"
 import type { Endpoint, NetworkCommand, ServerName, Servers } from "./model.ts"
 
 export interface Network {
@@ -15,7 +14,7 @@ export interface Network {
 export const open = Effect.fnUntraced(function*(
   servers: Servers,
   { slowConnect = 0 }: { readonly slowConnect?: number | undefined }
-): Effect.fn.Return<Network, ServerError, Scope.Scope> {
+): Effect.fn.Return<Network, FaultProxy.FaultProxyError, Scope.Scope> {
   const proxies: Array<FaultProxy.FaultProxy> = []
   const reached: Partial<Record<ServerName, Endpoint>> = {}
   for (const [name, endpoint] of Object.entries(servers) as Array<[ServerName, Endpoint | undefined]>) {
@@ -27,7 +26,10 @@ export const open = Effect.fnUntraced(function*(
     proxies.push(proxy)
     reached[name] = { ...endpoint, host: proxy.host, port: proxy.port, url: url.href }
   }
-  const apply = (proxy: FaultProxy.FaultProxy, command: NetworkCommand): Effect.Effect<unknown, ServerError> => {
+  const apply = (
+    proxy: FaultProxy.FaultProxy,
+    command: NetworkCommand
+  ): Effect.Effect<unknown, FaultProxy.FaultProxyError> => {
     switch (command) {
       case "heal":
         return proxy.heal

@@ -97,6 +97,9 @@ declare global {
   const transfer: (from: string, to: string, cents: number) => Program<void>
   const book: (entry: Entry) => Program<void, Transaction.Transaction>
   const loadPage: (user: number, page: number) => Program<ReadonlyArray<object>>
+  const TestLive: import("effect").Layer.Layer<
+    SqlClient.SqlClient | import("watertight").Transaction.Manager
+  >
   const orders: Program<ReadonlyArray<object>>
   const report: Program<void>
   const insertJob: Program<void>

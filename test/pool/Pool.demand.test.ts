@@ -4,7 +4,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/testing/TestClock"
 import type * as PoolError from "../../src/pool/PoolError.ts"
-import { FakeAdapter, refused } from "../support/fakeAdapter.ts"
+import { FakeAdapter, refused } from "../../src/testing/FakeAdapter.ts"
 import { fork, hold, quick, reasonOf, select, setUp, sleep } from "./support.ts"
 
 describe("Pool: capacity and demand", () => {

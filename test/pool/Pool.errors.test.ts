@@ -6,7 +6,7 @@ import * as Fiber from "effect/Fiber"
 import type { SqlError } from "effect/sql/SqlError"
 import * as TestClock from "effect/testing/TestClock"
 import * as PoolError from "../../src/pool/PoolError.ts"
-import { refused, wrongPassword } from "../support/fakeAdapter.ts"
+import { refused, wrongPassword } from "../../src/testing/FakeAdapter.ts"
 import { fork, hold, reasonOf, select, setUp, sleep } from "./support.ts"
 
 describe("Pool: what an error says", () => {

@@ -7,7 +7,7 @@ import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import * as TestClock from "effect/testing/TestClock"
 import type * as Pool from "../../src/pool/Pool.ts"
 import type * as PoolError from "../../src/pool/PoolError.ts"
-import { FakeAdapter, wrongPassword } from "../support/fakeAdapter.ts"
+import { FakeAdapter, wrongPassword } from "../../src/testing/FakeAdapter.ts"
 import { fork, hold, listen, reasonOf, select, setUp as make, sleep } from "./support.ts"
 
 /** A pool over a fake database, and what it tells about itself. */

@@ -9,7 +9,7 @@ import * as TestClock from "effect/testing/TestClock"
 import * as Health from "../../src/pool/Health.ts"
 import * as Pool from "../../src/pool/Pool.ts"
 import * as PoolError from "../../src/pool/PoolError.ts"
-import { FakeAdapter, refused, wrongPassword } from "../support/fakeAdapter.ts"
+import { FakeAdapter, refused, wrongPassword } from "../../src/testing/FakeAdapter.ts"
 import { fork, hold as holdOne, listen, select, setUp as make } from "./support.ts"
 
 const setUp = Effect.fnUntraced(function*(options: Pool.Options = {}, fake: FakeAdapter = new FakeAdapter()) {

@@ -9,7 +9,7 @@ import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import type * as Adapter from "../../src/Adapter.ts"
 import * as Pool from "../../src/pool/Pool.ts"
-import { FakeAdapter, type FakeConnection, refused } from "../support/fakeAdapter.ts"
+import { FakeAdapter, type FakeConnection, refused } from "../../src/testing/FakeAdapter.ts"
 import { fork, hold, reasonOf, select, setUp } from "./support.ts"
 
 describe("Pool: lending", () => {

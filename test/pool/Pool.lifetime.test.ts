@@ -7,7 +7,7 @@ import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
 import * as Pool from "../../src/pool/Pool.ts"
-import { FakeAdapter, refused } from "../support/fakeAdapter.ts"
+import { FakeAdapter, refused } from "../../src/testing/FakeAdapter.ts"
 import { fork, hold, reasonOf, select, setUp, sleep } from "./support.ts"
 
 describe("Pool: the life of a connection", () => {

@@ -8,7 +8,7 @@ import * as TestClock from "effect/testing/TestClock"
 import * as Adapter from "../../src/Adapter.ts"
 import * as InvalidOptions from "../../src/options/InvalidOptions.ts"
 import * as Pool from "../../src/pool/Pool.ts"
-import { FakeAdapter, refused, wrongPassword } from "../support/fakeAdapter.ts"
+import { FakeAdapter, refused, wrongPassword } from "../../src/testing/FakeAdapter.ts"
 import { fork, select, setUp } from "./support.ts"
 
 describe("Pool: construction", () => {

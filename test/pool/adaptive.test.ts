@@ -7,7 +7,7 @@ import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import { Adapter } from "../../src/Adapter.ts"
 import * as Pool from "../../src/pool/Pool.ts"
-import { FakeAdapter } from "../support/fakeAdapter.ts"
+import { FakeAdapter } from "../../src/testing/FakeAdapter.ts"
 import { fork } from "./support.ts"
 
 /** What a statement takes without load, and how many can run at a time without loss, in milliseconds. */

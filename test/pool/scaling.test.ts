@@ -4,7 +4,7 @@ import * as Fiber from "effect/Fiber"
 import * as Schedule from "effect/Schedule"
 import * as TestClock from "effect/testing/TestClock"
 import * as Pool from "../../src/pool/Pool.ts"
-import { FakeAdapter } from "../support/fakeAdapter.ts"
+import { FakeAdapter } from "../../src/testing/FakeAdapter.ts"
 import { fork, listen, sleep } from "./support.ts"
 
 const setUp = Effect.fnUntraced(function*(options: Pool.Options) {

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as References from "effect/References"
 import * as Pool from "../../src/pool/Pool.ts"
-import { FakeAdapter } from "../support/fakeAdapter.ts"
+import { FakeAdapter } from "../../src/testing/FakeAdapter.ts"
 import { seed as makeSeed } from "../support/seed.ts"
 
 /** How many checkouts; `npm run soak:pool` asks for five million. */

@@ -10,7 +10,7 @@ import * as Stream from "effect/Stream"
 import type * as Adapter from "../../src/Adapter.ts"
 import * as Pool from "../../src/pool/Pool.ts"
 import * as PoolError from "../../src/pool/PoolError.ts"
-import { FakeAdapter } from "../support/fakeAdapter.ts"
+import { FakeAdapter } from "../../src/testing/FakeAdapter.ts"
 
 export { quick } from "./state/steps.ts"
 

@@ -8,7 +8,7 @@ import { randomBytes } from "node:crypto"
 import { type SharedServer, sharedUrl } from "./needs.ts"
 import { explain, live, ServerError } from "./servers/ServerError.ts"
 
-export * as FaultProxy from "./faultProxy.ts"
+export * as FaultProxy from "../../src/testing/FaultProxy.ts"
 export { leftOut } from "./leftOut.ts"
 export { describeWith, type Need, type SharedServer, sharedUrl, whyLeftOut } from "./needs.ts"
 export * from "./seed.ts"

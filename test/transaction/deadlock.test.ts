@@ -4,7 +4,7 @@ import { Effect, Fiber, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { Database, Outcome, Pool, PoolError, Transaction } from "watertight"
 import { Adapter } from "../../src/Adapter.ts"
-import { FakeAdapter } from "../support/fakeAdapter.ts"
+import { FakeAdapter } from "../../src/testing/FakeAdapter.ts"
 import { sqlFailure } from "./support.ts"
 
 /** Under the test's clock nobody's time to wait is ever over. */

@@ -9,7 +9,7 @@ import { DeadlockError, SqlError } from "effect/sql/SqlError"
 import { TestClock } from "effect/testing"
 import { Database, Outcome, Retry, Transaction } from "watertight"
 import { Adapter } from "../../src/Adapter.ts"
-import { FakeAdapter, type FakeConnection } from "../support/fakeAdapter.ts"
+import { FakeAdapter, type FakeConnection } from "../../src/testing/FakeAdapter.ts"
 import { reasonOf, sqlFailure } from "./support.ts"
 
 const deadlock = (): SqlError =>

@@ -17,8 +17,8 @@ import * as Health from "../../../src/pool/Health.ts"
 import * as Pool from "../../../src/pool/Pool.ts"
 import * as PoolError from "../../../src/pool/PoolError.ts"
 import * as Pools from "../../../src/pool/Pools.ts"
+import { FakeAdapter, refused, wrongPassword } from "../../../src/testing/FakeAdapter.ts"
 import * as Transaction from "../../../src/transaction/Transaction.ts"
-import { FakeAdapter, refused, wrongPassword } from "../../support/fakeAdapter.ts"
 
 const fork = Effect.forkChild({ startImmediately: true })
 

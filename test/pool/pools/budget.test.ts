@@ -7,7 +7,7 @@ import * as TestClock from "effect/testing/TestClock"
 import * as Pool from "../../../src/pool/Pool.ts"
 import * as Pools from "../../../src/pool/Pools.ts"
 import { type Account, ConnectionQuota, type Member, type Request } from "../../../src/pool/state/ConnectionQuota.ts"
-import { FakeAdapter, refused } from "../../support/fakeAdapter.ts"
+import { FakeAdapter, refused } from "../../../src/testing/FakeAdapter.ts"
 import { seed } from "../../support/seed.ts"
 
 const fork = Effect.forkChild({ startImmediately: true })

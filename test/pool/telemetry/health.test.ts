@@ -10,7 +10,7 @@ import { Adapter } from "../../../src/Adapter.ts"
 import * as Database from "../../../src/Database.ts"
 import * as Health from "../../../src/pool/Health.ts"
 import * as Pool from "../../../src/pool/Pool.ts"
-import { FakeAdapter, refused } from "../../support/fakeAdapter.ts"
+import { FakeAdapter, refused } from "../../../src/testing/FakeAdapter.ts"
 
 /** A pool that is well. */
 const well: Health.Signals = {

@@ -6,7 +6,7 @@ import * as Metric from "effect/Metric"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
 import * as Pool from "../../../src/pool/Pool.ts"
-import { FakeAdapter } from "../../support/fakeAdapter.ts"
+import { FakeAdapter } from "../../../src/testing/FakeAdapter.ts"
 
 class NamedAdapter extends FakeAdapter {
   override readonly spanAttributes: any = [

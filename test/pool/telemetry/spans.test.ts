@@ -9,7 +9,7 @@ import * as TestClock from "effect/testing/TestClock"
 import * as Tracer from "effect/Tracer"
 import { Adapter } from "../../../src/Adapter.ts"
 import * as Database from "../../../src/Database.ts"
-import { FakeAdapter } from "../../support/fakeAdapter.ts"
+import { FakeAdapter } from "../../../src/testing/FakeAdapter.ts"
 import { fork } from "../support.ts"
 
 /** A database with one connection that nobody shares, and all spans that are made. */

@@ -9,7 +9,7 @@ import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import type * as Pool from "../../../src/pool/Pool.ts"
 import type { PoolEvent } from "../../../src/pool/state/PoolEvent.ts"
-import { FakeAdapter, refused } from "../../support/fakeAdapter.ts"
+import { FakeAdapter, refused } from "../../../src/testing/FakeAdapter.ts"
 import { seed } from "../../support/seed.ts"
 import { fork, setUp } from "../support.ts"
 

@@ -1,16 +1,13 @@
 import * as Clock from "effect/Clock"
-import * as Data from "effect/Data"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { FaultProxyError as ServerError } from "../../../src/testing/FaultProxy.ts"
 
 /**
- * A throwaway server could not do what it was asked to. The message says what was tried and, where the server left
- * one, ends with the tail of its log.
+ * A throwaway server, or the proxy before it, could not do what it was asked to. The message says what was tried and,
+ * where the server left one, ends with the tail of its log.
  */
-export class ServerError extends Data.TaggedError("ServerError")<{
-  readonly message: string
-  readonly cause?: unknown
-}> {}
+export { ServerError }
 
 /**
  * Runs an effect on the real clock. Servers live in real time, also inside `it.effect`, where a `TestClock` that
