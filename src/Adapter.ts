@@ -20,6 +20,7 @@ import type * as SqlConnection from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
 import type * as Statement from "effect/sql/Statement"
 import type { Rule } from "./failure/Outcome.ts"
+import type { SettingsReference } from "./transaction/TransactionSettings.ts"
 import type { Begin } from "./transaction/TransactionSpec.ts"
 
 /**
@@ -102,6 +103,12 @@ export interface Adapter {
    * may not get, such as BEGIN by hand. Asked once for each text. `undefined` where the adapter has no such statements.
    */
   readonly refuseOnPool?: ((sql: string) => SqlError | undefined) | undefined
+
+  /**
+   * Where the settings are found that the transactions of a fiber begin with. The connections begin with them, and run
+   * nothing for a fiber whose settings are not those of the transaction. `undefined` where there are no such settings.
+   */
+  readonly settings?: SettingsReference | undefined
 
   /** The statements of idempotency keys, in the dialect. */
   readonly idempotency: Idempotency

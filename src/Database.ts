@@ -17,11 +17,13 @@
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as PubSub from "effect/PubSub"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
+import type * as SqlConnection from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import { Adapter } from "./Adapter.ts"
@@ -30,6 +32,7 @@ import { guardReads, standingOf } from "./cluster/oneNode.ts"
 import { ClassifyingConnection } from "./database/ClassifyingConnection.ts"
 import { PooledConnection } from "./database/PooledConnection.ts"
 import { reachable } from "./database/reachable.ts"
+import { SettledConnection } from "./database/SettledConnection.ts"
 import { shorten } from "./database/ShortStatement.ts"
 import { type LogOptions, StatementLog } from "./database/StatementLog.ts"
 import * as Outcome from "./failure/Outcome.ts"
@@ -202,9 +205,16 @@ export const make = Effect.fnUntraced(function*(
     (cause, once) => Retry.recover(cause, once, { name: adapter.name, policy, budget, onRepeat }),
     log
   )
+  const { settings } = adapter
+  const settled = new SettledConnection(pooled, withTransaction, transactionService)
+  /** What a statement of a fiber is run on outside of a transaction. */
+  const connectionOf = (fiber: Fiber.Fiber<unknown, unknown>): SqlConnection.Connection => {
+    const wanted = settings === undefined ? undefined : fiber.getRef(settings)
+    return wanted === undefined || wanted === "none" ? pooled : settled
+  }
   const client = yield* SqlClient.make({
-    acquirer: Effect.succeed(pooled),
-    borrower: (f) => f(pooled),
+    acquirer: Effect.withFiber((fiber) => Effect.succeed(connectionOf(fiber))),
+    borrower: (f) => Effect.withFiber((fiber) => f(connectionOf(fiber))),
     transactionAcquirer: Effect.map(reserve, (connection) => new ClassifyingConnection(connection, adapter, log)),
     transactionService,
     compiler: adapter.compiler,
@@ -219,7 +229,12 @@ export const make = Effect.fnUntraced(function*(
       transactionService,
       transformRows,
       know: (text) => pooled.profile(text),
-      run: (profile, text, params) => pooled.execute(text, params, transformRows, profile)
+      run: (profile, text, params, fiber) => {
+        const connection = connectionOf(fiber)
+        return connection === pooled
+          ? pooled.execute(text, params, transformRows, profile)
+          : connection.execute(text, params, transformRows)
+      }
     }),
     transactions,
     breaker,

@@ -172,6 +172,14 @@ export interface Upserted {
 }
 
 /**
+ * JSON's null as the whole value of a column of JSON, of which `null` is the null of SQL. It is the same as a parameter.
+ *
+ * @category constructors
+ * @since 0.2.0
+ */
+export const jsonNull: { readonly toJSON: () => null } = Object.freeze({ toJSON: () => null })
+
+/**
  * A row does not fit its columns, or more rows than `maxBadRows` do not.
  *
  * @category errors

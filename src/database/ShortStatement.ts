@@ -33,7 +33,8 @@ export interface Options<Known> {
   readonly run: (
     known: Known,
     text: string,
-    params: ReadonlyArray<unknown>
+    params: ReadonlyArray<unknown>,
+    fiber: Fiber.Fiber<unknown, unknown>
   ) => Effect.Effect<ReadonlyArray<any>, SqlError>
 }
 
@@ -67,7 +68,7 @@ export const shorten = <Known>(client: SqlClient.SqlClient, options: Options<Kno
       const { args, plan } = self
       const transaction = Context.getOrUndefined(fiber.context, transactionService)
       return transaction === undefined
-        ? run(plan.known, plan.text, args)
+        ? run(plan.known, plan.text, args, fiber)
         : transaction[0].execute(plan.text, args, transformRows)
     }
   })

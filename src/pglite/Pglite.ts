@@ -24,25 +24,75 @@ import type { SqlError } from "effect/sql/SqlError"
 import { Adapter } from "../Adapter.ts"
 import * as Database from "../Database.ts"
 import type { InvalidOptions } from "../options/InvalidOptions.ts"
+import * as Options from "../options/Options.ts"
 import type * as Pool from "../pool/Pool.ts"
 import { type ClientOptions, makeAdapter as makeSessionAdapter } from "../postgres/adapter/adapter.ts"
 import { type Features, layer as clientLayer, type PgClient, type SqlClient } from "../postgres/adapter/client.ts"
-import { resolve } from "../postgres/adapter/Config.ts"
-import { makeConnect } from "../postgres/adapter/connect.ts"
+import { type PostgresOptions, resolve } from "../postgres/adapter/Config.ts"
+import { makeConnect, makeSettings } from "../postgres/adapter/connect.ts"
 import { connectError } from "../postgres/errors/errors.ts"
 import type * as Transaction from "../transaction/Transaction.ts"
 import { attachChannels, Channels } from "./Channels.ts"
 import * as Notifications from "./notifications.ts"
 import { ProtocolStream } from "./ProtocolStream.ts"
 
+export { NeedsConnection } from "../failure/NeedsConnection.ts"
+
 /**
  * The options of an embedded database: those of `PGlite.create`, such as `dataDir` and `extensions`, and those about
- * names and spans that `Postgres` has.
+ * names, values, tenants and spans that `Postgres` has.
+ *
+ * **Details**
+ *
+ * The `parsers` and `serializers` of PGlite are not among them: values are read and written as on a server, and
+ * `codecs` changes how.
  *
  * @category options
  * @since 0.1.0
  */
-export interface PgliteOptions extends PGliteOptions, ClientOptions {}
+export interface PgliteOptions
+  extends
+    Omit<PGliteOptions, "parsers" | "serializers">,
+    ClientOptions,
+    Pick<PostgresOptions, "codecs" | "fetchSize" | "tenant" | "types" | "undefined">
+{}
+
+const anything = Options.custom<any>("given", () => true)
+const aFunction = Options.custom<(name: string) => string>("a function", (value) => typeof value === "function")
+const anObject = (what: string) =>
+  Options.custom<any>(what, (value) => typeof value === "object" && value !== null && !Array.isArray(value))
+
+const options = Options.make<PgliteOptions>()("Pglite", {
+  codecs: anObject("an object of codecs, by the names of their types"),
+  dataDir: Options.text(),
+  database: Options.text(),
+  debug: Options.count({ min: 0 }),
+  extensions: anObject("an object of extensions"),
+  fetchSize: Options.count({ min: 1 }),
+  fs: anything,
+  fsBundle: anything,
+  icuDataDir: anything,
+  initDbStartParams: anything,
+  initdbWasmModule: anything,
+  initialMemory: Options.count({ min: 0 }),
+  loadDataDir: anything,
+  noInitDb: Options.boolean(),
+  onStderr: aFunction,
+  onStdout: aFunction,
+  pgDataProxyFs: anything,
+  pgliteWasmModule: anything,
+  postgresqlconf: anything,
+  relaxedDurability: Options.boolean(),
+  spanAttributes: anObject("an object of attributes"),
+  startParams: anything,
+  tenant: Options.oneOf(["required", "optional"]),
+  transformJson: Options.boolean(),
+  transformQueryNames: aFunction,
+  transformResultNames: aFunction,
+  types: anything,
+  undefined: Options.oneOf(["refuse", "null"]),
+  username: Options.text()
+}, { synonyms: { parsers: "codecs", serializers: "codecs", url: "dataDir", path: "dataDir", user: "username" } })
 
 /**
  * Makes the adapter of an embedded database, which lives as long as the scope. Connections come and go, the data stays.
@@ -51,9 +101,11 @@ export interface PgliteOptions extends PGliteOptions, ClientOptions {}
  * @since 0.1.0
  */
 export const makeAdapter = Effect.fnUntraced(function*(
-  options: PgliteOptions = {}
+  given: PgliteOptions = {}
 ): Effect.fn.Return<Adapter, InvalidOptions | SqlError, Scope.Scope> {
-  const { spanAttributes, transformJson, transformQueryNames, transformResultNames, ...own } = options
+  yield* options.resolve(given)
+  const { spanAttributes, transformJson, transformQueryNames, transformResultNames, ...rest } = given
+  const { codecs, fetchSize, tenant, types, undefined: ofUndefined, ...own } = rest
   const username = own.username ?? "postgres"
   const database = own.database ?? "postgres"
   const name = `pglite://${own.dataDir ?? "memory"}/${database}`
@@ -69,11 +121,17 @@ export const makeAdapter = Effect.fnUntraced(function*(
     username,
     database,
     stream: () => new ProtocolStream(pglite, channels),
-    connectTimeout: "1 minute"
+    connectTimeout: "1 minute",
+    codecs,
+    fetchSize,
+    tenant,
+    types,
+    undefined: ofUndefined
   })
+  const settings = makeSettings()
   const connect = makeConnect(
     { ...config, name, endpoint: { ...config.endpoint, database: name }, controlTimeout: embeddedLimit },
-    { cancel: undefined }
+    { cancel: undefined, settings }
   )
   const listening = Effect.map(connect, (session) => {
     session.onNotification((notification) => channels.publish(notification))
@@ -86,6 +144,7 @@ export const makeAdapter = Effect.fnUntraced(function*(
     client: { spanAttributes, transformJson, transformQueryNames, transformResultNames },
     spanAttributes: [["db.namespace", database]],
     maxConnections: 1,
+    settings,
     connect: Effect.suspend(() => {
       if (!used) {
         used = true

@@ -217,12 +217,21 @@ export const acquire = Effect.fnUntraced(function*(
   const session = yield* sessions.open
   yield* Effect.mapError(
     // A server that waits for a lock does not notice that nobody listens any more.
-    Effect.onInterrupt(take(database, session, key, options, false), () => session.cancel),
+    // The session is beside the pool, and no tenant's.
+    Effect.provideService(
+      Effect.onInterrupt(take(database, session, key, options, false), () => session.cancel),
+      sessions.settings,
+      "none"
+    ),
     (error) => error._tag === "SqlError" ? sessions.judge(session)(error) : error
   )
   // The end of the session would do, but whoever waits should not wait for the server to notice.
   yield* Effect.addFinalizer(() =>
-    Effect.ignore(session.executeValuesUnprepared("select pg_catalog.pg_advisory_unlock_all()", []))
+    Effect.provideService(
+      Effect.ignore(session.executeValuesUnprepared("select pg_catalog.pg_advisory_unlock_all()", [])),
+      sessions.settings,
+      "none"
+    )
   )
   const lost = Deferred.makeUnsafe<never, AdvisoryLockError>()
   session.onLost((cause) =>

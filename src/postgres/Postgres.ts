@@ -14,11 +14,12 @@ import * as Database from "../Database.ts"
 import { InvalidOptions } from "../options/InvalidOptions.ts"
 import type * as Pool from "../pool/Pool.ts"
 import type * as Transaction from "../transaction/Transaction.ts"
+import type { SettingsReference } from "../transaction/TransactionSettings.ts"
 import * as Internal from "./adapter/adapter.ts"
 import { type Features, layer as clientLayer } from "./adapter/client.ts"
 import { clusterOf, type NodesOptions } from "./adapter/cluster.ts"
 import { type PostgresOptions, resolve } from "./adapter/Config.ts"
-import { makeConnect } from "./adapter/connect.ts"
+import { makeConnect, makeSettings } from "./adapter/connect.ts"
 import { ServerIdentity } from "./session/CommitEvidence.ts"
 import { resolveCommit } from "./session/resolveCommit.ts"
 
@@ -34,6 +35,10 @@ export type { PostgresOptions, SslMode } from "./adapter/Config.ts"
  * @since 0.1.0
  */
 export const makeAdapter = (options: PostgresOptions): Effect.Effect<Adapter, InvalidOptions> =>
+  adapterWith(options, makeSettings())
+
+/** The servers of a cluster are one database, for which a fiber has its settings in one place. */
+const adapterWith = (options: PostgresOptions, settings: SettingsReference): Effect.Effect<Adapter, InvalidOptions> =>
   Effect.map(resolve(options), (config) =>
     Internal.makeAdapter({
       driver: "pg",
@@ -45,7 +50,8 @@ export const makeAdapter = (options: PostgresOptions): Effect.Effect<Adapter, In
         ["server.port", config.endpoint.port]
       ],
       maxConnections: undefined,
-      connect: makeConnect(config, { identity: new ServerIdentity(!config.prepare) }),
+      connect: makeConnect(config, { identity: new ServerIdentity(!config.prepare), settings }),
+      settings,
       resolveCommit
     }))
 
@@ -120,7 +126,8 @@ export const layer = (options: LayerOptions): Layer.Layer<Services, InvalidOptio
     const pool = yield* poolOptions(options)
     const { adapter: given, database } = Database.separate(options)
     const { nodes: _, replicas: __, zone: ___, ...own } = given
-    const cluster = yield* clusterOf(given, makeAdapter)
+    const settings = makeSettings()
+    const cluster = yield* clusterOf(given, (options) => adapterWith(options, settings), settings)
     if (cluster === undefined) {
       return clientLayer(own).pipe(Layer.provideMerge(Database.layerOf(adapter(own), { ...database, pool })))
     }

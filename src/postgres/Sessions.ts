@@ -19,6 +19,7 @@ import type { Adapter, Connection } from "../Adapter.ts"
 import * as Outcome from "../failure/Outcome.ts"
 import type { Pool } from "../pool/Pool.ts"
 import type { TransactionConnection } from "../transaction/TransactionConnection.ts"
+import type { SettingsReference } from "../transaction/TransactionSettings.ts"
 import { unknownError } from "./errors/errors.ts"
 import { Session } from "./session/Session.ts"
 
@@ -41,6 +42,8 @@ export interface Sessions {
   readonly inTransaction: Effect.Effect<boolean>
   /** Runs an effect in a transaction; inside another one, in a savepoint. */
   readonly transaction: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | SqlError, R>
+  /** Where the settings are found that the transactions of a fiber begin with. */
+  readonly settings: SettingsReference
   /** Says what the failure of a statement on a session means, where `Outcome.of` finds it. Default: one beside the pool. */
   readonly judge: (session?: Session) => (error: SqlError) => SqlError
 }
@@ -66,6 +69,7 @@ export const make = (
   pooler?: "transaction"
 ): Sessions => {
   const transaction = Effect.serviceOption(client.transactionService)
+  const settings = adapter.settings!
   // What fails on a session that a transaction has lent is a failure of that transaction.
   const transactions = new WeakMap<Session, TransactionConnection>()
   const judged = (phase: Outcome.Phase) => (error: SqlError): SqlError => Outcome.attach(error, phase, adapter.ruleOf)
@@ -100,13 +104,16 @@ export const make = (
       return problem === undefined
         ? Effect.acquireRelease(adapter.connect, (connection: Connection) => connection.close).pipe(
           Effect.map(sessionOf),
-          Effect.tap((session) => Effect.asVoid(session.executeValuesUnprepared(unlimited, []))),
+          Effect.tap((session) =>
+            Effect.provideService(session.executeValuesUnprepared(unlimited, []), settings, "none")
+          ),
           Effect.mapError(notOpened)
         )
         : Effect.fail(unknownError(adapter.name, problem, undefined, "connect"))
     }),
     inTransaction: Effect.map(transaction, Option.isSome),
     transaction: client.withTransaction,
+    settings,
     judge: (session) => {
       const transaction = session === undefined ? undefined : transactions.get(session)
       return transaction === undefined

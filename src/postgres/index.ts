@@ -75,6 +75,13 @@ export * as Server from "./Server.ts"
 export * as Sessions from "./Sessions.ts"
 
 /**
+ * Work for one tenant of many, by row-level security, by a role or by a schema.
+ *
+ * @since 0.2.0
+ */
+export * as Tenant from "./Tenant.ts"
+
+/**
  * The values of PostgreSQL's types, and how to choose others.
  *
  * @since 0.1.0

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import type { TransactionSettings } from "./TransactionSettings.ts"
 
 /**
  * How much a transaction may see of the ones beside it, in the words of the SQL standard.
@@ -38,6 +39,8 @@ export interface Begin {
   readonly resolvable?: "always" | "never" | undefined
   /** The statement to begin with, instead of one made of the above: Effect's `BeginTransaction`. */
   readonly statement?: string | undefined
+  /** What is set for the transaction in the same message as BEGIN, where the adapter has such settings. */
+  readonly settings?: TransactionSettings | undefined
   /** Whether BEGIN may travel with the first statement, which saves a round trip, instead of being waited for. */
   readonly lazy?: boolean | undefined
 }

@@ -15,7 +15,7 @@ import * as Retry from "../failure/Retry.ts"
 import type { Pool } from "../pool/Pool.ts"
 import * as PoolError from "../pool/PoolError.ts"
 import { timeoutOrElse } from "../timing/timeout.ts"
-import type { makeKeys } from "./idempotency.ts"
+import { type makeKeys, withoutSettings } from "./idempotency.ts"
 import { toSqlError, type TransactionConnection, transactionError, verdictAfter } from "./TransactionConnection.ts"
 import * as TransactionError from "./TransactionError.ts"
 
@@ -151,7 +151,8 @@ export class CommitProtocol {
 
   /** Asks the database over another connection, as long as `resolveTimeout`. */
   private resolve(connection: TransactionConnection): Effect.Effect<Answer> {
-    const { adapter: { resolveCommit }, keys, pool, resolveTimeout } = this.options
+    const { adapter, keys, pool, resolveTimeout } = this.options
+    const { resolveCommit } = adapter
     const { key, resolve } = connection.beginning
     const token = connection.base.commitToken
     const questions: Array<(on: Connection) => Effect.Effect<Answer, SqlError>> = []
@@ -161,13 +162,14 @@ export class CommitProtocol {
     // Comes second, for it waits as long as the lost session holds the key, and the first question may end that.
     if (key !== undefined) questions.push(keys.wasApplied(key))
     if (questions.length === 0) return Effect.succeed("Unknown")
-    return pool.use((on) =>
+    const asked = pool.use((on) =>
       Effect.reduce(
         questions,
         (): Answer => "Unknown",
         (answer, question) => answer === "Unknown" ? question(on) : Effect.succeed(answer)
       )
-    ).pipe(
+    )
+    return withoutSettings(adapter, asked).pipe(
       Effect.retry({
         schedule: Retry.fullJitter({ base: "50 millis", cap: "1 second", times: 100 }),
         while: (error) => PoolError.fromSqlError(error)?.reason._tag !== "PoolClosed"

@@ -34,6 +34,10 @@ const notSent = (error: SqlError): SqlError => {
   return Outcome.mark(error, { ...verdict, outcome: "NotSent", scope: passes ? "Connect" : "Never", phase: "Connect" })
 }
 
+/** Runs work of our own, which is not that of the fiber's settings. */
+export const withoutSettings = <A, E, R>(adapter: Adapter, self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  adapter.settings === undefined ? self : Effect.provideService(self, adapter.settings, "none")
+
 /** Reads and writes the idempotency keys of a database. */
 export const makeKeys = (adapter: Adapter, pool: Pool) => {
   const { idempotency } = adapter
@@ -41,7 +45,10 @@ export const makeKeys = (adapter: Adapter, pool: Pool) => {
 
   const onOwnConnection = (statement: string, params: ReadonlyArray<unknown>): Effect.Effect<void, SqlError> =>
     Effect.mapError(
-      pool.use((connection) => Effect.asVoid(connection.executeUnprepared(statement, params, undefined))),
+      withoutSettings(
+        adapter,
+        pool.use((connection) => Effect.asVoid(connection.executeUnprepared(statement, params, undefined)))
+      ),
       (error) => Outcome.attach(error, "Statement", adapter.ruleOf)
     )
 

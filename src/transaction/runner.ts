@@ -213,7 +213,10 @@ export class Runner {
         )
       }
       const beginning = reads === undefined ? asked : forReads(asked)
-      const how = Specs.howToBegin(beginning.begin, fiber.getRef(SqlClient.BeginTransaction))
+      const how = this.withSettings(
+        Specs.howToBegin(beginning.begin, fiber.getRef(SqlClient.BeginTransaction)),
+        fiber
+      )
       const lease = Scope.makeUnsafe()
       let connection: TransactionConnection | undefined
       const { pool } = this.options
@@ -232,6 +235,12 @@ export class Runner {
         restore(this.within(open, beginning.deadline, () => connection === undefined ? "acquire" : "begin"))
       )
     })
+  }
+
+  private withSettings(begin: Begin, fiber: Fiber.Fiber<unknown, unknown>): Begin {
+    const { settings: reference } = this.options.adapter
+    const settings = reference === undefined ? undefined : fiber.getRef(reference)
+    return settings === undefined || settings === "none" ? begin : { ...begin, settings }
   }
 
   /** What the body of an outermost transaction runs with. */

@@ -100,6 +100,13 @@ export interface PostgresOptions extends PgPoolConfig {
    * @since 0.2.0
    */
   readonly undefined?: "refuse" | "null" | undefined
+  /**
+   * Whether a statement is refused that is run for no tenant: outside of `Tenant.run`, and of `Tenant.none`, which says
+   * so. Default: `"optional"`.
+   *
+   * @since 0.2.0
+   */
+  readonly tenant?: "required" | "optional" | undefined
   /** How many rows of a stream are fetched at a time, at most: fewer when rows are large or slow. Default: 4000. */
   readonly fetchSize?: number | undefined
 }
@@ -128,6 +135,7 @@ export interface Resolved {
   readonly types: PgTypes.Registry | undefined
   readonly codecs: Codecs | undefined
   readonly undefinedAsNull: boolean
+  readonly requiresTenant: boolean
 }
 
 const optionNames: ReadonlyArray<string> = [
@@ -156,6 +164,7 @@ const optionNames: ReadonlyArray<string> = [
   "types",
   "codecs",
   "undefined",
+  "tenant",
   "pooler",
   "notifications",
   "multiplex",
@@ -283,6 +292,10 @@ const check = (options: PostgresOptions): Result.Result<Resolved, InvalidOption>
       yield* invalid("undefined", "must be `\"refuse\"` or `\"null\"`")
     }
 
+    if (options.tenant !== undefined && options.tenant !== "required" && options.tenant !== "optional") {
+      yield* invalid("tenant", "must be `\"required\"` or `\"optional\"`")
+    }
+
     // Sizes.
     const min: number | undefined = yield* count("minConnections", options.minConnections, 0)
     const max: number | undefined = yield* count("maxConnections", options.maxConnections, 0)
@@ -330,7 +343,8 @@ const check = (options: PostgresOptions): Result.Result<Resolved, InvalidOption>
       maxMessageSize: Math.min(maxMessageSize ?? maxMessageSizeLimit, maxMessageSizeLimit),
       types: options.types,
       codecs: options.codecs,
-      undefinedAsNull: options.undefined === "null"
+      undefinedAsNull: options.undefined === "null",
+      requiresTenant: options.tenant === "required"
     }
   })
 

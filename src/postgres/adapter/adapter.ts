@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import { type Adapter, type Idempotency, TypeId } from "../../Adapter.ts"
+import type { SettingsReference } from "../../transaction/TransactionSettings.ts"
 import { unknownError } from "../errors/errors.ts"
 import { attachHub, NoticeHub } from "../errors/notices.ts"
 import { ruleOf } from "../errors/sqlState.ts"
@@ -33,6 +34,7 @@ export const makeAdapter = (options: {
   readonly spanAttributes: ReadonlyArray<readonly [string, unknown]>
   readonly maxConnections: number | undefined
   readonly connect: Effect.Effect<Session, SqlError>
+  readonly settings: SettingsReference
   readonly resolveCommit?: Adapter["resolveCommit"]
 }): SessionAdapter => {
   const { spanAttributes, transformJson, transformQueryNames, transformResultNames } = options.client
@@ -61,6 +63,7 @@ export const makeAdapter = (options: {
       const refused = needsConnection(sql)
       return refused && unknownError(options.name, refused.message, refused, "execute")
     },
+    settings: options.settings,
     idempotency,
     resolveCommit: options.resolveCommit
   }

@@ -15,6 +15,7 @@ import type { Candidates, ClusterAdapter, NodeOptions, ReplicaOptions, Target } 
 import type { Observation } from "../../cluster/state/Observation.ts"
 import type { InvalidOptions } from "../../options/InvalidOptions.ts"
 import { unwrap } from "../../pool/LeasedConnection.ts"
+import type { SettingsReference } from "../../transaction/TransactionSettings.ts"
 import type { Session } from "../session/Session.ts"
 import type { PostgresOptions } from "./Config.ts"
 import { invalid } from "./invalid.ts"
@@ -43,7 +44,8 @@ const targets: ReadonlyArray<Target> = ["any", "read-write", "read-only", "prima
 /** The cluster that the options name; `undefined` if they name one server, of whatever kind. */
 export const clusterOf = (
   options: PostgresOptions & NodesOptions,
-  adapterOf: (options: PostgresOptions) => Effect.Effect<Adapter, InvalidOptions>
+  adapterOf: (options: PostgresOptions) => Effect.Effect<Adapter, InvalidOptions>,
+  settings: SettingsReference
 ): Effect.Effect<ClusterAdapter | undefined, InvalidOptions> =>
   Effect.fromResult(Result.gen(function*() {
     const { nodes, replicas, zone, ...own } = options
@@ -83,7 +85,8 @@ export const clusterOf = (
       replicas,
       adapterOf: (node: NodeOptions) => adapterOf({ ...own, host: node.host, port: node.port ?? options.port ?? 5432 }),
       isPrimary,
-      observe
+      // Whoever asks works for no tenant.
+      observe: (connection, positions) => Effect.provideService(observe(connection, positions), settings, "none")
     }
   }))
 

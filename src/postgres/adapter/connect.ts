@@ -4,12 +4,14 @@
  */
 import * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import type { SqlError } from "effect/sql/SqlError"
 import { loaded } from "../../database/loaded.ts"
+import type { SettingsReference, TransactionSettings } from "../../transaction/TransactionSettings.ts"
 import { connectError } from "../errors/errors.ts"
 import { FunctionOrigins } from "../session/FunctionOrigins.ts"
 import { Session } from "../session/Session.ts"
@@ -20,6 +22,14 @@ import { TypeStore } from "../types/TypeStore.ts"
 import * as Socket from "../wire/Socket.ts"
 import * as Startup from "../wire/Startup.ts"
 import type { Resolved } from "./Config.ts"
+
+let references = 0
+
+/** Where the settings of transactions are found: one place for each database, for a program may have several. */
+export const makeSettings = (): SettingsReference =>
+  Context.Reference<TransactionSettings | "none" | undefined>(`watertight/postgres/settings/${references++}`, {
+    defaultValue: () => undefined
+  })
 
 /** Makes what opens sessions. They share what they learn of statements. */
 export const makeConnect = (
@@ -33,6 +43,8 @@ export const makeConnect = (
     undefinedAsNull: config.undefinedAsNull,
     descriptions: new DescriptionCache(),
     functions: new FunctionOrigins(),
+    settings: makeSettings(),
+    requiresSettings: config.requiresTenant,
     prepare: config.prepare,
     preparedStatementCacheSize: config.preparedStatementCacheSize,
     statementTimeout: config.statementTimeout,

@@ -1,5 +1,6 @@
 /**
- * `Bulk` on PostgreSQL: COPY, and for rows that may exist already, COPY to a temporary table and one statement.
+ * `Bulk` on PostgreSQL: COPY, and COPY to a temporary table and one statement for rows that may exist already, and where
+ * COPY may not write: under row-level security, and into a view.
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
@@ -21,6 +22,8 @@ interface TableColumn {
   readonly modifier: number
   readonly notNull: boolean
   readonly generated: boolean
+  /** Whether the server gives its values, unless it is overruled. */
+  readonly isAlwaysIdentity: boolean
   readonly type: string
   /** Its place in the primary key, or 0. */
   readonly key: number
@@ -30,14 +33,17 @@ interface Table {
   readonly columns: ReadonlyArray<TableColumn>
   /** Whether a trigger may change a row before the table sees it. */
   readonly hasTrigger: boolean
-  readonly isPartitioned: boolean
+  /** Whether its rows say whether they were there before: those of plain tables do. */
+  readonly tellsInserted: boolean
+  /** Whether COPY may write to it. */
+  readonly takesCopy: boolean
 }
 
 const describeTable = `select a.attname, a.atttypid::int8::float8, a.atttypmod, a.attnotnull, a.attgenerated <> '',
   pg_catalog.format_type(a.atttypid, a.atttypmod), coalesce(array_position(i.indkey::int2[], a.attnum), -1) + 1,
   exists (
     select from pg_catalog.pg_trigger t where t.tgrelid = a.attrelid and not t.tgisinternal and (t.tgtype & 7) = 7
-  ), c.relkind = 'p'
+  ), c.relkind = 'r', c.relkind <> 'v' and not pg_catalog.row_security_active(c.oid), a.attidentity = 'a'
 from pg_catalog.pg_attribute a
 join pg_catalog.pg_class c on c.oid = a.attrelid
 left join pg_catalog.pg_index i on i.indrelid = a.attrelid and i.indisprimary
@@ -47,13 +53,15 @@ order by a.attnum`
 const tableOf = (session: Session, table: string): Effect.Effect<Table, SqlError> =>
   Effect.map(session.executeValues(describeTable, [quotePath(table)]), (rows) => ({
     hasTrigger: rows[0]?.[7] === true,
-    isPartitioned: rows[0]?.[8] === true,
+    tellsInserted: rows[0]?.[8] === true,
+    takesCopy: rows[0]?.[9] !== false,
     columns: rows.map((row): TableColumn => ({
       name: row[0] as string,
       oid: row[1] as number,
       modifier: row[2] as number,
       notNull: row[3] as boolean,
       generated: row[4] as boolean,
+      isAlwaysIdentity: row[10] as boolean,
       type: row[5] as string,
       key: row[6] as number
     }))
@@ -91,86 +99,160 @@ const makeColumns = (
   }))
 }
 
-export const makeBulk = (
-  sessions: Sessions,
-  client: SqlClient,
-  rename: ((name: string) => string) | undefined
-): Bulk.Bulk => {
-  const load = Effect.fnUntraced(function*<Row, E, R>(
-    session: Session,
-    /** What errors call the table, and whose columns type the rows. */
-    name: string,
-    table: Table,
-    /** Where the rows go to. */
-    target: string,
-    rows: Bulk.Rows<Row, E, R>,
-    options: Bulk.InsertOptions<Row>,
-    onColumns: (columns: ReadonlyArray<string>) => Effect.Effect<unknown, SqlError | Bulk.BulkError>
-  ) {
-    const judge = sessions.judge(session)
-    if (table.columns.length === 0) {
-      return yield* new Bulk.BulkError({
-        database: sessions.database,
-        table: name,
-        reason: new Bulk.TableMissing(),
-        progress: { rows: 0, bytes: 0, bad: 0 }
-      })
-    }
-    return yield* BulkLoad.load({
+/** Where rows are loaded. */
+interface Place {
+  readonly sessions: Sessions
+  readonly client: SqlClient
+  readonly rename: ((name: string) => string) | undefined
+}
+
+const load = Effect.fnUntraced(function*<Row, E, R>(
+  { rename, sessions }: Place,
+  session: Session,
+  /** What errors call the table, and whose columns type the rows. */
+  name: string,
+  table: Table,
+  /** Where the rows go to. */
+  target: string,
+  rows: Bulk.Rows<Row, E, R>,
+  options: Bulk.InsertOptions<Row>,
+  { loaded = Effect.void, starts }: {
+    /** What comes before the rows that have these columns. */
+    readonly starts?: (columns: ReadonlyArray<string>) => Effect.Effect<unknown, SqlError | Bulk.BulkError>
+    /** What comes after them. */
+    readonly loaded?: Effect.Effect<unknown, SqlError>
+  } = {}
+) {
+  const judge = sessions.judge(session)
+  if (table.columns.length === 0) {
+    return yield* new Bulk.BulkError({
       database: sessions.database,
       table: name,
-      rows,
-      options,
-      rename,
-      start: Effect.fnUntraced(function*(names, fail) {
-        const wanted = table.columns.filter((column) => names.includes(column.name))
-        yield* Effect.mapError(session.knowTypes(wanted.map((column) => column.oid)), judge)
-        const columns = yield* Effect.mapError(Effect.fromResult(makeColumns(session, table, names)), fail)
-        yield* onColumns(names)
-        const encoder = makeEncoder(columns)
-        const copy = yield* session.copyIn(
-          `COPY ${target} (${names.map(quoteName).join(", ")}) FROM STDIN (FORMAT ${encoder.format})`
-        )
-        yield* Effect.mapError(
-          copy.open,
-          (error) => withExtent(judge(error), { bytes: 0, rows: 0, direction: "sent" })
-        )
-        const sink: BulkLoad.Sink = {
-          add: encoder.add,
-          get isFull() {
-            return encoder.isFull
-          },
-          take: () => {
-            const message = encoder.take()
-            return message === undefined
-              ? undefined
-              : { bytes: message.bytes, send: copy.send(message.frame, message.bytes) }
-          },
-          end: encoder.end,
-          finish: copy.finish
-        }
-        return sink
-      }),
-      failed: (error, { bytes, rows }, rowOf) => withExtent(judge(error), { bytes, rows, direction: "sent", rowOf })
+      reason: new Bulk.TableMissing(),
+      progress: { rows: 0, bytes: 0, bad: 0 }
     })
-  }, Effect.scoped)
-
-  const insert: Bulk.Bulk["insert"] = (name, rows, options = {}) => {
-    const inserted = Effect.scoped(Effect.gen(function*() {
-      const session = yield* sessions.borrow
-      const table = yield* Effect.mapError(tableOf(session, name), sessions.judge(session))
-      return yield* load(session, name, table, quotePath(name), rows, options, () => Effect.void)
-    }))
-    // One COPY is all rows or none by itself. Rows with different columns are more than one.
-    return (options.missing === "default" ? client.withTransaction(inserted) : inserted) as never
   }
+  return yield* BulkLoad.load({
+    database: sessions.database,
+    table: name,
+    rows,
+    options,
+    rename,
+    start: Effect.fnUntraced(function*(names, fail) {
+      const wanted = table.columns.filter((column) => names.includes(column.name))
+      yield* Effect.mapError(session.knowTypes(wanted.map((column) => column.oid)), judge)
+      const columns = yield* Effect.mapError(Effect.fromResult(makeColumns(session, table, names)), fail)
+      if (starts !== undefined) yield* starts(names)
+      const encoder = makeEncoder(columns)
+      const copy = yield* session.copyIn(
+        `COPY ${target} (${names.map(quoteName).join(", ")}) FROM STDIN (FORMAT ${encoder.format})`
+      )
+      yield* Effect.mapError(
+        copy.open,
+        (error) => withExtent(judge(error), { bytes: 0, rows: 0, direction: "sent" })
+      )
+      const sink: BulkLoad.Sink = {
+        add: encoder.add,
+        get isFull() {
+          return encoder.isFull
+        },
+        take: () => {
+          const message = encoder.take()
+          return message === undefined
+            ? undefined
+            : { bytes: message.bytes, send: copy.send(message.frame, message.bytes) }
+        },
+        end: encoder.end,
+        finish: Effect.andThen(copy.finish, loaded)
+      }
+      return sink
+    }),
+    failed: (error, { bytes, rows }, rowOf) => withExtent(judge(error), { bytes, rows, direction: "sent", rowOf })
+  })
+}, Effect.scoped)
 
-  const upsert: Bulk.Bulk["upsert"] = (name, rows, options = {}) =>
+/** The session, what the catalogue says of the table, and a temporary table for what is not to be copied into it. */
+const open = Effect.fnUntraced(function*({ sessions }: Place, name: string) {
+  const session = yield* sessions.borrow
+  const judge = sessions.judge(session)
+  const run = (sql: string) => Effect.mapError(session.executeValuesUnprepared(sql, []), judge)
+  const table = yield* Effect.mapError(tableOf(session, name), judge)
+  const staging = `pg_temp.${quoteName(`watertight_bulk_${++stagings}`)}`
+  const stage = (columns: ReadonlyArray<string>) =>
+    Effect.andThen(
+      run(
+        `create temporary table ${staging.slice("pg_temp.".length)} on commit drop as select ${list(columns)} from ${
+          quotePath(name)
+        } with no data`
+      ),
+      run(`alter table ${staging} add column ${ordinal(columns)} bigint generated always as identity`)
+    )
+  const overriding = (columns: ReadonlyArray<string>) =>
+    table.columns.some((column) => column.isAlwaysIdentity && columns.includes(column.name))
+      ? " overriding system value"
+      : ""
+  return { session, run, table, staging, stage, overriding, drop: run(`drop table ${staging}`) }
+})
+
+const makeInsert = (place: Place): Bulk.Bulk["insert"] => {
+  const { client, sessions } = place
+  /** Inserts with COPY; `undefined` where COPY may not write to the table. */
+  const copied = <Row extends object, E, R>(
+    name: string,
+    rows: Bulk.Rows<Row, E, R>,
+    options: Bulk.InsertOptions<NoInfer<Row>>
+  ) =>
+    Effect.scoped(Effect.gen(function*() {
+      const { session, table } = yield* open(place, name)
+      return table.takesCopy ? yield* load(place, session, name, table, quotePath(name), rows, options) : undefined
+    }))
+
+  /** Inserts by way of a temporary table, inside a transaction. */
+  const staged = <Row extends object, E, R>(
+    name: string,
+    rows: Bulk.Rows<Row, E, R>,
+    options: Bulk.InsertOptions<NoInfer<Row>>
+  ) =>
+    Effect.scoped(Effect.gen(function*() {
+      const { drop, overriding, run, session, stage, staging, table } = yield* open(place, name)
+      let given: ReadonlyArray<string> = []
+      const insertAll = Effect.suspend(() =>
+        Effect.andThen(
+          run(
+            `insert into ${quotePath(name)} (${list(given)})${overriding(given)} select ${
+              list(given)
+            } from ${staging}` +
+              ` order by ${ordinal(given)}`
+          ),
+          drop
+        )
+      )
+      return yield* load(place, session, name, table, staging, rows, options, {
+        starts: (columns) => Effect.suspend(() => stage(given = columns)),
+        loaded: insertAll
+      })
+    }))
+
+  return (name, rows, options = {}) => {
+    const inserted = Effect.flatMap(
+      copied(name, rows, options),
+      (done) => done === undefined ? client.withTransaction(staged(name, rows, options)) : Effect.succeed(done)
+    )
+    // One COPY is all rows or none by itself. Rows with different columns are more than one, and settings hold for a
+    // transaction.
+    return Effect.withFiber((fiber) =>
+      options.missing === "default" || (fiber.getRef(sessions.settings) ?? "none") !== "none"
+        ? client.withTransaction(inserted)
+        : inserted
+    ) as never
+  }
+}
+
+const makeUpsert = (place: Place): Bulk.Bulk["upsert"] => {
+  const { client, sessions } = place
+  return (name, rows, options = {}) =>
     client.withTransaction(Effect.scoped(Effect.gen(function*() {
-      const session = yield* sessions.borrow
-      const judge = sessions.judge(session)
-      const run = (sql: string) => Effect.mapError(session.executeValuesUnprepared(sql, []), judge)
-      const table = yield* Effect.mapError(tableOf(session, name), judge)
+      const { drop, overriding, run, session, stage, staging, table } = yield* open(place, name)
       const fail = (problem: string, columns: ReadonlyArray<string> = []) =>
         new Bulk.BulkError({
           database: sessions.database,
@@ -180,63 +262,58 @@ export const makeBulk = (
         })
       const key = options.key ??
         table.columns.filter((column) => column.key > 0).sort((a, b) => a.key - b.key).map((column) => column.name)
-      const staging = `watertight_bulk_${++stagings}`
+      /** Why rows with these columns cannot be merged. */
+      const problemOf = (columns: ReadonlyArray<string>): Bulk.BulkError | undefined => {
+        if (key.length === 0) return fail("there is no primary key, so `key` has to name the columns")
+        const without = key.filter((column) => !columns.includes(column))
+        if (without.length > 0) return fail("the rows lack these columns of the key", without)
+        const foreign = (options.update ?? []).filter((column) => !columns.includes(column))
+        return foreign.length > 0 ? fail("the rows lack these columns, which are to be updated", foreign) : undefined
+      }
       let given: ReadonlyArray<string> = []
-      const { bad } = yield* load(
-        session,
-        name,
-        table,
-        `pg_temp.${staging}`,
-        rows,
-        options,
-        (columns) =>
-          Effect.suspend((): Effect.Effect<unknown, SqlError | Bulk.BulkError> => {
-            given = columns
-            if (key.length === 0) return Effect.fail(fail("there is no primary key, so `key` has to name the columns"))
-            const without = key.filter((column) => !columns.includes(column))
-            if (without.length > 0) return Effect.fail(fail("the rows lack these columns of the key", without))
-            const foreign = (options.update ?? []).filter((column) => !columns.includes(column))
-            if (foreign.length > 0) {
-              return Effect.fail(fail("the rows lack these columns, which are to be updated", foreign))
-            }
-            return Effect.andThen(
-              run(
-                `create temporary table ${staging} on commit drop as select ${list(columns)} from ${
-                  quotePath(name)
-                } with no data`
-              ),
-              run(`alter table pg_temp.${staging} add column ${ordinal(columns)} bigint generated always as identity`)
-            )
-          })
-      )
-      if (given.length === 0) return { inserted: 0, updated: 0, bad }
-      const update = options.update ?? given.filter((column) => !key.includes(column))
-      const order = options.duplicates === "first" ? "asc" : "desc"
-      const source = `select distinct on (${list(key)}) ${list(given)} from pg_temp.${staging}
+      const counted = { inserted: 0, updated: 0 }
+      const merge = Effect.gen(function*() {
+        const update = options.update ?? given.filter((column) => !key.includes(column))
+        const order = options.duplicates === "first" ? "asc" : "desc"
+        const source = `select distinct on (${list(key)}) ${list(given)} from ${staging}
   order by ${list(key)}, ${ordinal(given)} ${order}`
-      const insertInto = `insert into ${quotePath(name)} as target (${list(given)}) ${source}
+        const insertInto = `insert into ${quotePath(name)} as target (${list(given)})${overriding(given)} ${source}
   on conflict (${list(key)}) do ${update.length === 0 ? "nothing" : `update set ${assignments(update, "excluded")}`}`
-      // A partitioned table does not say which rows were there. Its rows are updated first and counted then: what
-      // somebody else inserts in between is counted as inserted.
-      const updated = table.isPartitioned && update.length > 0
-        ? (yield* run(`with merged as (
+        // A partitioned table and a view do not say which rows were there. Their rows are updated first and counted
+        // then: what somebody else inserts in between is counted as inserted.
+        const updated = !table.tellsInserted && update.length > 0
+          ? (yield* run(`with merged as (
   update ${quotePath(name)} as target set ${assignments(update, "source")} from (${source}) as source
   where ${key.map((column) => `target.${quoteName(column)} = source.${quoteName(column)}`).join(" and ")} returning 1
 ) select count(*)::float8 from merged`))[0]![0] as number
-        : 0
-      const [counts] = yield* run(
-        `with merged as (${insertInto} returning ${table.isPartitioned ? "true" : "(target.xmax = 0)"} as inserted)
+          : 0
+        const [counts] = yield* run(
+          `with merged as (${insertInto} returning ${table.tellsInserted ? "(target.xmax = 0)" : "true"} as inserted)
 select (count(*) filter (where inserted))::float8, (count(*) filter (where not inserted))::float8 from merged`
-      )
-      yield* run(`drop table pg_temp.${staging}`)
-      return {
-        inserted: (counts![0] as number) - updated,
-        updated: (counts![1] as number) + updated,
-        bad
-      }
+        )
+        yield* drop
+        counted.inserted += (counts![0] as number) - updated
+        counted.updated += (counts![1] as number) + updated
+      })
+      const { bad } = yield* load(place, session, name, table, staging, rows, options, {
+        starts: (columns) =>
+          Effect.suspend((): Effect.Effect<unknown, SqlError | Bulk.BulkError> => {
+            const problem = problemOf(given = columns)
+            return problem === undefined ? stage(columns) : Effect.fail(problem)
+          }),
+        loaded: merge
+      })
+      return { ...counted, bad }
     }))) as never
+}
 
-  return withNames({ insert, upsert }, rename)
+export const makeBulk = (
+  sessions: Sessions,
+  client: SqlClient,
+  rename: ((name: string) => string) | undefined
+): Bulk.Bulk => {
+  const place: Place = { sessions, client, rename }
+  return withNames({ insert: makeInsert(place), upsert: makeUpsert(place) }, rename)
 }
 
 let stagings = 0

@@ -20,7 +20,7 @@ import type { StatementExchange } from "../exchange/StatementExchange.ts"
 import type { Prepared } from "../statement/PreparedCache.ts"
 import { forgetQuestion } from "../statement/StatementEncoder.ts"
 import { Stage } from "../statement/StatementPlan.ts"
-import { UnknownTypes } from "../types/TypeStore.ts"
+import { type TypeNames, UnknownTypes } from "../types/TypeStore.ts"
 import { simpleQuery } from "../wire/frames.ts"
 import type { SessionCore } from "./SessionCore.ts"
 import type { Writer } from "./Writer.ts"
@@ -171,12 +171,14 @@ export class Describer {
     done: (error: SqlError | undefined) => void
   ): void {
     const { core } = this
+    // As they are now: the answer may come when the names mean something else.
+    const into = core.encoder.names
     core.describing++
     const question = new LookUp(core.types.question(oids, names), core.options.controlLimit, (effect) => {
       core.describing--
       const exit = effect as Exit.Exit<ReadonlyArray<Result>, SqlError>
       if (Exit.isFailure(exit)) return done(Option.getOrThrow(Cause.findErrorOption(exit.cause)))
-      const more = this.load(oids, exit.value)
+      const more = this.load(oids, exit.value, into)
       if (more === undefined) {
         return done(unknownError(core.options.database, "the catalogue cannot be read", undefined, "execute"))
       }
@@ -187,12 +189,16 @@ export class Describer {
   }
 
   /** Takes in what the catalogue has answered; `undefined` if that makes no sense. */
-  private load(oids: ReadonlyArray<number>, results: ReadonlyArray<Result>): ReadonlyArray<number> | undefined {
+  private load(
+    oids: ReadonlyArray<number>,
+    results: ReadonlyArray<Result>,
+    into: TypeNames
+  ): ReadonlyArray<number> | undefined {
     const [named, found] = results.map((result) => result.rows.map((row) => Object.values(row) as Array<any>))
     if (named === undefined || found === undefined) return undefined
     // What the server makes of its catalogue is not ours to trust.
     try {
-      return this.core.types.load(oids, named as never, found)
+      return this.core.types.load(oids, named as never, found, into)
     } catch {
       return undefined
     }

@@ -12,6 +12,8 @@ import type { TransactionStatus } from "@effect/sql-pg/PgProtocol"
 export class LazyBegin {
   private state: "None" | "Held" | "UnderWay" = "None"
   private frame: Uint8Array | undefined = undefined
+  /** How many statements are written as BEGIN: those behind it set what holds for the transaction. */
+  private statements = 1
 
   /** Whether BEGIN waits for a statement to travel with. */
   get isHeld(): boolean {
@@ -24,9 +26,15 @@ export class LazyBegin {
   }
 
   /** BEGIN waits for the first statement. */
-  hold(frame: Uint8Array): void {
+  hold(frame: Uint8Array, statements: number): void {
     this.state = "Held"
     this.frame = frame
+    this.statements = statements
+  }
+
+  /** One of its statements has been done. Returns whether all have. */
+  stepped(): boolean {
+    return --this.statements === 0
   }
 
   /** BEGIN is about to be written. */

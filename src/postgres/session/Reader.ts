@@ -197,7 +197,7 @@ export class Reader {
   private onCommand(head: Exchange, tag: string): void {
     const { core } = this
     if (head.carries === Carries.Begin) {
-      head.carries = Carries.Begun
+      if (core.begin.stepped()) head.carries = Carries.Begun
       return
     }
     // What stands around a question for a description.

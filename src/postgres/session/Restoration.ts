@@ -98,6 +98,7 @@ export class Restoration {
     if (core.residue.forgetsNames) this.describer.forgetNames()
     core.residue.onReset()
     core.limit.onReset()
+    core.encoder.onPath(false)
     const question = core.options.functions.take()
     const script = question === undefined ? sql : `${sql}; ${question.sql}`
     const exchange = new ScriptExchange(script, core.options.controlLimit, (effect) => {

@@ -27,8 +27,10 @@ import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import type { Connection } from "../../Adapter.ts"
 import * as StatementTimeout from "../../transaction/StatementTimeout.ts"
+import type { TransactionSettings } from "../../transaction/TransactionSettings.ts"
 import type { Begin } from "../../transaction/TransactionSpec.ts"
 import { unknownError } from "../errors/errors.ts"
+import { TenantMismatch } from "../errors/TenantMismatch.ts"
 import { CopyIn } from "../exchange/CopyIn.ts"
 import { CopyOut } from "../exchange/CopyOut.ts"
 import type { Exchange } from "../exchange/Exchange.ts"
@@ -225,10 +227,25 @@ export class Session implements Connection, SessionKey {
     f: (limit: number | undefined) => Effect.Effect<A, E, R>
   ): Effect.Effect<A, E | SqlError, R> {
     return Effect.withFiber((fiber) => {
+      const { options, settings } = this.core
+      const wanted = fiber.getRef(options.settings)
+      if (wanted === undefined ? settings !== undefined || options.requiresSettings : wanted !== (settings ?? "none")) {
+        return Effect.fail(this.notOfTenant(wanted))
+      }
       const limit = fiber.getRef(StatementTimeout.Current)
       // Behind a pooler a limit can be set inside a transaction only.
       return limit !== undefined && this.core.options.pooled ? this.transaction.begun(f(limit)) : f(limit)
     })
+  }
+
+  /** Why nothing is run for a fiber whose settings are not those of the transaction. */
+  private notOfTenant(wanted: TransactionSettings | "none" | undefined): SqlError {
+    const { options: { database }, settings } = this.core
+    const cause = new TenantMismatch({
+      database,
+      kind: wanted === undefined ? "Missing" : settings === undefined && !this.inTransaction ? "Outside" : "Other"
+    })
+    return unknownError(database, cause.message, cause, "execute")
   }
 
   executeStream(

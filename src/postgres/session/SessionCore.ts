@@ -11,6 +11,7 @@ import type { EndedBy } from "../../failure/Evidence.ts"
 import { DeadlineTimer } from "../../timing/DeadlineTimer.ts"
 import type { StallGuard } from "../../timing/StallGuard.ts"
 import { guardOf, monotonicOf } from "../../timing/timeout.ts"
+import type { TransactionSettings } from "../../transaction/TransactionSettings.ts"
 import type { PgError } from "../errors/errors.ts"
 import type { Exchange } from "../exchange/Exchange.ts"
 import { ExchangeQueue } from "../exchange/ExchangeQueue.ts"
@@ -67,6 +68,8 @@ export class SessionCore {
   /** The status that the server reported last, or will have reported once it has seen BEGIN. */
   status: PgProtocol.TransactionStatus = "I"
   readonly begin = new LazyBegin()
+  /** The settings that the open transaction has begun with. */
+  settings: TransactionSettings | undefined = undefined
 
   /** The session's clock in milliseconds, as of the last chunk or write. */
   now = 0
@@ -108,8 +111,19 @@ export class SessionCore {
     this.now = this.monotonic()
   }
 
+  /** A transaction begins with settings. */
+  settle(settings: TransactionSettings): void {
+    this.settings = settings
+    this.encoder.scope = settings.scope
+  }
+
   /** No transaction is open any more. */
   onIdle(): void {
+    if (this.settings !== undefined) {
+      this.settings = undefined
+      this.encoder.scope = ""
+    }
+    this.encoder.onPath(this.residue.hasState)
     this.residue.onIdle()
     this.limit.onIdle()
   }

@@ -1,6 +1,7 @@
 /**
  * What all sessions of an adapter have in common.
  */
+import type { SettingsReference } from "../../transaction/TransactionSettings.ts"
 import type { StatementEncoderOptions } from "../statement/StatementEncoder.ts"
 import type { ServerIdentity } from "./CommitEvidence.ts"
 import type { FunctionOrigins } from "./FunctionOrigins.ts"
@@ -8,6 +9,10 @@ import type { FunctionOrigins } from "./FunctionOrigins.ts"
 export interface SessionOptions extends StatementEncoderOptions {
   /** Which functions are the server's own. Shared by all sessions of an adapter. */
   readonly functions: FunctionOrigins
+  /** Where the settings of a fiber's transactions are found. Shared with the adapter. */
+  readonly settings: SettingsReference
+  /** Whether nothing is run for a fiber that has said nothing about its settings. */
+  readonly requiresSettings: boolean
   /** What errors call the database. */
   readonly database: string
   /** The `statement_timeout` that the server was told at the start, in milliseconds, or `Infinity`. */

@@ -81,6 +81,11 @@ export class SessionResidue {
     this.always = always
   }
 
+  /** Whether settings or other state may be left behind. */
+  get hasState(): boolean {
+    return (this.trace & Trace.State) !== 0
+  }
+
   /** What undoes everything that may have been left behind; `undefined` if there is nothing. */
   get resetSql(): string | undefined {
     if (this.always ? !this.ran : (this.trace & (Trace.State | Trace.Name)) === 0 && (this.changed?.size ?? 0) === 0) {

@@ -15,7 +15,7 @@ import { ScriptExchange } from "../exchange/ScriptExchange.ts"
 import { StatementExchange } from "../exchange/StatementExchange.ts"
 import { Stage } from "../statement/StatementPlan.ts"
 import * as frames from "../wire/frames.ts"
-import { beginStatement, openingOf } from "./begin.ts"
+import { beginStatement, openingOf, settingOf } from "./begin.ts"
 import type { Cancellation } from "./Cancellation.ts"
 import type { Describer, Fail } from "./Describer.ts"
 import type { SessionCore } from "./SessionCore.ts"
@@ -84,11 +84,18 @@ export class TransactionControl {
       core.residue.onStatement(traceOf(statement) & Trace.ReadOnly)
       core.limit.onBegin()
       core.tick()
+      const { settings } = how
+      if (settings !== undefined) {
+        core.settle(settings)
+        core.begin.hold(frames.join(openingOf(statement), settingOf(settings)), 2)
+        core.status = "T"
+        return how.lazy === true && core.now - core.heardAt <= freshness ? Effect.void : this.begun(Effect.void)
+      }
       if (
         how.lazy !== true || how.statement !== undefined || question !== undefined || core.end !== undefined ||
         core.now - core.heardAt > freshness
       ) return this.command(statement, "begin")
-      core.begin.hold(openingOf(statement))
+      core.begin.hold(openingOf(statement), 1)
       core.status = "T"
       return Effect.void
     })

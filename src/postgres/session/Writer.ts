@@ -93,6 +93,7 @@ export class Writer {
       if (exchange.isStatement) {
         core.residue.onStatement(trace)
         if ((trace & Trace.Limit) !== 0) core.limit.onTouched()
+        if ((trace & (Trace.Path | Trace.State)) !== 0) core.encoder.onPath(true)
       }
     }
     this.send(wasIdle)

@@ -53,13 +53,13 @@ export class Prepared {
   /** The same text with other types. */
   next: Prepared | undefined = undefined
 
-  constructor(name: string, sql: string, parameters: Parameters, since: number, epoch = 0) {
+  constructor(name: string, sql: string, parameters: Parameters, since: number, epoch = 0, scope = "") {
     const oids: Array<number> = new Array(parameters.length)
     for (let index = 0; index < parameters.length; index++) oids[index] = parameters[index]!.oid
     this.name = name
     this.sql = sql
     this.oids = oids
-    this.key = keyOf(sql, parameters)
+    this.key = keyOf(sql, parameters, scope)
     this.since = since
     this.epoch = epoch
     this.copies = copyPattern.test(sql)
@@ -95,14 +95,14 @@ export class Prepared {
   }
 }
 
-/** A text and the types that are named for its parameters: to the server, that is one statement. */
-export const keyOf = (sql: string, parameters: Parameters): string => {
+/** A text, the types that are named for its parameters, and what decides what its names mean: that is one statement. */
+export const keyOf = (sql: string, parameters: Parameters, scope = ""): string => {
   let named = ""
   for (let index = 0; index < parameters.length; index++) {
     const { oid } = parameters[index]!
     if (oid !== 0) named += `${index}:${oid},`
   }
-  return named === "" ? sql : `${named}\u0000${sql}`
+  return named === "" && scope === "" ? sql : `${scope}\u0000${named}\u0000${sql}`
 }
 
 const copyPattern = /^\s*copy\b/i
@@ -169,8 +169,8 @@ export class PreparedCache {
   }
 
   /** A statement with a name for one use. */
-  unlisted(sql: string, parameters: Parameters, now: number, epoch: number): Prepared {
-    return new Prepared(uniqueName(), sql, parameters, now, epoch)
+  unlisted(sql: string, parameters: Parameters, now: number, epoch: number, scope = ""): Prepared {
+    return new Prepared(uniqueName(), sql, parameters, now, epoch, scope)
   }
 
   /** Drops a statement. Its name is closed when the last execution that is bound to it has ended. */

@@ -17,6 +17,7 @@
  * what is lost.
  */
 import * as PgProtocol from "@effect/sql-pg/PgProtocol"
+import type { TypeNames } from "../types/TypeStore.ts"
 import * as frames from "../wire/frames.ts"
 import type { Description, DescriptionCache } from "./DescriptionCache.ts"
 import { Fit } from "./fit.ts"
@@ -48,6 +49,13 @@ export class StatementEncoder {
   private readonly options: StatementEncoderOptions
   private readonly descriptions: DescriptionCache
   private readonly cache: PreparedCache | undefined
+  /**
+   * What decides what names mean, where that is not what the session began with: a `search_path` of the transaction. A
+   * statement has no name then, which would be another statement in the next transaction.
+   */
+  scope = ""
+  /** What names of types mean while the caller has a `search_path` of its own making. */
+  private ownNames: TypeNames | undefined = undefined
 
   constructor(options: StatementEncoderOptions) {
     this.options = options
@@ -57,8 +65,19 @@ export class StatementEncoder {
       : undefined
   }
 
+  /** What names of types mean now. */
+  get names(): TypeNames {
+    return this.ownNames ?? this.options.types.namesIn(this.scope)
+  }
+
+  /** The caller may have changed what names mean, or they mean again what they did. */
+  onPath(isChanged: boolean): void {
+    this.ownNames = isChanged ? new Map() : undefined
+  }
+
   /** Decides how a statement travels and encodes it. Throws what the codec throws, and nothing has happened then. */
   plan(entry: StatementPlan, moment: Moment): void {
+    this.options.types.use(this.names)
     const slots = parameters.classify(entry.params, this.options)
     try {
       this.planWith(entry, slots, moment)
@@ -93,7 +112,7 @@ export class StatementEncoder {
       }
       const known = found?.held === Held.Statement
         ? found
-        : this.descriptions.get(found?.key ?? keyOf(entry.sql, slots), moment.now)
+        : this.descriptions.get(found?.key ?? keyOf(entry.sql, slots, this.scope), moment.now)
       if (known === undefined) return this.describe(entry, slots, moment)
       if (known.types === undefined) {
         if (!parameters.isOpen(slots)) return this.describe(entry, slots, moment)
@@ -116,7 +135,7 @@ export class StatementEncoder {
   private planBlindly(entry: StatementPlan, slots: parameters.Parameters, { now }: Moment): void {
     this.checkCount(entry, slots, undefined)
     parameters.settleBlindly(slots, this.options)
-    const prepared = new Prepared("", entry.sql, slots, now, this.descriptions.epoch)
+    const prepared = new Prepared("", entry.sql, slots, now, this.descriptions.epoch, this.scope)
     this.parse(entry, prepared)
     entry.bind = messages.encodeBind(entry.portalName, "", slots, allText)
     entry.stage = Stage.Run
@@ -133,7 +152,7 @@ export class StatementEncoder {
   }
 
   private isKept(entry: StatementPlan, now: number): boolean {
-    return this.cache !== undefined && entry.prepare && entry.sql.length < maxTextLength &&
+    return this.cache !== undefined && entry.prepare && this.scope === "" && entry.sql.length < maxTextLength &&
       !this.descriptions.isFickle(entry.sql, now)
   }
 
@@ -170,7 +189,9 @@ export class StatementEncoder {
     const isNew = found === undefined && this.isKept(entry, now) &&
       this.cache!.find(entry.sql, slots, now, epoch) === undefined
     const prepared = found ??
-      (isNew ? this.cache!.add(entry.sql, slots, now, epoch) : new Prepared("", entry.sql, slots, now, epoch))
+      (isNew
+        ? this.cache!.add(entry.sql, slots, now, epoch)
+        : new Prepared("", entry.sql, slots, now, epoch, this.scope))
     this.parse(entry, prepared)
     if (slots.length > 0) entry.head = frames.join(entry.head!, describeOf(prepared.name))
     else prepared.types = noTypes
@@ -187,10 +208,10 @@ export class StatementEncoder {
     if (this.isKept(entry, now)) {
       prepared = this.cache!.find(entry.sql, slots, now, epoch) ?? this.cache!.add(entry.sql, slots, now, epoch)
     } else if (this.cache === undefined) {
-      prepared = new Prepared("", entry.sql, slots, now, epoch)
+      prepared = new Prepared("", entry.sql, slots, now, epoch, this.scope)
     } else {
       // With a name it need not be parsed again for the second cycle. It is closed as soon as it has run.
-      prepared = this.cache.unlisted(entry.sql, slots, now, epoch)
+      prepared = this.cache.unlisted(entry.sql, slots, now, epoch, this.scope)
       prepared.doomed = true
     }
     this.parse(entry, prepared)

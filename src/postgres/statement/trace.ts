@@ -21,7 +21,9 @@ export const Trace = {
   /** The time limit of statements may be another one afterwards. */
   Limit: 16,
   /** The server may forget names of statements. */
-  Forgets: 32
+  Forgets: 32,
+  /** Names may mean something else until the transaction is over. */
+  Path: 64
 } as const
 
 /** What a text tells. */
@@ -123,7 +125,10 @@ class Reader {
   read(): Traces {
     const { lexer } = this
     while (lexer.next()) {
-      if (this.last === "(" && this.last2 === "set_config" && !isOtherSetting(lexer)) this.trace |= Trace.Limit
+      if (this.last === "(" && this.last2 === "set_config") {
+        if (mayBe(lexer, limits)) this.trace |= Trace.Limit
+        if (mayBe(lexer, paths)) this.trace |= Trace.Path
+      }
       if (lexer.token === Token.Symbol) this.onSymbol(lexer.value)
       else if (lexer.token === Token.Text) this.shift("'", false)
       else this.onWord(lexer.value, lexer.token === Token.Name)
@@ -196,6 +201,9 @@ class Reader {
       if ((word === "temp" || word === "temporary") && isInto(this.last, this.last2)) this.trace |= Trace.State
     }
     if (word === "statement_timeout") this.hasTimeout = true
+    if (this.begin[0] === "set" && (paths.has(word) || word === "authorization" || word === "schema")) {
+      this.trace |= Trace.Path
+    }
     if (word.startsWith("pg_temp")) this.trace |= Trace.State
     // The view hands on what is written to it.
     if (word === "pg_settings" && this.begin[0] === "update") this.trace |= Trace.State | Trace.Limit
@@ -245,9 +253,13 @@ const definitions = words("create alter drop comment grant revoke")
 const isOfCreate = (word: string): boolean =>
   word === "or" || word === "replace" || word === "global" || word === "local"
 
-/** Whether a setting is named that is none of the time limit. */
-const isOtherSetting = ({ token, value }: Lexer): boolean =>
-  token === Token.Text && value.toLowerCase() !== "statement_timeout"
+/** Whether the name of a setting may be one of these: what is no literal may be any. */
+const mayBe = ({ token, value }: Lexer, names: ReadonlySet<string>): boolean =>
+  token !== Token.Text || names.has(value.toLowerCase())
+
+const limits = words("statement_timeout")
+/** What decides what names mean: the path, and the role in `"$user"`. */
+const paths = words("search_path role session_authorization")
 
 const isInto = (last: string, last2: string): boolean =>
   last === "into" || (last === "local" || last === "global") && last2 === "into"

@@ -55,11 +55,16 @@ interface Exchange {
   readonly attributes: ReadonlyArray<{ readonly name: string; readonly oid: number }>
 }
 
+/** What names of types mean. A 0 says that there is no such type. */
+export type TypeNames = Map<string, number>
+
+/** How many search paths are told apart. */
+const maxScopes = 1_000
+
 /** How the values of some types are read and written, by the names of the types. */
 export type Codecs = Readonly<Record<string, Codec<any>>>
 
 const text = textCodec("text")
-const builtinByName = new Map(builtins.map((type) => [type.name, type]))
 const builtinNames = new Map([
   ...builtins.map(({ name, oid }) => [name, oid] as const),
   ...builtinRanges.flatMap(([range, , multirange, , , prefix]) =>
@@ -106,7 +111,10 @@ export class TypeStore {
   private readonly choices: Codecs
   private readonly codecs = new Map<number, Codec<any>>()
   private readonly entries = new Map<number, Exchange>()
-  private readonly names = new Map<string, number>()
+  /** What names without a schema mean, by what decides it. */
+  private readonly scopes = new Map<string, TypeNames>()
+  /** The names as the session has them whose statement is being encoded, which is done without waiting. */
+  private names: TypeNames
   private readonly arrays = new Map<number, number>()
   private readonly elements = new Map<number, Elements>()
   /** Arrays that follow from their elements. */
@@ -119,6 +127,7 @@ export class TypeStore {
   constructor(registry?: PgTypes.Registry, choices: Codecs = {}) {
     this.registry = registry
     this.choices = choices
+    this.names = this.namesIn("")
     this.fill()
   }
 
@@ -127,7 +136,6 @@ export class TypeStore {
     for (const { array, codec, name, oid } of builtins) {
       const chosen = this.choices[name] ?? this.choices[`pg_catalog.${name}`] ?? this.withDriver(oid, codec)
       codecs.set(oid, chosen)
-      this.names.set(name, oid)
       if (array !== 0) {
         codecs.set(array, arrayCodec(`${name}[]`, oid, chosen, name === "box" ? ";" : ","))
         this.addArray(oid, array, name === "box" ? ";" : ",")
@@ -140,7 +148,6 @@ export class TypeStore {
         const chosen = this.choices[made.name] ?? made as Codec<any>
         codecs.set(oid, chosen)
         codecs.set(arrayOid, arrayCodec(`${made.name}[]`, oid, chosen, ","))
-        this.names.set(made.name, oid)
         this.addArray(oid, arrayOid)
       }
     }
@@ -148,7 +155,6 @@ export class TypeStore {
       const codec = vectorCodec(name, element, codecs.get(element)!)
       codecs.set(oid, codec)
       codecs.set(array, arrayCodec(`${name}[]`, oid, codec, ","))
-      this.names.set(name, oid)
       this.addArray(oid, array)
     }
     const rows = recordCodec((oid) => this.codecs.get(oid), (oid) => this.wanted.add(oid))
@@ -216,13 +222,34 @@ export class TypeStore {
     }
   }
 
+  /** What names mean under a `search_path` that a transaction has begun with; `""` is that of the sessions. */
+  namesIn(scope: string): TypeNames {
+    let names = this.scopes.get(scope)
+    if (names === undefined) {
+      if (this.scopes.size > maxScopes) {
+        for (const old of this.scopes.keys()) if (old !== "") this.scopes.delete(old)
+      }
+      this.scopes.set(scope, names = new Map())
+    }
+    return names
+  }
+
+  /** Takes names as a session has them, until another one takes its own. */
+  use(names: TypeNames): void {
+    this.names = names
+  }
+
+  private oidOf(name: string): number | undefined {
+    return builtinNames.get(name) ?? this.names.get(name)
+  }
+
   /** The type of that name. Throws if the catalogue has to be asked. */
   byName(name: string): number {
-    const oid = this.names.get(name)
+    const oid = this.oidOf(name)
     if (oid !== undefined && oid !== 0 && !this.wanted.has(oid)) return oid
     if (oid === 0) throw new UnfitValue({ message: `there is no type ${name}` })
     if (name.endsWith("[]")) {
-      const element = this.names.get(name.slice(0, -2))
+      const element = this.oidOf(name.slice(0, -2))
       const array = element === undefined ? undefined : this.arrays.get(element)
       if (array !== undefined && this.codec(array) !== undefined) return array
     }
@@ -256,7 +283,7 @@ export class TypeStore {
 
   /** Whether a type is the one that somebody calls so, whatever schema it is from if none is named. */
   isCalled(oid: number, name: string): boolean {
-    if (this.names.get(name) === oid) return true
+    if (this.oidOf(name) === oid) return true
     if (name.endsWith("[]")) {
       const elements = this.elements.get(oid)
       return elements !== undefined && this.isCalled(elements.element, name.slice(0, -2))
@@ -315,8 +342,7 @@ export class TypeStore {
     } else {
       for (const oid of oids) this.wanted.add(oid)
     }
-    for (const [name, oid] of this.names) if (oid === 0 || !builtinByName.has(name)) this.names.delete(name)
-    for (const { name, oid } of builtins) this.names.set(name, oid)
+    for (const names of this.scopes.values()) names.clear()
   }
 
   /**
@@ -352,10 +378,11 @@ where t.oid in (${roots})${asked === "" ? "" : ` or t.oid in (select o from (val
   load(
     oids: ReadonlyArray<number>,
     names: ReadonlyArray<readonly [name: string, oid: string | null]>,
-    rows: ReadonlyArray<ReadonlyArray<string | null>>
+    rows: ReadonlyArray<ReadonlyArray<string | null>>,
+    into: TypeNames = this.names
   ): ReadonlyArray<number> {
     this.loaded = true
-    for (const [name, oid] of names) this.names.set(name, oid === null ? 0 : Number(oid))
+    for (const [name, oid] of names) into.set(name, oid === null ? 0 : Number(oid))
     for (const row of rows) {
       const entry: Exchange = {
         oid: Number(row[0]),
