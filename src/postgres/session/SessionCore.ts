@@ -18,6 +18,7 @@ import { ExchangeQueue } from "../exchange/ExchangeQueue.ts"
 import { Listeners } from "../listen/Listeners.ts"
 import { StatementEncoder } from "../statement/StatementEncoder.ts"
 import type { TypeStore } from "../types/TypeStore.ts"
+import type { MessageReader } from "../wire/MessageReader.ts"
 import type { Transport } from "../wire/Socket.ts"
 import type { Started } from "../wire/Startup.ts"
 import { CommitEvidence } from "./CommitEvidence.ts"
@@ -41,7 +42,7 @@ export interface End {
 export class SessionCore {
   readonly options: SessionOptions
   readonly transport: Transport
-  readonly parser: PgProtocol.Parser<unknown>
+  readonly parser: MessageReader
   readonly parameters: Map<string, string>
   readonly encoder: StatementEncoder
   readonly types: TypeStore

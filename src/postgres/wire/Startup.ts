@@ -8,6 +8,7 @@ import * as Result from "effect/Result"
 import type { SqlError } from "effect/sql/SqlError"
 import { crypto } from "../../node/builtins.ts"
 import { authenticationError, connectError, refusedError } from "../errors/errors.ts"
+import { MessageReader } from "./MessageReader.ts"
 import { takeParameter } from "./parameters.ts"
 import type { Transport } from "./Socket.ts"
 
@@ -20,7 +21,7 @@ export interface StartupOptions {
 
 /** What the server said on the way to being ready. */
 export interface Started {
-  readonly parser: PgProtocol.Parser<unknown>
+  readonly parser: MessageReader
   readonly processId: number
   readonly secretKey: number
   readonly parameters: Map<string, string>
@@ -205,7 +206,7 @@ export const start = (
   Effect.callback((resume) => {
     const { socket } = transport
     const { database } = options
-    const parser = PgProtocol.makeParser<unknown>({ maxMessageSize: options.maxMessageSize })
+    const parser = new MessageReader(options.maxMessageSize)
     let finished = false
 
     const detach = (): void => {
