@@ -8,7 +8,7 @@ import type { ServerError } from "../../test/support/servers/index.ts"
 import type { Candidate, Case, Metrics, Pace, Scenario } from "../harness/model.ts"
 import { inProcess } from "../harness/schedule.ts"
 import * as Servers from "../harness/servers.ts"
-import { format } from "../harness/table.ts"
+import { format } from "../report/table.ts"
 import { checkout, defaultCommit } from "./base.ts"
 import { type Pair, type Verdict, verdictOf } from "./verdict.ts"
 

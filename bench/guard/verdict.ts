@@ -1,5 +1,5 @@
 /** Whether the working tree differs from the base by more than the measurement does. */
-import { median } from "../harness/statistics.ts"
+import { median } from "../report/statistics.ts"
 
 /** One round: both were measured right after each other. */
 export interface Pair {

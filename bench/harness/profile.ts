@@ -5,11 +5,11 @@ import * as fs from "node:fs"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import type { ServerError } from "../../test/support/servers/index.ts"
+import * as Results from "../report/results.ts"
+import { format } from "../report/table.ts"
 import type { Pace, Scenario, ServerName } from "./model.ts"
-import * as Results from "./results.ts"
 import { inProcess } from "./schedule.ts"
 import * as Servers from "./servers.ts"
-import { format } from "./table.ts"
 
 /** As the inspector leaves it. */
 interface CpuProfile {

@@ -2,11 +2,11 @@
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { fork } from "node:child_process"
+import type { Progress } from "../report/progress.ts"
+import * as Results from "../report/results.ts"
 import type { Candidate, Case, Metrics, NetworkCommand, Pace, Scenario, Servers } from "./model.ts"
 import * as Network from "./network.ts"
-import type { Progress } from "./progress.ts"
 import type { Answer, Done, Order } from "./protocol.ts"
-import * as Results from "./results.ts"
 import type { Running } from "./servers.ts"
 
 /** How long a process takes before it can begin, and to end, in seconds: for the progress bar. */

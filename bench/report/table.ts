@@ -1,5 +1,5 @@
 /** Tables for people: on a terminal, and in Markdown. */
-import type { Column } from "./model.ts"
+import type { Column } from "../harness/model.ts"
 import { type CaseResult, type Row, rowsOf } from "./results.ts"
 
 /** A number as people read it, with three digits that count. */

@@ -2,7 +2,7 @@
 import { execFileSync } from "node:child_process"
 import * as fs from "node:fs"
 import * as os from "node:os"
-import type { Case, Metrics, Pace, Scenario } from "./model.ts"
+import type { Case, Metrics, Pace, Scenario } from "../harness/model.ts"
 import { median, spread } from "./statistics.ts"
 
 /** What became of one candidate in one case. */
