@@ -33,10 +33,16 @@ const drivers: { readonly [scheme: string]: string } = {
   mariadb: "mariadb"
 }
 
+/** The driver that a URL needs. */
+export const driverOf = (url: Redacted.Redacted): string =>
+  (drivers[schemeOf(Redacted.value(url))] ?? "").split(" ", 1)[0]!
+
+const schemeOf = (url: string): string => /^([a-z]+):/.exec(url)?.[1] ?? ""
+
 /** The layer of a URL. */
 export const databaseOf = (url: Redacted.Redacted): Effect.Effect<DatabaseLayer, Usage> => {
   const text = Redacted.value(url)
-  const scheme = /^([a-z]+):/.exec(text)?.[1] ?? ""
+  const scheme = schemeOf(text)
   return Effect.tryPromise({
     try: () => load(scheme, text, url),
     catch: (cause) => problemOf(scheme, cause)

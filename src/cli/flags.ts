@@ -50,9 +50,15 @@ export const ownTables = (table: string): ReadonlyArray<string> => [
 
 /** The layer of the database that was named. */
 export const open = (given: Option.Option<Redacted.Redacted<string>>): Effect.Effect<DatabaseLayer, Usage> =>
+  Effect.flatMap(named(given), databaseOf)
+
+/** The URL of the database that was named. */
+export const named = (
+  given: Option.Option<Redacted.Redacted<string>>
+): Effect.Effect<Redacted.Redacted<string>, Usage> =>
   Option.match(given, {
     onNone: () => Effect.fail(new Usage({ problem: "no database was named: give `--url`, or set DATABASE_URL" })),
-    onSome: databaseOf
+    onSome: Effect.succeed
   })
 
 /** Prints what a command has found, or why it failed. */

@@ -128,6 +128,20 @@ export interface Index {
 }
 
 /**
+ * How an index is made.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface IndexDefinition {
+  readonly schema: string
+  readonly table: string
+  readonly name: string
+  /** What stands behind `USING`, with the order of its columns, operator classes and the condition. */
+  readonly definition: string
+}
+
+/**
  * A constraint.
  *
  * @category models
@@ -257,6 +271,12 @@ export interface Introspection {
    */
   readonly types: Effect.Effect<ReadonlyArray<Type>, SqlError>
   readonly indexes: (filter?: Filter) => Effect.Effect<ReadonlyArray<Index>, SqlError>
+  /**
+   * How the indexes are made, in all their details.
+   *
+   * @since 0.2.0
+   */
+  readonly indexDefinitions: (filter?: Filter) => Effect.Effect<ReadonlyArray<IndexDefinition>, SqlError>
   readonly constraints: (filter?: Filter) => Effect.Effect<ReadonlyArray<Constraint>, SqlError>
   readonly hasSchema: (schema: string) => Effect.Effect<boolean, SqlError>
   /** Whether there is a table or view, in the schema that is named or where names are looked up otherwise. */

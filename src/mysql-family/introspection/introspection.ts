@@ -18,6 +18,7 @@ import {
   toColumn,
   toColumnType,
   toConstraints,
+  toIndexDefinitions,
   toIndexes,
   toTables,
   type ViewRow
@@ -138,6 +139,7 @@ const indexes = ({ isMariadb, version }: Server): Source<IndexRow> => ({
     column: "column_name",
     length: "sub_part",
     method: "index_type",
+    direction: "collation",
     expression: isMariadb ? "null" : "expression",
     usable: isMariadb ? usable(version) : "is_visible"
   }
@@ -282,6 +284,12 @@ export const makeIntrospection = (
         Effect.map(
           ask(indexes(server), filtered(filter), "table_schema, table_name, index_name, seq_in_index"),
           toIndexes
+        )),
+    indexDefinitions: (filter) =>
+      Effect.flatMap(server, (server) =>
+        Effect.map(
+          ask(indexes(server), filtered(filter), "table_schema, table_name, index_name, seq_in_index"),
+          toIndexDefinitions
         )),
     constraints: Effect.fnUntraced(
       function*(filter): Effect.fn.Return<ReadonlyArray<Introspection.Constraint>, SqlError> {

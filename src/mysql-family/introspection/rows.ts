@@ -144,6 +144,8 @@ export interface IndexRow {
   readonly column: string | null
   readonly length: number | bigint | null
   readonly method: string
+  /** `D` for a part that is in descending order. */
+  readonly direction?: string | null
   readonly expression: string | null
   /** `NO` for an index that the optimizer ignores. */
   readonly usable: string
@@ -165,6 +167,13 @@ export const toIndexes = (rows: ReadonlyArray<IndexRow>): ReadonlyArray<Introspe
       valid: first.usable !== "NO",
       bytes: undefined
     }
+  })
+
+export const toIndexDefinitions = (rows: ReadonlyArray<IndexRow>): ReadonlyArray<Introspection.IndexDefinition> =>
+  group(rows, (row) => [row.schema, row.table, row.name]).map((parts) => {
+    const { method, name, schema, table } = parts[0]!
+    const list = parts.map((part) => `${toPart(part)}${part.direction === "D" ? " DESC" : ""}`)
+    return { schema, table, name, definition: `${method.toLowerCase()} (${list.join(", ")})` }
   })
 
 const toPart = (row: IndexRow): string => {

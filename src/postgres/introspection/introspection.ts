@@ -79,6 +79,15 @@ join pg_catalog.pg_am m on m.oid = i.relam
 where c.relkind in ('r', 'p', 'm') and ${where("n.nspname", "c.relname")}
 order by 1, 2, 3`
 
+const indexDefinitions = `select n.nspname as schema, c.relname as "table", i.relname as name,
+  pg_catalog.substring(pg_catalog.pg_get_indexdef(x.indexrelid), ' USING (.*)$') as definition
+from pg_catalog.pg_index x
+join pg_catalog.pg_class i on i.oid = x.indexrelid
+join pg_catalog.pg_class c on c.oid = x.indrelid
+join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where c.relkind in ('r', 'p', 'm') and ${where("n.nspname", "c.relname")}
+order by 1, 2, 3`
+
 const action = (column: string): string =>
   `case ${column} when 'a' then 'no action' when 'r' then 'restrict' when 'c' then 'cascade' when 'n' then 'set null'
     when 'd' then 'set default' end`
@@ -139,6 +148,7 @@ export const makeIntrospection = (sessions: Sessions): Introspection.Introspecti
     schemas: all(`select nspname as value from pg_catalog.pg_namespace where ${isOurs("nspname")} order by 1`),
     tables: (filter) => ask(sessions, tables, paramsOf(filter)),
     columns: (filter) => ask(sessions, columns, paramsOf(filter)),
+    indexDefinitions: (filter) => ask(sessions, indexDefinitions, paramsOf(filter)),
     columnTypes: (filter) =>
       Effect.map(
         ask<ColumnTypeRow>(sessions, columnTypes(where("n.nspname", "c.relname")), paramsOf(filter)),

@@ -366,6 +366,7 @@ it.effect("a row that lacks a column: every method → a SqlError, and no defect
       columns: db.columns(),
       columnTypes: db.columnTypes(),
       indexes: db.indexes(),
+      indexDefinitions: db.indexDefinitions(),
       constraints: db.constraints(),
       hasSchema: db.hasSchema("a"),
       hasTable: db.hasTable("a"),
