@@ -78,9 +78,12 @@ export const failure = (
 
 const codes = { red: 31, green: 32, yellow: 33, dim: 2, bold: 1 } as const
 
+/** A text in a colour. */
+export const code = (color: keyof typeof codes, text: string): string => `\u001b[${codes[color]}m${text}\u001b[0m`
+
 /** A text in a colour, where there are colours. */
 export const paint = (color: keyof typeof codes, text: string): Effect.Effect<string> =>
-  Effect.map(Colors, (has) => has ? `\u001b[${codes[color]}m${text}\u001b[0m` : text)
+  Effect.map(Colors, (has) => has ? code(color, text) : text)
 
 /** Columns of the same width, two spaces apart. */
 export const columns = (rows: ReadonlyArray<ReadonlyArray<string>>): ReadonlyArray<string> => {

@@ -12,11 +12,19 @@ export class Usage extends Data.TaggedError("Usage")<{ readonly problem: string 
   }
 }
 
+/** Something that should answer does not. */
+export class Unreached extends Data.TaggedError("Unreached")<{ readonly problem: string }> {
+  override get message(): string {
+    return this.problem
+  }
+}
+
 /** What a failure is to scripts and to people. */
 export const describe = (
   error: unknown
 ): { readonly exitCode: number; readonly tag: string; readonly message: string } => {
   if (error instanceof Usage) return { exitCode: Exit.usage, tag: "Usage", message: error.message }
+  if (error instanceof Unreached) return { exitCode: Exit.unreachable, tag: "Unreached", message: error.message }
   if (error instanceof InvalidOptions) return { exitCode: Exit.usage, tag: "InvalidOptions", message: error.message }
   if (isSqlError(error)) return { exitCode: Exit.unreachable, tag: "SqlError", message: error.message }
   if (isMigrationsError(error)) {
