@@ -30,7 +30,7 @@
  *
  * @since 0.2.0
  */
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
@@ -38,6 +38,7 @@ import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { randomUUID } from "node:crypto"
 import { Adapter } from "../Adapter.ts"
+import * as Options_ from "../options/Options.ts"
 import { Pool } from "../pool/Pool.ts"
 import { Manager } from "../transaction/Transaction.ts"
 import type { Loader, Migration } from "./Migration.ts"
@@ -155,11 +156,11 @@ type Failure = SqlError | MigrationsError.MigrationsError
 export const run = Effect.fnUntraced(function*<R = never>(
   options: Options<R>
 ): Effect.fn.Return<Report, Failure, Services | R> {
+  const { lock, wait: waitLimit } = yield* checked({ wait: options.wait, lock: options.lock })
   const files = yield* options.loader
   const tell = options.onEvent ?? log
-  const engine = yield* engineOf(options, tell)
+  const engine = yield* engineOf(options, tell, lock)
   const applied: Array<Report["applied"][number]> = []
-  const waitLimit = millisOf(options.wait, "10 minutes")
   let waitingSince: number | undefined
   let progress = ""
   let toldAt = -Infinity
@@ -394,8 +395,9 @@ export const layer = <R = never>(options: Options<R>): Layer.Layer<never, Failur
   Layer.effectDiscard(run(options))
 
 const engineOf = Effect.fnUntraced(function*(
-  options: Pick<Options, "table" | "lock">,
-  tell: (event: Event) => Effect.Effect<void>
+  options: Pick<Options, "table">,
+  tell: (event: Event) => Effect.Effect<void>,
+  lock?: Ladder
 ): Effect.fn.Return<Engine, MigrationsError.MigrationsError, Services> {
   const sql = yield* SqlClient.SqlClient
   const parts: Parts = {
@@ -404,7 +406,7 @@ const engineOf = Effect.fnUntraced(function*(
     pool: yield* Pool,
     transactions: yield* Manager,
     table: options.table ?? "effect_sql_migrations",
-    ladder: ladderOf(options.lock),
+    ladder: lock ?? (yield* checked({})).lock,
     tell
   }
   const make = sql.onDialectOrElse({
@@ -417,15 +419,19 @@ const engineOf = Effect.fnUntraced(function*(
     : make(parts)
 })
 
-const ladderOf = (lock: LockOptions = {}): Ladder => ({
-  first: millisOf(lock.first, "100 millis"),
-  longest: millisOf(lock.longest, "1 second"),
-  pause: millisOf(lock.pause, "10 seconds"),
-  limit: millisOf(lock.limit, "10 minutes")
+const table = Options_.make<Pick<Options, "wait" | "lock">>()("Migrations", {
+  wait: Options_.duration({ default: "10 minutes" }),
+  lock: Options_.nested<LockOptions>()({
+    first: Options_.duration({ default: "100 millis", positive: true }),
+    longest: Options_.duration({ default: "1 second", positive: true }),
+    pause: Options_.duration({ default: "10 seconds" }),
+    limit: Options_.duration({ default: "10 minutes" })
+  })
 })
 
-const millisOf = (input: Duration.Input | undefined, otherwise: Duration.Input): number =>
-  Duration.toMillis(Duration.fromInputUnsafe(input ?? otherwise))
+/** The options that may be wrong although they are of their type. */
+const checked = (options: Pick<Options, "wait" | "lock">) =>
+  Effect.catch(table.resolve(options), (error) => refuse(error.message))
 
 const log = (event: Event): Effect.Effect<void> => {
   switch (event._tag) {

@@ -5,6 +5,7 @@ import type { Migration } from "../Migration.ts"
 import * as MigrationsError from "../MigrationsError.ts"
 import type { Rung } from "../plan/ladder.ts"
 import { postgresWay } from "../sql/postgresWay.ts"
+import type { Statement } from "../sql/split.ts"
 import type { Probe, Subject } from "../sql/way.ts"
 import type { Parts } from "./engine.ts"
 import type { Journal } from "./journal.ts"
@@ -29,7 +30,11 @@ export const makeSite = (parts: Parts, session: Session, journal: Journal): Site
       // An index is built beside the work of others, which its waiting does not hold up: only the file limits it.
       yield* session.run(`set lock_timeout = ${directives.lockTimeout ?? 0}`)
       yield* session.run(`set statement_timeout = ${directives.statementTimeout ?? 0}`)
-      const clear = way.builds === undefined ? Effect.void : dropUnusable(session, way.builds.table, way.builds.index)
+      const clear = way.builds !== undefined
+        ? dropUnusable(session, way.builds.table, way.builds.index)
+        : isReindex(statement)
+        ? dropLeftOver(session)
+        : Effect.void
       yield* clear
       yield* Effect.tapError(session.run(`/* ${tag(run)} */ ${statement.text}`), () => Effect.ignore(clear))
     }),
@@ -85,6 +90,27 @@ const dropUnusable = (session: Session, table: Place, index: string): Effect.Eff
     found === undefined || found.valid
       ? Effect.void
       : session.run(`drop index concurrently if exists ${found.quoted}`))
+
+const isReindex = ({ tokens }: Statement): boolean =>
+  tokens[0]?.text === "REINDEX" && tokens.some(({ kind, text }) => kind === "word" && text === "CONCURRENTLY")
+
+/** What a REINDEX CONCURRENTLY that was cut off has left beside the index, unless somebody still builds it. */
+const dropLeftOver = (session: Session): Effect.Effect<void, SqlError> =>
+  Effect.flatMap(
+    session.values({
+      text: `select quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+        from pg_catalog.pg_index i
+        join pg_catalog.pg_class c on c.oid = i.indexrelid
+        join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+        where not i.indisvalid and c.relname ~ '_cc(new|old)[0-9]*$' and n.nspname !~ '^pg_toast'
+          and not exists (select from pg_catalog.pg_stat_progress_create_index p where p.index_relid = c.oid)`,
+      params: []
+    }),
+    (rows) =>
+      Effect.forEach(rows, ([name]) => session.run(`drop index concurrently if exists ${String(name)}`), {
+        discard: true
+      })
+  )
 
 /** The server goes on with a statement whose client is gone. */
 const settle = (session: Session, run: string): Effect.Effect<void, SqlError | MigrationsError.MigrationsError> =>
