@@ -34,7 +34,7 @@ import { PooledConnection } from "./database/PooledConnection.ts"
 import { reachable } from "./database/reachable.ts"
 import { SettledConnection } from "./database/SettledConnection.ts"
 import { shorten } from "./database/ShortStatement.ts"
-import { type LogOptions, StatementLog } from "./database/StatementLog.ts"
+import { type LogOptions, type StatementForm, StatementLog } from "./database/StatementLog.ts"
 import * as Outcome from "./failure/Outcome.ts"
 import * as Retry from "./failure/Retry.ts"
 import * as SqlFailure from "./failure/SqlFailure.ts"
@@ -83,6 +83,14 @@ export interface Options {
 export type { LogOptions }
 
 /**
+ * What statements of one form have taken.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type { StatementForm }
+
+/**
  * Something was repeated.
  *
  * @category models
@@ -117,6 +125,12 @@ export interface Database {
   readonly transactions: Transaction.Manager
   /** What turns callers away while the database is in trouble. `undefined` if it was switched off. */
   readonly breaker: Breaker.Breaker | undefined
+  /**
+   * What statements have taken, by their form; `undefined` where nothing is told about statements: see `log`.
+   *
+   * @since 0.2.0
+   */
+  readonly statements: Effect.Effect<ReadonlyArray<StatementForm>> | undefined
   /** What is repeated, and the COMMITs whose answers are lost, from now on. */
   readonly events: Stream.Stream<Repeated | CommitLost>
 }
@@ -238,6 +252,7 @@ export const make = Effect.fnUntraced(function*(
     }),
     transactions,
     breaker,
+    statements: log === undefined ? undefined : Effect.sync(() => log.statements),
     events: Stream.fromPubSub(events)
   }
 })

@@ -4,13 +4,16 @@ import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
 import { CommandFailed, Exit } from "./answer.ts"
 import { create } from "./create.ts"
+import { doctor } from "./doctor/doctor.ts"
+import { drift } from "./drift/drift.ts"
 import { generate } from "./generate.ts"
 import { lint } from "./lint.ts"
 import { baseline, migrate, repair, status } from "./migrate.ts"
+import { top } from "./top/top.ts"
 
 const app = Command.make("watertight").pipe(
   Command.withDescription("Migrations and checks for PostgreSQL, PGlite, MySQL and MariaDB"),
-  Command.withSubcommands([migrate, status, create, baseline, repair, lint, generate])
+  Command.withSubcommands([migrate, status, create, baseline, repair, lint, drift, generate, doctor, top])
 )
 
 /** Runs the command that the arguments name. What there is to say has been said when it fails. */

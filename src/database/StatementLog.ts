@@ -47,12 +47,33 @@ const table = Options.make<LogOptions>()("Database.log", {
   repeated: Options.orFalse(Options.count({ default: 10, min: 1 }))
 })
 
+/**
+ * What statements that differ only in their values have taken, waiting for a connection included.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface StatementForm {
+  /** The statement, with `?` for each value. */
+  readonly form: string
+  count: number
+  failed: number
+  totalMillis: number
+  maxMillis: number
+}
+
+/** How many forms are remembered. */
+const maxForms = 500
+
 /** Follows one statement. */
 export class StatementLog {
   private readonly database: string
   private readonly options: Options.Resolved<typeof table.table>
   /** For each span, how often it has run statements of one form. */
   private readonly bySpan = new WeakMap<Tracer.AnySpan, Map<string, number>>()
+
+  /** What statements of each form have taken, those first that were used last. */
+  private readonly forms = new Map<string, StatementForm>()
 
   private constructor(database: string, options: Options.Resolved<typeof table.table>) {
     this.database = database
@@ -69,7 +90,6 @@ export class StatementLog {
     params: ReadonlyArray<unknown>,
     run: Effect.Effect<A, SqlError>
   ): Effect.Effect<A, SqlError> {
-    if (this.options.statements === "none") return Effect.andThen(this.count(sql), run)
     return Effect.andThen(
       this.count(sql),
       Effect.clockWith((clock) => {
@@ -85,7 +105,6 @@ export class StatementLog {
     params: ReadonlyArray<unknown>,
     stream: Stream.Stream<A, SqlError>
   ): Stream.Stream<A, SqlError> {
-    if (this.options.statements === "none") return stream
     return Stream.unwrap(Effect.clockWith((clock) =>
       Effect.sync(() => {
         const startedAt = clock.monotonicTimeNanosUnsafe()
@@ -105,8 +124,9 @@ export class StatementLog {
     exit: Exit.Exit<unknown, unknown>,
     rows: number | undefined
   ): Effect.Effect<void> {
+    this.remember(sql, millis, Exit.isFailure(exit))
     const isSlow = millis >= this.options.slow
-    if (!isSlow && this.options.statements === "slow") return Effect.void
+    if (this.options.statements === "none" || !isSlow && this.options.statements === "slow") return Effect.void
     const text = sql.trim().replace(/\s+/g, " ")
     const end = Exit.isSuccess(exit)
       ? rows === undefined ? "" : `, ${rows} row${rows === 1 ? "" : "s"}`
@@ -119,6 +139,28 @@ export class StatementLog {
       ...(this.options.parameters ? { "db.query.parameters": params.map(show) } : {})
     })
     return annotated
+  }
+
+  /** What statements have taken since the database was made, by their form. */
+  get statements(): ReadonlyArray<StatementForm> {
+    return Array.from(this.forms.values(), (form) => ({ ...form }))
+  }
+
+  private remember(sql: string, millis: number, hasFailed: boolean): void {
+    const form = fingerprint(sql)
+    let known = this.forms.get(form)
+    if (known === undefined) {
+      known = { form, count: 0, failed: 0, totalMillis: 0, maxMillis: 0 }
+      if (this.forms.size >= maxForms) this.forms.delete(this.forms.keys().next().value!)
+    } else {
+      // What was used last is kept longest.
+      this.forms.delete(form)
+    }
+    this.forms.set(form, known)
+    known.count++
+    if (hasFailed) known.failed++
+    known.totalMillis += millis
+    if (millis > known.maxMillis) known.maxMillis = millis
   }
 
   /** Says once that a span repeats itself. */

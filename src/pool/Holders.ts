@@ -89,3 +89,49 @@ export const failureOf = (runtime: PoolHost, request: LeaseRequest, reason: Fail
       )
   }
 }
+
+/**
+ * A caller that waits for a connection.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Waiter {
+  /** The id of its fiber. */
+  readonly fiberId: number
+  /** The name of the span that it is in, if any. */
+  readonly span: string | undefined
+  /** For how long it has waited, in milliseconds. */
+  readonly waitedMillis: number
+}
+
+/**
+ * Who has a connection and who waits for one.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Activity {
+  /** Those first that have had it longest, at most 100. */
+  readonly holders: ReadonlyArray<PoolError.Holder>
+  /** Those first that have waited longest, at most 100. */
+  readonly waiters: ReadonlyArray<Waiter>
+}
+
+/** Nobody reads more of them. */
+const enough = 100
+
+/**
+ * Who has a connection and who waits for one.
+ *
+ * @category getters
+ * @since 0.2.0
+ */
+export const activityOf = (runtime: PoolHost): Activity => ({
+  holders: holdersOf(runtime, true).slice(0, enough),
+  waiters: runtime.state.waiters(enough).map((lease) => ({
+    fiberId: (lease as LeaseRequest).fiber.id,
+    span: spanOf(lease as LeaseRequest),
+    waitedMillis: Math.max(0, runtime.now() - lease.askedAt)
+  }))
+})

@@ -45,6 +45,7 @@ import { Adapter, type Connection } from "../Adapter.ts"
 import type { InvalidOptions } from "../options/InvalidOptions.ts"
 import { Draining } from "./Draining.ts"
 import * as Health from "./Health.ts"
+import { type Activity, activityOf } from "./Holders.ts"
 import type { Body } from "./LeaseRequest.ts"
 import { Lane, Lending } from "./Lending.ts"
 import { PoolGroup } from "./PoolGroup.ts"
@@ -161,6 +162,16 @@ export type {
   Stats
 }
 
+export type {
+  /**
+   * Who has a connection and who waits for one.
+   *
+   * @category models
+   * @since 0.2.0
+   */
+  Activity
+}
+
 export {
   /**
    * The connections that an effect which runs here has already.
@@ -221,6 +232,12 @@ export interface Pool {
   readonly checkoutsUnsafe: () => number
   /** How the pool is doing. */
   readonly stats: Effect.Effect<Stats>
+  /**
+   * Who has a connection and who waits for one, at this moment.
+   *
+   * @since 0.2.0
+   */
+  readonly activity: Effect.Effect<Activity>
   /**
    * What happens to the pool from now on, with reasons, until it is gone. Nothing is made for it while nobody listens;
    * whoever is more than a thousand events behind misses the oldest.
@@ -369,6 +386,7 @@ export const make = Effect.fnUntraced(function*(
     ...lending(runtime, resolved),
     checkoutsUnsafe: () => runtime.telemetry.wait.count,
     stats: Effect.sync(stats),
+    activity: Effect.sync(() => activityOf(runtime)),
     health: Effect.sync(() => Health.decide(stats())),
     guardedBy: (breaker) =>
       Effect.asVoid(

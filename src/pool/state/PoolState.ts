@@ -143,6 +143,11 @@ export class PoolState<C> {
     return this.queue.size
   }
 
+  /** Those that have waited longest, at most as many as are asked for. */
+  waiters(limit: number): ReadonlyArray<Lease<C>> {
+    return this.queue.longest(limit)
+  }
+
   /** How many connections are being asked for a sign of life, or reset after a borrower. */
   get validating(): number {
     return this.connections.pinging.length + this.connections.resetting.length

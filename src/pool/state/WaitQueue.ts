@@ -73,6 +73,18 @@ export class WaitQueue<C> {
     return this.exclusiveWaiters + this.sharedWaiters
   }
 
+  /** Those that have waited longest, at most as many as are asked for. */
+  longest(limit: number): ReadonlyArray<Lease<C>> {
+    const found: Array<Lease<C>> = []
+    for (const { sharing, whole } of this.lanes) {
+      for (const queue of [whole, sharing]) {
+        let lease = queue.head
+        for (let count = 0; lease !== undefined && count < limit; count++, lease = lease.next) found.push(lease)
+      }
+    }
+    return found.sort((left, right) => left.ticket - right.ticket).slice(0, limit)
+  }
+
   push(lease: Lease<C>): void {
     const lane = this.lanes[lease.lane]!
     lease.state = "Waiting"
