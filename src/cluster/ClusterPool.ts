@@ -32,6 +32,10 @@ const poolOf = (runtime: ClusterRuntime, router: Router): Pool.Pool => {
         (all) => sum(database, all, (runtime.writer ?? first)!.adapter.name)
       )
     }),
+    activity: Effect.map(each((pool) => pool.activity), (all) => ({
+      holders: all.flatMap(({ holders }) => holders).toSorted((left, right) => right.heldMillis - left.heldMillis),
+      waiters: all.flatMap(({ waiters }) => waiters).toSorted((left, right) => right.waitedMillis - left.waitedMillis)
+    })),
     health: Effect.map(each((pool) => pool.stats), (all) => clusterHealth(runtime, all)),
     events: Stream.suspend(() => Stream.mergeAll(pools().map((pool) => pool.events), { concurrency: "unbounded" })),
     guardedBy: (breaker) => Effect.forEach(pools(), (pool) => pool.guardedBy(breaker), { discard: true }),

@@ -106,8 +106,9 @@ export const readTables = Effect.fnUntraced(function*(
       ? `${quote(table.schema)}.${quote(table.name)}`
       : `\`${table.name.replaceAll("`", "``")}\``
     const parts = [
-      ...(columns[own] ?? []).map((column) =>
-        columnPart(column, types[own]?.find((type) => type.column === column.name), path, isView, context)
+      // What the columns of a view are follows from its query and from tables, which are compared.
+      ...(isView ? [] : columns[own] ?? []).map((column) =>
+        columnPart(column, types[own]?.find((type) => type.column === column.name), path, context)
       ),
       ...rules.map((rule) => constraintPart(rule, path, context)),
       ...(indexes[own] ?? []).filter((index) => !isOfConstraint(index, rules)).map((index) =>
@@ -136,7 +137,6 @@ const columnPart = (
   column: Introspection.Column,
   of: Introspection.ColumnType | undefined,
   path: string,
-  isView: boolean,
   context: Context
 ): Part => {
   const type = typeText(column, of, context)
@@ -145,8 +145,7 @@ const columnPart = (
   const isComputed = column.generated === "stored" || column.generated === "virtual"
   const value = isCounting || isComputed ? undefined : Spelling.defaultValue(column.default)
   const expression = isComputed ? Spelling.expression(column.expression ?? "") : undefined
-  // What a view's columns may be follows from its query.
-  const text = isView ? type : [
+  const text = [
     type,
     ...column.nullable ? [] : ["not null"],
     ...isCounting ? [isAlways ? "generated always as identity" : "counts up"] : [],
@@ -169,7 +168,7 @@ const columnPart = (
     meaning: text,
     subject: column.name,
     isServerName: false,
-    again: definition === undefined || isView
+    again: definition === undefined
       ? undefined
       : (name) =>
         `alter table ${path} add column ${quote(name)} ${type}${column.nullable ? "" : " not null"} ${definition}`

@@ -11,6 +11,7 @@ export const lazyIntrospection = (loaded: Effect.Effect<Introspection>): Introsp
   columnTypes: (filter) => Effect.flatMap(loaded, (one) => one.columnTypes(filter)),
   types: Effect.flatMap(loaded, (one) => one.types),
   indexes: (filter) => Effect.flatMap(loaded, (one) => one.indexes(filter)),
+  indexDefinitions: (filter) => Effect.flatMap(loaded, (one) => one.indexDefinitions(filter)),
   constraints: (filter) => Effect.flatMap(loaded, (one) => one.constraints(filter)),
   hasSchema: (schema) => Effect.flatMap(loaded, (one) => one.hasSchema(schema)),
   hasTable: (table, schema) => Effect.flatMap(loaded, (one) => one.hasTable(table, schema)),

@@ -180,7 +180,7 @@ for (const { differences, migrations, same, scheme, server } of databases) {
           assert.deepStrictEqual((yield* databasesOf(url)).filter((name) => name.startsWith("watertight")), [])
           assert.isAbove(before.length, 0)
         })),
-      400_000
+      1_200_000
     )
   })
 }
