@@ -175,10 +175,17 @@ const passes = (folder: string, tests: ReadonlyArray<string>, limit: number): Pr
       { cwd: folder, detached: true, stdio: ["ignore", "ignore", "ignore"] }
     )
     let isOver = false
+    const end = (signal: NodeJS.Signals): void => {
+      try {
+        process.kill(-child.pid!, signal)
+      } catch {
+        // It has ended by itself.
+      }
+    }
     const timer = setTimeout(() => {
       isOver = true
-      process.kill(-child.pid!, "SIGTERM")
-      setTimeout(() => process.kill(-child.pid!, "SIGKILL"), 5_000).unref()
+      end("SIGTERM")
+      setTimeout(() => end("SIGKILL"), 5_000)
     }, limit)
     child.on("close", (code) => {
       clearTimeout(timer)

@@ -39,7 +39,9 @@ import * as Outcome from "./failure/Outcome.ts"
 import * as Retry from "./failure/Retry.ts"
 import * as SqlFailure from "./failure/SqlFailure.ts"
 import type { InvalidOptions } from "./options/InvalidOptions.ts"
+import * as Checks from "./options/Options.ts"
 import { layer as poolLayer, type Options as PoolOptions, Pool } from "./pool/Pool.ts"
+import { policy, resolve as resolveCheck } from "./transaction/spec.ts"
 import * as Transaction from "./transaction/Transaction.ts"
 
 /**
@@ -143,6 +145,12 @@ export interface Database {
  */
 export const Database = Context.Service<Database>("watertight/Database")
 
+const checks = Checks.make<Pick<Options, "retry" | "resolve" | "resolveTimeout">>()("Database", {
+  retry: policy,
+  resolve: resolveCheck,
+  resolveTimeout: Checks.duration({ default: "10 seconds", positive: true })
+})
+
 let nextId = 0
 
 /** `sql.insert([])` would be a statement without columns. Effect fails on it with a text that names nothing of this. */
@@ -166,6 +174,11 @@ export const make = Effect.fnUntraced(function*(
   options: Options = {}
 ): Effect.fn.Return<Database, InvalidOptions, Reactivity.Reactivity | Scope.Scope> {
   const pool = guardReads(given, adapter)
+  const { resolve, resolveTimeout, retry } = yield* checks.resolve({
+    retry: options.retry,
+    resolve: options.resolve,
+    resolveTimeout: options.resolveTimeout
+  })
   /** What the budget earns from: calls that have succeeded. */
   const tally = { successes: 0 }
   const budget = yield* Retry.makeBudget(options.budget ?? {}, () => tally.successes)
@@ -206,17 +219,17 @@ export const make = Effect.fnUntraced(function*(
     log,
     reads: standingOf(given),
     transactionService,
-    retry: options.retry,
-    resolve: options.resolve,
-    resolveTimeout: options.resolveTimeout
+    retry,
+    resolve,
+    resolveTimeout
   })
-  const policy = options.retry ?? Retry.defaults
+  const policyOfAll = retry ?? Retry.defaults
   const pooled = new PooledConnection(
     { ...pool, reserve },
     adapter,
     breaker,
     tally,
-    (cause, once) => Retry.recover(cause, once, { name: adapter.name, policy, budget, onRepeat }),
+    (cause, once) => Retry.recover(cause, once, { name: adapter.name, policy: policyOfAll, budget, onRepeat }),
     log
   )
   const { settings } = adapter

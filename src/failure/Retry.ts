@@ -39,7 +39,7 @@ import * as Schedule from "effect/Schedule"
 import type { SqlError } from "effect/sql/SqlError"
 import type { InvalidOptions } from "../options/InvalidOptions.ts"
 import * as Checks from "../options/Options.ts"
-import { monotonicOf } from "../timing/timeout.ts"
+import { guardOf, monotonicOf } from "../timing/timeout.ts"
 import * as Evidence from "./Evidence.ts"
 import * as Outcome from "./Outcome.ts"
 import { field } from "./record.ts"
@@ -291,9 +291,13 @@ export const recover = Effect.fnUntraced(function*<A, E, R>(
 ): Effect.fn.Return<A, E, R> {
   const mayRepeatUnknown = yield* Idempotent
   const { budget, policy } = options
-  const now = monotonicOf(yield* Clock.Clock)
+  const clock = yield* Clock.Clock
+  const now = monotonicOf(clock)
   const failedAt = now()
-  const deadline = (options.startedAt ?? failedAt) + deadlineMillis(policy)
+  const startedAt = options.startedAt ?? failedAt
+  // The time during which this process stood still does not count.
+  const timeLeft = (): number =>
+    startedAt + deadlineMillis(policy) + (guardOf(clock)?.stalledBetween(startedAt, now()) ?? 0) - now()
   const ladders: { [ladder in Outcome.Ladder]?: Step } = {}
   const attempts: Array<Attempt> = []
   let cause = failed
@@ -311,7 +315,10 @@ export const recover = Effect.fnUntraced(function*<A, E, R>(
       : isWorthIt(failure, verdict, mayRepeatUnknown)
       ? yield* step(ladders, verdict, policy, now())
       : undefined
-    if (pause === undefined || now() + pause >= deadline || (!free && !budget.spend(verdict.ladder))) {
+    if (
+      pause === undefined || pause >= timeLeft() ||
+      (!free && !isForgotten(failure, verdict) && !budget.spend(verdict.ladder))
+    ) {
       isFinal.set(failure, true)
       if (attempts.length > 0) history.set(failure, [...attempts, { error: failure, verdict, pauseMillis: undefined }])
       return yield* Effect.failCause(cause)
@@ -334,14 +341,23 @@ export const recover = Effect.fnUntraced(function*<A, E, R>(
 })
 
 /**
- * Whether a statement met a session that had ended before anything was sent, and that was open before the call first
- * failed. The database has seen nothing of it, so this costs neither a token nor a step of a ladder. After a restart a
- * call may meet as many such sessions as the pool had, and never more.
+ * Whether a statement met a session that had ended before the server began with it, and that was open before the call
+ * first failed. The database has seen nothing of it, so this costs neither a token nor a step of a ladder. After a
+ * restart a call may meet as many such sessions as the pool had, and never more.
  */
 const isFree = (error: SqlError, verdict: Outcome.Verdict, failedAt: number): boolean => {
-  if (verdict.outcome !== "NotSent" || verdict.phase !== "Statement" || verdict.scope !== "Statement") return false
-  const { session } = Evidence.of(error)
-  return session !== undefined && session.openedAt <= failedAt
+  const { sent, session } = Evidence.of(error)
+  return !sent && session !== undefined && session.openedAt <= failedAt && Outcome.isSafe(verdict)
+}
+
+/**
+ * Whether the server has answered at once, without running it, that a statement has to be prepared anew, and goes on. To
+ * repeat that takes a step of the ladder, but no token: the budget is for what makes an outage worse.
+ */
+const isForgotten = (error: SqlError, verdict: Outcome.Verdict): boolean => {
+  const { answer, endedBy, ready } = Evidence.of(error)
+  return verdict.ladder === "Instant" && verdict.outcome === "NotApplied" && answer === "Error" && ready &&
+    endedBy === undefined && (verdict.scope === "Transaction" || verdict.scope === "Statement")
 }
 
 /** What waited in vain is not sent to wait again, and what our own limit has cut off is not started again. */

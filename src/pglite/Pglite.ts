@@ -145,6 +145,7 @@ export const makeAdapter = Effect.fnUntraced(function*(
     spanAttributes: [["db.namespace", database]],
     maxConnections: 1,
     settings,
+    controlTimeout: embeddedLimit,
     connect: Effect.suspend(() => {
       if (!used) {
         used = true

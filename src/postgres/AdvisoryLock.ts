@@ -39,6 +39,7 @@ import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type { SqlError } from "effect/sql/SqlError"
 import { crypto } from "../node/builtins.ts"
+import { timeoutOrElse } from "../timing/timeout.ts"
 import * as StatementTimeout from "../transaction/StatementTimeout.ts"
 import type { Session } from "./session/Session.ts"
 import { Sessions } from "./Sessions.ts"
@@ -132,6 +133,17 @@ const lockNotAvailable = "55P03"
 const isTimeout = (error: SqlError): boolean =>
   (error.reason.cause as { readonly code?: unknown } | undefined)?.code === lockNotAvailable
 
+/** How long the server may take for what does not wait, and to say that a wait is over. */
+const answerLimit = Duration.seconds(10)
+
+/** `wait` decides how long a lock is waited for, not the limit of statements. */
+const limitOf = (wait: Options["wait"]): Duration.Duration =>
+  wait === false
+    ? answerLimit
+    : wait === undefined
+    ? Duration.infinity
+    : Duration.sum(Duration.fromInputUnsafe(wait), answerLimit)
+
 /** Takes a lock. With a time limit the server does the waiting, so that the order of those who wait is kept. */
 const take = (
   database: string,
@@ -142,10 +154,9 @@ const take = (
 ): Effect.Effect<void, AdvisoryLockError | SqlError> => {
   const { wait } = options
   const lock = (isTry: boolean) =>
-    // `wait` decides how long it waits, not the limit of statements.
     StatementTimeout.within(
       session.executeValuesUnprepared(`select ${nameOf(options, transaction, isTry)}(${argumentOf(key)})`, []),
-      Duration.infinity
+      limitOf(wait)
     )
   if (wait === undefined || wait !== false && Duration.toMillis(Duration.fromInputUnsafe(wait)) === Infinity) {
     return Effect.asVoid(lock(false))
@@ -210,7 +221,7 @@ export const acquire = Effect.fnUntraced(function*(
     Effect.interruptible(permits.take(1)),
     () => permits.release(1)
   )
-  yield* timeout === undefined ? permit : Effect.timeoutOrElse(permit, {
+  yield* timeout === undefined ? permit : timeoutOrElse(permit, {
     duration: timeout,
     orElse: () => Effect.fail(new AdvisoryLockError({ database, reason: "Timeout" }))
   })
@@ -219,7 +230,10 @@ export const acquire = Effect.fnUntraced(function*(
     // A server that waits for a lock does not notice that nobody listens any more.
     // The session is beside the pool, and no tenant's.
     Effect.provideService(
-      Effect.onInterrupt(take(database, session, key, options, false), () => session.cancel),
+      Effect.onInterrupt(
+        StatementTimeout.within(take(database, session, key, options, false), answerLimit),
+        () => session.cancel
+      ),
       sessions.settings,
       "none"
     ),
@@ -228,7 +242,10 @@ export const acquire = Effect.fnUntraced(function*(
   // The end of the session would do, but whoever waits should not wait for the server to notice.
   yield* Effect.addFinalizer(() =>
     Effect.provideService(
-      Effect.ignore(session.executeValuesUnprepared("select pg_catalog.pg_advisory_unlock_all()", [])),
+      Effect.ignore(StatementTimeout.within(
+        session.executeValuesUnprepared("select pg_catalog.pg_advisory_unlock_all()", []),
+        answerLimit
+      )),
       sessions.settings,
       "none"
     )

@@ -52,6 +52,7 @@ const adapterWith = (options: PostgresOptions, settings: SettingsReference): Eff
       maxConnections: undefined,
       connect: makeConnect(config, { identity: new ServerIdentity(!config.prepare), settings }),
       settings,
+      controlTimeout: config.controlTimeout,
       resolveCommit
     }))
 

@@ -10,6 +10,7 @@ import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import type { Sessions } from "./Sessions.ts"
+import { oneRow } from "./statement/results.ts"
 
 /**
  * How much a notice matters to the server.
@@ -145,9 +146,9 @@ export const make = (sessions: Sessions, client: SqlClient, notices: Stream.Stre
         .withoutTransform,
       (rows) => rows[0]?.value ?? undefined
     ),
-  version: Effect.map(
+  version: Effect.flatMap(
     client.unsafe<{ readonly value: string }>("select pg_catalog.current_setting('server_version_num') as value")
       .withoutTransform,
-    (rows) => Number(rows[0]!.value)
+    (rows) => Effect.map(oneRow(sessions.database, rows), (row) => Number(row.value))
   )
 })

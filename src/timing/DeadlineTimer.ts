@@ -64,3 +64,22 @@ export class DeadlineTimer {
     this.onDue()
   }
 }
+
+/**
+ * Calls `f` once this process has been awake for that long, after the event loop has read what has arrived. Returns what
+ * prevents that.
+ *
+ * @category utils
+ * @since 0.2.0
+ */
+export const afterAwake = (millis: number, f: () => void, guard: StallGuard = stallGuard): () => void => {
+  const startedAt = guard.now()
+  const timer: DeadlineTimer = new DeadlineTimer(() => {
+    const now = guard.now()
+    const due = startedAt + millis + guard.stalledBetween(startedAt, now)
+    if (due - now > 1) timer.arm(due, now)
+    else f()
+  }, guard)
+  timer.arm(startedAt + millis, startedAt)
+  return () => timer.stop()
+}

@@ -2,7 +2,7 @@
  * The end of a transaction: COMMIT and what its answer means, or ROLLBACK. The table is at the head of `Transaction`.
  */
 import * as Cause from "effect/Cause"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
@@ -16,6 +16,7 @@ import type { Pool } from "../pool/Pool.ts"
 import * as PoolError from "../pool/PoolError.ts"
 import { timeoutOrElse } from "../timing/timeout.ts"
 import { type makeKeys, withoutSettings } from "./idempotency.ts"
+import * as StatementTimeout from "./StatementTimeout.ts"
 import { toSqlError, type TransactionConnection, transactionError, verdictAfter } from "./TransactionConnection.ts"
 import * as TransactionError from "./TransactionError.ts"
 
@@ -176,6 +177,8 @@ export class CommitProtocol {
       }),
       (question) =>
         timeoutOrElse(question, { duration: resolveTimeout, orElse: () => Effect.succeed<Answer>("Unknown") }),
+      // It may wait for a transaction that still holds the key: `resolveTimeout` is its limit.
+      StatementTimeout.within(Duration.infinity),
       // The mask of COMMIT ends here: for a caller that no longer waits for the answer it is unknown.
       Effect.interruptible,
       Effect.catchCause(() => Effect.succeed<Answer>("Unknown"))

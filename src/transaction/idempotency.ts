@@ -15,6 +15,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import type { Adapter, Connection } from "../Adapter.ts"
 import * as Outcome from "../failure/Outcome.ts"
 import type { Pool } from "../pool/Pool.ts"
+import * as StatementTimeout from "./StatementTimeout.ts"
 import { transactionError } from "./TransactionConnection.ts"
 import * as TransactionError from "./TransactionError.ts"
 
@@ -37,6 +38,9 @@ const notSent = (error: SqlError): SqlError => {
 /** Runs work of our own, which is not that of the fiber's settings. */
 export const withoutSettings = <A, E, R>(adapter: Adapter, self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   adapter.settings === undefined ? self : Effect.provideService(self, adapter.settings, "none")
+
+/** How long another transaction with the same key is waited for, if there is no deadline. */
+const patiently = StatementTimeout.within(Duration.minutes(10))
 
 /** Reads and writes the idempotency keys of a database. */
 export const makeKeys = (adapter: Adapter, pool: Pool) => {
@@ -78,7 +82,8 @@ export const makeKeys = (adapter: Adapter, pool: Pool) => {
       Effect.withFiber((fiber) => {
         const [connection] = Context.getUnsafe(fiber.context, transactionService)
         return Effect.flatMap(
-          Effect.tapError(connection.executeRaw(idempotency.insert(keyTable), [key]), () =>
+          // `deadline` decides how long it waits for another one with the key, not the limit of statements.
+          Effect.tapError(patiently(connection.executeRaw(idempotency.insert(keyTable), [key])), () =>
             Effect.sync(() => {
               // The table may have been dropped. The next transaction looks again.
               exists = false

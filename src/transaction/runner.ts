@@ -22,7 +22,7 @@ import * as Reads from "../cluster/Reads.ts"
 import type { StatementLog } from "../database/StatementLog.ts"
 import * as Retry from "../failure/Retry.ts"
 import { Holds, type Pool } from "../pool/Pool.ts"
-import { monotonicOf, timeoutOrElse } from "../timing/timeout.ts"
+import { guardOf, monotonicOf, timeoutOrElse } from "../timing/timeout.ts"
 import type { CommitProtocol } from "./commit.ts"
 import type { makeKeys } from "./idempotency.ts"
 import type { Level } from "./Levels.ts"
@@ -311,7 +311,7 @@ export class Runner {
     if (deadline === undefined) return self
     return Effect.withFiber((fiber) =>
       timeoutOrElse(self, {
-        duration: Math.max(0, deadline.at - nowOf(fiber)),
+        duration: timeLeft(deadline, fiber),
         orElse: () =>
           Effect.suspend(() =>
             this.refuse(
@@ -345,6 +345,13 @@ const reservedForReads = (pool: Pool, { isolation }: Begin): Pool["reserve"] => 
 }
 
 const nowOf = (fiber: Fiber.Fiber<unknown, unknown>): number => monotonicOf(fiber.getRef(Clock.Clock))()
+
+/** What is left of a deadline. The time during which this process stood still was not the caller's. */
+const timeLeft = ({ at, millis }: Deadline, fiber: Fiber.Fiber<unknown, unknown>): number => {
+  const clock = fiber.getRef(Clock.Clock)
+  const now = monotonicOf(clock)()
+  return Math.max(0, at - now + (guardOf(clock)?.stalledBetween(at - millis, now) ?? 0))
+}
 
 const deadlineOf = (spec: Specs.Resolved, startedAt: number | undefined): Deadline | undefined =>
   spec.deadline === undefined || startedAt === undefined

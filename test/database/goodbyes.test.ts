@@ -1,43 +1,122 @@
 /**
- * A server that ends all sessions and takes new ones at once: no call fails but those that it had begun with, and no
- * call because of them.
+ * A server that ends all sessions and takes new ones at once, and one that restarts in order: no call fails but those
+ * of which nobody can know what became, and no call because of them.
+ *
+ * What is known differs. PostgreSQL says goodbye, and what it ends instead of completing it has undone. A server of
+ * MySQL or MariaDB that is told to kill a session closes it without a word, so what was under way is unknown, and is
+ * repeated only where that was allowed.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
 import { SqlClient } from "effect/sql"
 import type { SqlError } from "effect/sql/SqlError"
-import { Breaker, Outcome } from "watertight"
+import { Breaker, Outcome, type Pool, Retry, Transaction } from "watertight"
 import { Mariadb } from "watertight/mariadb"
 import { Mysql } from "watertight/mysql"
 import { Postgres } from "watertight/postgres"
 import * as Evidence from "../../src/failure/Evidence.ts"
-import { freshDatabase } from "../support/index.ts"
+import {
+  describeWith,
+  freshDatabase,
+  MariadbServer,
+  MysqlServer,
+  PostgresServer,
+  type SharedServer
+} from "../support/index.ts"
 
-const databases = {
+type Services = SqlClient.SqlClient | Transaction.Manager
+
+interface Options {
+  readonly pool?: Pool.Options
+}
+
+interface Database {
+  readonly server: SharedServer
+  readonly layer: (url: string, options?: Options) => Layer.Layer<Services, unknown>
+  readonly others: string
+  readonly end: (id: unknown) => string
+  /** Whether the server proves what became of everything that it ends. */
+  readonly saysGoodbye: boolean
+}
+
+const quiet = <A, E>(layer: Layer.Layer<A, E>) => Layer.provideMerge(layer, Logger.layer([]))
+
+const ofMysql = (
+  module: typeof Mysql | typeof Mariadb,
+  server: SharedServer
+): Database => ({
+  server,
+  layer: (url, options) => quiet(module.layer({ url: Redacted.make(url), ...options })),
+  others: "select id from information_schema.processlist where db = database() and id <> connection_id()",
+  end: (id) => `kill connection ${id}`,
+  saysGoodbye: false
+})
+
+const databases: { readonly [name: string]: Database } = {
   PostgreSQL: {
-    dialect: "postgresql",
-    layer: (url: Redacted.Redacted) => Postgres.layer({ url }),
+    server: "postgresql",
+    layer: (url, options) => quiet(Postgres.layer({ url: Redacted.make(url), ...options })),
     others: "select pid as id from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()",
-    end: (id: unknown) => `select pg_terminate_backend(${id})`
+    end: (id) => `select pg_terminate_backend(${id})`,
+    saysGoodbye: true
   },
-  mariadb: {
-    dialect: "mariadb",
-    layer: (url: Redacted.Redacted) => Mariadb.layer({ url }),
-    others: "select id from information_schema.processlist where db = database() and id <> connection_id()",
-    end: (id: unknown) => `kill connection ${id}`
-  },
-  mysql2: {
-    dialect: "mariadb",
-    layer: (url: Redacted.Redacted) => Mysql.layer({ url }),
-    others: "select id from information_schema.processlist where db = database() and id <> connection_id()",
-    end: (id: unknown) => `kill connection ${id}`
-  }
-} as const
+  "mariadb on MariaDB": ofMysql(Mariadb, "mariadb"),
+  "mysql2 on MariaDB": ofMysql(Mysql, "mariadb"),
+  "mysql2 on MySQL": ofMysql(Mysql, "mysql")
+}
+
+/** What a caller does in turn. */
+const select = Effect.flatMap(SqlClient.SqlClient, (sql) => sql`select 1`)
+const kinds = {
+  "a statement": select,
+  "a statement that may be repeated": Retry.idempotent(select),
+  "a transaction": Transaction.run(select)
+}
+type Kind = keyof typeof kinds
+
+interface Load {
+  readonly calls: () => number
+  readonly failures: ReadonlyArray<readonly [kind: Kind, error: SqlError]>
+  readonly stop: Effect.Effect<void>
+}
+
+/** Callers that ask again after a pause, whatever happens. */
+const load = Effect.fnUntraced(function*(services: Context.Context<Services>, callers: number, pause: number) {
+  const failures: Array<readonly [Kind, SqlError]> = []
+  let calls = 0
+  const names = Object.keys(kinds) as ReadonlyArray<Kind>
+  const caller = Effect.forever(Effect.suspend(() => {
+    const kind = names[calls++ % names.length]!
+    return kinds[kind].pipe(
+      Effect.provideContext(services),
+      Effect.catch((error) => Effect.sync(() => failures.push([kind, error]))),
+      Effect.andThen(Effect.sleep(pause))
+    )
+  }))
+  const fibers = yield* Effect.replicateEffect(Effect.forkChild(caller), callers)
+  const made: Load = { calls: () => calls, failures, stop: Fiber.interruptAll(fibers) }
+  return made
+})
+
+/** Everybody has asked a few times more. */
+const goesOn = ({ calls }: Load, callers: number) =>
+  Effect.suspend(() => {
+    const before = calls()
+    return Effect.repeat(Effect.sleep("5 millis"), { while: () => calls() < before + 3 * callers })
+  })
+
+const open = (database: Database, url: string, options?: Options): Effect.Effect<
+  Context.Context<Services>,
+  unknown,
+  Scope.Scope
+> => Layer.build(Layer.fresh(database.layer(url, options)))
 
 /** The process has no time for its sockets. */
 const busy = (millis: number) =>
@@ -46,72 +125,94 @@ const busy = (millis: number) =>
     while (performance.now() < until);
   })
 
-describe.each(Object.entries(databases))("%s", (_, database) => {
-  for (const [callers, pause] of [[20, 2], [60, 10]] as const) {
-    for (const loop of [false, true]) {
-      it.live(
-        `${callers} callers, pauses of ${pause} ms, all sessions ended${
-          loop ? " while the process is busy" : ""
-        }: only what was under way can fail`,
-        () =>
+/** What is wrong about failures: all of them, but those that are unknown where nobody can know. */
+const wrong = (database: Database, failures: Load["failures"]): ReadonlyArray<string> =>
+  failures.filter(([kind, error]) => {
+    // Losses are one event only where the time of each is known.
+    const { session } = Evidence.of(error)
+    if (session !== undefined) assert.isAtLeast(session.endedAt, session.openedAt)
+    return Breaker.find(error) !== undefined || !Outcome.isUnknown(error) || database.saysGoodbye ||
+      kind === "a statement that may be repeated"
+  }).map(([kind, error]) => `${kind}: ${Outcome.of(error)?.outcome}: ${error.message}`)
+
+const rounds = 20
+
+for (const [name, database] of Object.entries(databases)) {
+  describeWith(`url-${database.server}`)(`all sessions of ${name} are ended, ${rounds} times`, () => {
+    for (const [callers, pause] of [[20, 2], [60, 10]] as const) {
+      for (const loop of [false, true]) {
+        const title = `${callers} callers, pauses of ${pause} ms${loop ? ", while the process is busy" : ""}`
+        it.live(`${title}: only what nobody can know fails`, () =>
           Effect.gen(function*() {
-            const url = Redacted.make(yield* freshDatabase(database.dialect))
-            const sql = yield* Effect.map(
-              Layer.build(Layer.fresh(Layer.merge(database.layer(url), Logger.layer([])))),
-              (context) => Effect.provideContext(SqlClient.SqlClient, context)
-            )
-            const own = yield* sql
-            const outsider = yield* yield* Effect.map(
-              Layer.build(Layer.fresh(Layer.merge(database.layer(url), Logger.layer([])))),
-              (context) => Effect.provideContext(SqlClient.SqlClient, context)
-            )
-            const failures: Array<SqlError> = []
-            let calls = 0
-            const caller = Effect.forever(Effect.andThen(
-              Effect.suspend(() => {
-                calls++
-                return Effect.catch(own`select 1`, (error) => Effect.sync(() => failures.push(error)))
-              }),
-              Effect.sleep(pause)
-            ))
-            const fibers = yield* Effect.replicateEffect(Effect.forkChild(caller), callers)
-            for (let round = 0; round < 5; round++) {
-              yield* Effect.sleep("100 millis")
-              yield* outsider.reserve.pipe(
-                Effect.flatMap((connection) =>
-                  Effect.flatMap(connection.executeUnprepared(database.others, [], undefined), (rows) =>
-                    Effect.forEach(rows as ReadonlyArray<{ readonly id: unknown }>, ({ id }) =>
-                      Effect.exit(connection.executeUnprepared(database.end(id), [], undefined)), { discard: true }))
-                ),
-                Effect.scoped
-              )
-              if (loop) {
-                yield* busy(100)
+            const url = yield* freshDatabase(database.server)
+            const running = yield* load(yield* open(database, url), callers, pause)
+            const outsider = yield* open(database, url, { pool: { max: 1 } })
+            const connection = yield* Context.get(outsider, SqlClient.SqlClient).reserve
+            for (let round = 0; round < rounds; round++) {
+              yield* goesOn(running, callers)
+              const others = yield* connection.executeUnprepared(database.others, [], undefined)
+              for (const { id } of others as ReadonlyArray<{ readonly id: unknown }>) {
+                yield* Effect.exit(connection.executeUnprepared(database.end(id), [], undefined))
               }
+              if (loop) yield* busy(100)
             }
-            yield* Effect.sleep("200 millis")
-            for (const fiber of fibers) {
-              yield* Fiber.interrupt(fiber)
-            }
-            assert.deepStrictEqual(
-              failures.filter((error) =>
-                Breaker.find(error) !== undefined
-              ),
-              [],
-              "by the breaker"
-            )
-            // Losses are one event only where the time of each is known.
-            for (const error of failures) {
-              const session = Evidence.of(error).session
-              if (session !== undefined) assert.isAtLeast(session.endedAt, session.openedAt)
-            }
-            // What the server had begun with when it ended the session may have been run.
-            const avoidable = failures.filter((error) => !Outcome.isUnknown(error))
-            assert.deepStrictEqual(avoidable.map((error) => error.message), [])
-            assert.isAbove(calls, callers)
-          }),
-        30_000
-      )
+            yield* goesOn(running, callers)
+            yield* running.stop
+            assert.deepStrictEqual(wrong(database, running.failures), [])
+          }), 90_000)
+      }
     }
-  }
+  })
+}
+
+/** A few in the suite, `WATERTIGHT_RESTARTS=20` by hand: each takes seconds. */
+const restarts = Number(process.env["WATERTIGHT_RESTARTS"] ?? 2)
+
+describe(`a server that restarts in order, ${restarts} times`, () => {
+  const callers = 20
+
+  const survives = (
+    database: Database,
+    url: string,
+    restart: Effect.Effect<void, unknown>
+  ) =>
+    Effect.gen(function*() {
+      // Whoever waits longer than that may fail.
+      const running = yield* load(yield* open(database, url, { pool: { acquireTimeout: "1 minute" } }), callers, 5)
+      for (let round = 0; round < restarts; round++) {
+        yield* goesOn(running, callers)
+        yield* restart
+      }
+      yield* goesOn(running, callers).pipe(Effect.timeout("1 minute"))
+      yield* running.stop
+      assert.deepStrictEqual(wrong(database, running.failures), [])
+    })
+
+  const limit = 60_000 + restarts * 20_000
+
+  describeWith("postgresql")("PostgreSQL", () => {
+    it.live("only what nobody can know fails", () =>
+      Effect.gen(function*() {
+        const server = yield* PostgresServer.make()
+        yield* survives(databases["PostgreSQL"]!, server.url, server.restart("fast"))
+      }), limit)
+  })
+
+  describeWith("mariadb")("MariaDB", () => {
+    for (const name of ["mariadb on MariaDB", "mysql2 on MariaDB"]) {
+      it.live(`${name}: only what nobody can know fails`, () =>
+        Effect.gen(function*() {
+          const server = yield* MariadbServer.make()
+          yield* survives(databases[name]!, server.url, server.restart)
+        }), limit)
+    }
+  })
+
+  describeWith("mysql")("MySQL", () => {
+    it.live("mysql2 on MySQL: only what nobody can know fails", () =>
+      Effect.gen(function*() {
+        const server = yield* MysqlServer.make()
+        yield* survives(databases["mysql2 on MySQL"]!, server.url, server.restart)
+      }), limit)
+  })
 })

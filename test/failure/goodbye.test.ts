@@ -9,12 +9,12 @@ import * as Schedule from "effect/Schedule"
 import { SqlClient } from "effect/sql"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
-import { Outcome, Retry } from "watertight"
+import { Outcome, Retry, Transaction } from "watertight"
 import { Copy, Script, type Sessions } from "watertight/postgres"
 import { freshDatabase } from "../support/index.ts"
 import { codeOf, layerAt, numbers, sqlFailure } from "../transaction/support.ts"
 
-type Services = SqlClient.SqlClient | Sessions.Sessions
+type Services = SqlClient.SqlClient | Sessions.Sessions | Transaction.Manager
 
 interface Kind {
   readonly run: Effect.Effect<unknown, SqlError, Services>
@@ -48,6 +48,10 @@ const kinds: Readonly<Record<string, Kind>> = {
     run: sql("insert into slow_at_end values (1)"),
     outcome: "Unknown",
     rows: []
+  },
+  "COMMIT of a transaction, while it runs a deferred trigger": {
+    run: Transaction.run(sql("insert into slow_at_end values (1)")),
+    ...undone
   },
   "a procedure that commits on its way": { run: sql("call commit_and_wait()"), outcome: "Unknown", rows: [1] },
   "a block that commits on its way": {
@@ -120,10 +124,10 @@ it.live("under load: what is said of each write is what became of it", () =>
     let next = 0
     const caller = Effect.forever(Effect.suspend(() => {
       const id = next++
-      const write = id % 2 === 0
-        ? `insert into ledger select ${id} from pg_sleep(0.002)`
-        : `insert into ledger values (${id})`
-      return Effect.matchEffect(sql(write), {
+      const slow = sql(`insert into ledger select ${id} from pg_sleep(0.002)`)
+      const quick = sql(`insert into ledger values (${id})`)
+      const write = id % 3 === 0 ? slow : id % 3 === 1 ? quick : Transaction.run(quick, { resolve: "never" })
+      return Effect.matchEffect(write, {
         onFailure: (error) => Effect.sync(() => failed.set(id, Outcome.of(error)?.outcome)),
         onSuccess: () => Effect.sync(() => acknowledged.add(id))
       })

@@ -518,7 +518,7 @@ it.layer(Live, { timeout: 30_000, excludeTestServices: true })("an administrator
         yield* Effect.sleep("200 millis")
         assert.notStrictEqual(yield* backend, before)
       }).pipe(
-        Effect.provide(layerAt(url, { ...oneConnection, startupParameters: { idle_session_timeout: "50" } }))
+        Effect.provide(layerAt(url, { pool: { max: 1 }, startupParameters: { idle_session_timeout: "50" } }))
       )
     }))
 })

@@ -74,7 +74,9 @@ export const run = Effect.fnUntraced(function*(place: Place, seconds: number, op
     yield* set(true)
     const before = { calls, attempts: yield* attempts }
     yield* Effect.sleep(`${seconds} seconds`)
-    const during = { calls: calls - before.calls, attempts: (yield* attempts) - before.attempts }
+    // Calls go on while the attempts are asked for. So at both ends those of which attempts may be seen are counted.
+    const seen = (yield* attempts) - before.attempts
+    const during = { calls: calls - before.calls, attempts: seen }
     yield* set(false)
     const healed = yield* Clock.currentTimeMillis
     yield* everybody

@@ -1,9 +1,11 @@
 /** Opens sessions: the socket, the driver's handshake, and the settings that make the session ours. */
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import type { Socket } from "node:net"
+import * as Evidence from "../../failure/Evidence.ts"
+import { describeStall } from "../../timing/StallGuard.ts"
+import { timeoutOrElse } from "../../timing/timeout.ts"
 import { type Address, Canceller, identityOf } from "../driver/Canceller.ts"
 import type { Driver, DriverConnection, Receiver } from "../driver/Driver.ts"
 import { ruleOfError } from "../errors/errno.ts"
@@ -61,10 +63,16 @@ export const makeConnect = (
 }
 
 const withLimit = <A>(config: Resolved, effect: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> =>
-  config.connectTimeout === Infinity ? effect : Effect.timeoutOrElse(effect, {
-    duration: Duration.millis(config.connectTimeout),
-    orElse: () => Effect.fail(connectError(config.name, `no connection within ${config.connectTimeout} ms`, undefined))
+  config.connectTimeout === Infinity ? effect : timeoutOrElse(effect, {
+    duration: config.connectTimeout,
+    orElse: (stalled) => Effect.fail(notInTime(config.name, config.connectTimeout, stalled))
   })
+
+const notInTime = (name: string, millis: number, stalledMillis: number): SqlError =>
+  Evidence.attach(
+    connectError(name, `no connection within ${millis} ms${describeStall(stalledMillis)}`, undefined),
+    Evidence.make({ connecting: true, stalledMillis })
+  )
 
 /** With `transformJson` the keys of documents are names like those of columns. */
 const renameKeys = ({ transformJson, transformQueryNames }: MysqlOptions): SessionContext["renameKeys"] =>

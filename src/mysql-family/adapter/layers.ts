@@ -97,6 +97,7 @@ const fromConfig = (driver: Driver, config: Resolved): Adapter => {
       ...(config.socketPath === undefined ? [["server.port", config.port] as const] : [])
     ],
     maxConnections: undefined,
+    controlTimeout: config.controlTimeout,
     connect: makeConnect(driver, config, (server) => {
       known.server = server
     }),

@@ -8,6 +8,7 @@
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Socket } from "node:net"
+import { afterAwake } from "../../timing/DeadlineTimer.ts"
 import type { DriverConnection } from "./Driver.ts"
 
 /** Where a session's socket ended. */
@@ -71,7 +72,7 @@ export class Canceller {
       return
     }
     this.queues.set(key, [request])
-    setTimeout(() => this.work(key), grace)
+    afterAwake(grace, () => this.work(key))
   }
 
   /** Works off a queue over one connection. */
@@ -125,12 +126,12 @@ export class Canceller {
     const finish = (rows: ReadonlyArray<any> | undefined) => {
       if (isDone) return
       isDone = true
-      clearTimeout(timer)
+      stop()
       side.socket.off("close", onClose)
       then(rows)
     }
     const onClose = () => finish(undefined)
-    const timer = setTimeout(onClose, this.limit)
+    const stop = afterAwake(this.limit, onClose)
     side.socket.once("close", onClose)
     side.driver.query(sql, {
       isWanted: true,

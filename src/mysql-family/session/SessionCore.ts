@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import { type SqlError } from "effect/sql/SqlError"
 import type { Socket } from "node:net"
+import { afterAwake } from "../../timing/DeadlineTimer.ts"
 import { describeStall } from "../../timing/StallGuard.ts"
 import * as StatementTimeout from "../../transaction/StatementTimeout.ts"
 import type { Address } from "../driver/Canceller.ts"
@@ -346,9 +347,9 @@ export abstract class SessionCore implements ExchangeHost, ControlHost, Schedule
 
   ifAlive(error: MysqlError, then: () => void): void {
     this.lastWord = error
-    const timer = setTimeout(() => this.broken(undefined), this.context.controlLimit)
+    const stop = afterAwake(this.context.controlLimit, () => this.broken(undefined))
     const alive = () => {
-      clearTimeout(timer)
+      stop()
       if (this.isClosed) return
       this.lastWord = undefined
       then()
@@ -359,7 +360,7 @@ export abstract class SessionCore implements ExchangeHost, ControlHost, Schedule
       onOk: alive,
       onMany: alive,
       onError: (failure) => {
-        clearTimeout(timer)
+        stop()
         this.broken(failure)
       }
     })

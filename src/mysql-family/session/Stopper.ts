@@ -6,6 +6,7 @@
  * otherwise it would run on without one of ours.
  */
 import * as Effect from "effect/Effect"
+import { afterAwake } from "../../timing/DeadlineTimer.ts"
 import type { Canceller, Target } from "../driver/Canceller.ts"
 import type { Exchange } from "../exchange/Exchange.ts"
 
@@ -88,9 +89,9 @@ export class Stopper {
       this.host.giveTime(target)
     }
     // It may have come between two steps of the same statement.
-    setTimeout(() => {
+    afterAwake(killAgainAfter, () => {
       if (this.kills === 0 && this.host.head === target && this.isInVain(target)) this.kill(target)
-    }, killAgainAfter)
+    })
     this.host.next()
   }
 

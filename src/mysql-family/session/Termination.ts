@@ -4,6 +4,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import type { Socket } from "node:net"
 import type { EndedBy, SessionTimes } from "../../failure/Evidence.ts"
 import { lostError } from "../../failure/lostError.ts"
+import { afterAwake } from "../../timing/DeadlineTimer.ts"
 import type { MysqlError } from "../errors/errors.ts"
 import type { Exchange } from "../exchange/Exchange.ts"
 
@@ -73,9 +74,9 @@ export class Termination {
         socket.end()
       }
       if (socket.closed) return resume(Effect.void)
-      const timer = setTimeout(() => socket.destroy(), closeLimit)
+      const stop = afterAwake(closeLimit, () => socket.destroy())
       socket.once("close", () => {
-        clearTimeout(timer)
+        stop()
         resume(Effect.void)
       })
     })

@@ -33,6 +33,8 @@ export const makeAdapter = (options: {
   readonly client: ClientOptions
   readonly spanAttributes: ReadonlyArray<readonly [string, unknown]>
   readonly maxConnections: number | undefined
+  /** How long a control statement may take, in milliseconds. */
+  readonly controlTimeout: number
   readonly connect: Effect.Effect<Session, SqlError>
   readonly settings: SettingsReference
   readonly resolveCommit?: Adapter["resolveCommit"]
@@ -53,6 +55,7 @@ export const makeAdapter = (options: {
       ...options.spanAttributes
     ],
     maxConnections: options.maxConnections,
+    controlTimeout: options.controlTimeout,
     connect: Effect.map(options.connect, (session) => {
       session.onNotice((fields) => hub.publish(session.id, fields))
       return session

@@ -5,12 +5,15 @@
 import * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import type { SqlError } from "effect/sql/SqlError"
 import { loaded } from "../../database/loaded.ts"
+import * as Evidence from "../../failure/Evidence.ts"
+import { afterAwake } from "../../timing/DeadlineTimer.ts"
+import { describeStall } from "../../timing/StallGuard.ts"
+import { timeoutOrElse } from "../../timing/timeout.ts"
 import type { SettingsReference, TransactionSettings } from "../../transaction/TransactionSettings.ts"
 import { connectError } from "../errors/errors.ts"
 import { FunctionOrigins } from "../session/FunctionOrigins.ts"
@@ -107,11 +110,17 @@ export const makeConnect = (
     (failure) => failure.error
   )
   if (config.connectTimeout === Infinity) return connect
-  return Effect.timeoutOrElse(connect, {
-    duration: Duration.millis(config.connectTimeout),
-    orElse: () => Effect.fail(connectError(config.name, `no connection within ${config.connectTimeout} ms`, undefined))
+  return timeoutOrElse(connect, {
+    duration: config.connectTimeout,
+    orElse: (stalled) => Effect.fail(notInTime(config.name, config.connectTimeout, stalled))
   })
 }
+
+const notInTime = (name: string, millis: number, stalledMillis: number): SqlError =>
+  Evidence.attach(
+    connectError(name, `no connection within ${millis} ms${describeStall(stalledMillis)}`, undefined),
+    Evidence.make({ connecting: true, stalledMillis })
+  )
 
 interface Attempted {
   readonly error: SqlError
@@ -144,13 +153,13 @@ const sendCancel = (
   const finish = (): void => {
     if (finished) return
     finished = true
-    clearTimeout(timer)
+    stop()
     done()
   }
-  const timer = setTimeout(() => {
+  const stop = afterAwake(limit, () => {
     abort()
     finish()
-  }, limit)
+  })
   // The secret is as confidential on this connection as it was on the session's own.
   let abort = Socket.openUnsafe(endpoint, session.encrypted ? "demand" : "none", (result) => {
     if (Result.isFailure(result)) return finish()

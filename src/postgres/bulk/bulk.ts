@@ -13,6 +13,7 @@ import { withExtent } from "../copy/copyErrors.ts"
 import type { Session } from "../session/Session.ts"
 import type { Sessions } from "../Sessions.ts"
 import { quoteName, quotePath } from "../statement/identifiers.ts"
+import { oneRow } from "../statement/results.ts"
 import { type Column, makeEncoder } from "./rows.ts"
 
 /** What the catalogue says of a table's column. */
@@ -253,6 +254,12 @@ const makeUpsert = (place: Place): Bulk.Bulk["upsert"] => {
   return (name, rows, options = {}) =>
     client.withTransaction(Effect.scoped(Effect.gen(function*() {
       const { drop, overriding, run, session, stage, staging, table } = yield* open(place, name)
+      const count = (sql: string) =>
+        Effect.flatMap(run(sql), (rows) =>
+          Effect.mapError(
+            oneRow(sessions.database, rows as ReadonlyArray<ReadonlyArray<number>>),
+            sessions.judge(session)
+          ))
       const fail = (problem: string, columns: ReadonlyArray<string> = []) =>
         new Bulk.BulkError({
           database: sessions.database,
@@ -282,18 +289,18 @@ const makeUpsert = (place: Place): Bulk.Bulk["upsert"] => {
         // A partitioned table and a view do not say which rows were there. Their rows are updated first and counted
         // then: what somebody else inserts in between is counted as inserted.
         const updated = !table.tellsInserted && update.length > 0
-          ? (yield* run(`with merged as (
+          ? (yield* count(`with merged as (
   update ${quotePath(name)} as target set ${assignments(update, "source")} from (${source}) as source
   where ${key.map((column) => `target.${quoteName(column)} = source.${quoteName(column)}`).join(" and ")} returning 1
-) select count(*)::float8 from merged`))[0]![0] as number
+) select count(*)::float8 from merged`))[0]!
           : 0
-        const [counts] = yield* run(
+        const counts = yield* count(
           `with merged as (${insertInto} returning ${table.tellsInserted ? "(target.xmax = 0)" : "true"} as inserted)
 select (count(*) filter (where inserted))::float8, (count(*) filter (where not inserted))::float8 from merged`
         )
         yield* drop
-        counted.inserted += (counts![0] as number) - updated
-        counted.updated += (counts![1] as number) + updated
+        counted.inserted += counts[0]! - updated
+        counted.updated += counts[1]! + updated
       })
       const { bad } = yield* load(place, session, name, table, staging, rows, options, {
         starts: (columns) =>

@@ -16,6 +16,8 @@ export const Control = {
   Rollback: "Rollback",
   /** A ROLLBACK of whatever is open when everything else has been answered. */
   Reset: "Reset",
+  /** It has no answer but that the server is ready: a sign of life, the end of a portal. */
+  Sync: "Sync",
   /** It neither begins nor ends one. */
   Other: "Other"
 } as const
@@ -40,7 +42,8 @@ export class ControlExchange extends Exchange {
   }
 
   override get isComplete(): boolean {
-    return !this.endsTransaction || this.tag !== undefined
+    // Whether BEGIN was answered is known where the transaction begins.
+    return this.kind === Control.Sync || this.kind === Control.Begin || this.tag !== undefined
   }
 
   override get canBeCancelled(): boolean {

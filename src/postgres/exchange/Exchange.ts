@@ -64,6 +64,8 @@ export abstract class Exchange {
 
   /** The command tag, as soon as the server has sent it. */
   tag: string | undefined = undefined
+  /** The server had nothing to run. */
+  private isEmpty = false
   error: PgProtocol.ErrorFields | undefined = undefined
   /** Why the answer cannot be given although the server had no objection. */
   failure: { readonly what: string; readonly cause: unknown } | undefined = undefined
@@ -177,9 +179,12 @@ export abstract class Exchange {
   // what the server says
   // ---------------------------------------------------------------------------
 
-  /** Whether the server has said how it has ended, before it said that it is ready for more. */
+  /**
+   * Whether the server has said how it has ended, before it said that it is ready for more. Otherwise its own answer is
+   * still to come, and would be taken for that to the next exchange.
+   */
   get isComplete(): boolean {
-    return true
+    return this.tag !== undefined || this.isEmpty
   }
 
   /** Reads the fields of the rows to come. */
@@ -196,7 +201,9 @@ export abstract class Exchange {
   }
 
   /** The server had nothing to run. */
-  onEmpty(): void {}
+  onEmpty(): void {
+    this.isEmpty = true
+  }
 
   /** The server has sent as many rows as were asked for. Returns whether more are asked for already. */
   onSuspended(): boolean {

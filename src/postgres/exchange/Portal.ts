@@ -317,7 +317,7 @@ export class Portal {
     }
     for (const fetch of this.fetches) if (!fetch.isSent || this.interrupted) this.host.abandon(fetch)
     this.host.submit(
-      new ControlExchange(Control.Other, frames.join(closePortal(this.name), frames.sync), "close", () => {})
+      new ControlExchange(Control.Sync, frames.join(closePortal(this.name), frames.sync), "close", () => {})
     )
   })
 }

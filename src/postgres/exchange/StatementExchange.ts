@@ -38,8 +38,6 @@ export class StatementExchange extends Exchange implements StatementPlan {
   /** How often the catalogue has been asked for the names of its types. */
   lookUps = 0
   rows: Array<any> = []
-  /** The server had nothing to run. */
-  private isEmpty = false
 
   constructor(
     shape: Shape,
@@ -106,14 +104,6 @@ export class StatementExchange extends Exchange implements StatementPlan {
     if (this.error === undefined) prepared.xidQuery.isHeld = prepared.xidQuery.name !== ""
     // Whether the server got as far as to its name is not known.
     else if (!prepared.xidQuery.isHeld) prepared.xidQuery = undefined
-  }
-
-  override get isComplete(): boolean {
-    return this.tag !== undefined || this.isEmpty
-  }
-
-  override onEmpty(): void {
-    this.isEmpty = true
   }
 
   override onRow(values: ReadonlyArray<unknown>): void {

@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type * as Introspection from "../../introspection/Introspection.ts"
 import type { Sessions } from "../Sessions.ts"
+import { oneRow } from "../statement/results.ts"
 import { type ColumnTypeRow, columnTypes, toColumnType, toTypes, type TypeRow, types } from "./types.ts"
 import { isOurs } from "./where.ts"
 
@@ -136,7 +137,10 @@ const toConstraint = (row: ConstraintRow): Introspection.Constraint => {
 
 export const makeIntrospection = (sessions: Sessions): Introspection.Introspection => {
   const first = <A>(sql: string, params: ReadonlyArray<unknown> = []): Effect.Effect<A, SqlError> =>
-    Effect.map(ask<{ readonly value: A }>(sessions, sql, params), (rows) => rows[0]!.value)
+    ask<{ readonly value: A }>(sessions, sql, params).pipe(
+      Effect.flatMap((rows) => oneRow(sessions.database, rows)),
+      Effect.map((row) => row.value)
+    )
   const all = (sql: string): Effect.Effect<ReadonlyArray<string>, SqlError> =>
     Effect.map(ask<{ readonly value: string }>(sessions, sql), (rows) => rows.map((row) => row.value))
   // Where names are looked up, a name in a schema that comes later is hidden by the same one in an earlier schema.

@@ -5,6 +5,7 @@
  * session, and nothing is written while it is under way.
  */
 import * as Effect from "effect/Effect"
+import { afterAwake } from "../../timing/DeadlineTimer.ts"
 import { ControlExchange } from "../exchange/ControlExchange.ts"
 import { type Exchange, Progress } from "../exchange/Exchange.ts"
 import { StatementExchange } from "../exchange/StatementExchange.ts"
@@ -24,7 +25,7 @@ export class Cancellation {
   /** Called when writing may go on. */
   onFree: () => void = () => {}
   /** Runs while an abandoned statement may still end by itself. */
-  private timer: ReturnType<typeof setTimeout> | undefined = undefined
+  private stopWaiting: (() => void) | undefined = undefined
   /** Cancel requests that are under way. */
   private requests = 0
   /** The exchange that they were meant for, until it has ended. */
@@ -38,7 +39,7 @@ export class Cancellation {
 
   /** Whether nothing may be written for the moment. */
   get isHeld(): boolean {
-    return this.timer !== undefined || this.requests > 0 || this.target !== undefined
+    return this.stopWaiting !== undefined || this.requests > 0 || this.target !== undefined
   }
 
   /** The caller of an exchange has left. Its fiber has gone on already: this is about the server. */
@@ -67,18 +68,17 @@ export class Cancellation {
 
   /** The session has ended. */
   release(): void {
-    if (this.timer === undefined) return
-    clearTimeout(this.timer)
-    this.timer = undefined
+    this.stopWaiting?.()
+    this.stopWaiting = undefined
   }
 
   private consider(): void {
     if (this.isHeld || !this.isWasted || this.core.options.cancel === undefined) return
-    this.timer = setTimeout(() => {
-      this.timer = undefined
+    this.stopWaiting = afterAwake(grace, () => {
+      this.stopWaiting = undefined
       if (this.isWasted) this.send()
       else this.onFree()
-    }, grace)
+    })
   }
 
   /** Whether what the server does is of no use any more. */

@@ -31,6 +31,9 @@ import type { Writer } from "./Writer.ts"
 /** The SQLSTATE of what a cancel request or a time limit has ended. */
 const queryCanceled = "57014"
 
+/** How servers and poolers call the encoding that texts travel in. */
+const isUtf8 = /^(?:utf-?8|unicode)$/i
+
 const noFields: ReadonlyArray<PgProtocol.FieldDescription> = []
 
 /** The parts of a session that an answer may be about. */
@@ -153,8 +156,19 @@ export class Reader {
     if (!takeParameter(core.parameters, name, value)) {
       return this.parts.termination.violation("it reports more parameters than can be true")
     }
+    if (name === "client_encoding" && !isUtf8.test(value)) return this.onForeignEncoding(head, value)
     if (core.residue.onParameter(name, value, head?.text ?? "")) this.parts.restoration.retire()
     for (const listener of this.parameterListeners) listener(name, value)
+  }
+
+  /** What comes from now on is not what it is taken for, and what is sent neither. */
+  private onForeignEncoding(head: Exchange | undefined, encoding: string): void {
+    this.parts.termination.lose({
+      what: `the encoding of the session was set to ${encoding}, and only UTF8 can be read: ` +
+        "let the server convert, for example with `convert_from`",
+      endedBy: "Client",
+      culprit: head === undefined ? undefined : { exchange: head, endedBy: "Statement" }
+    })
   }
 
   private onCopyIn(head: Exchange, message: PgProtocol.CopyInResponse): void {

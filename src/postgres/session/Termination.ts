@@ -6,6 +6,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import type { EndedBy } from "../../failure/Evidence.ts"
 import * as Evidence from "../../failure/Evidence.ts"
 import { lostError } from "../../failure/lostError.ts"
+import { afterAwake } from "../../timing/DeadlineTimer.ts"
 import { statementError } from "../errors/errors.ts"
 import { ControlExchange } from "../exchange/ControlExchange.ts"
 import { type Exchange, Progress } from "../exchange/Exchange.ts"
@@ -30,8 +31,13 @@ export class Termination {
     else this.listeners.push(listener)
   }
 
-  readonly onSocketError = (cause: Error): void =>
-    this.lose({ what: `the connection failed: ${describeCause(cause)}`, endedBy: "Network", cause })
+  readonly onSocketError = (cause: Error & { readonly syscall?: string }): void =>
+    this.lose({
+      what: `the connection failed: ${describeCause(cause)}`,
+      endedBy: "Network",
+      cause,
+      unwritten: cause.syscall === "write" ? Array.from(this.core.inFlight.all()).at(-1) : undefined
+    })
 
   readonly onSocketClose = (): void =>
     this.lose({ what: "the connection was closed by the other side", endedBy: "Silence" })
@@ -110,7 +116,8 @@ export class Termination {
    * then it has not run. Only its own last word counts: a pooler's does not say what the server behind it has done.
    */
   private wasTurnedAway(exchange: Exchange): boolean {
-    return this.isOrderly && exchange.isBoundFirst && exchange.progress === Progress.Written
+    return this.core.end!.unwritten === exchange ||
+      this.isOrderly && exchange.isBoundFirst && exchange.progress === Progress.Written
   }
 
   /**
@@ -132,13 +139,18 @@ export class Termination {
   errorOf(exchange: Exchange): SqlError {
     const end = this.core.end!
     const sent = exchange.isSent && !this.wasTurnedAway(exchange)
+    const answer = sent && this.wasUndone(exchange) ? "Undone" : "None"
     return this.lostBy(end, {
       operation: exchange.operation,
       sent,
-      answer: sent && this.wasUndone(exchange) ? "Undone" : "None",
+      answer,
       endedBy: end.culprit?.exchange === exchange ? end.culprit.endedBy : end.endedBy,
-      ...(exchange instanceof ControlExchange && exchange.isCommit && exchange.isSent
-        ? { what: `COMMIT was sent but not answered: it may or may not have been applied (${end.what})` }
+      ...(exchange instanceof ControlExchange && exchange.isCommit && sent
+        ? {
+          what: answer === "Undone"
+            ? `the transaction was not committed (${end.what})`
+            : `COMMIT was sent but not answered: it may or may not have been applied (${end.what})`
+        }
         : undefined)
     })
   }
@@ -150,9 +162,9 @@ export class Termination {
       socket.end(frames.terminate)
     }
     if (socket.closed) return resume(Effect.void)
-    const timer = setTimeout(() => socket.destroy(), closeLimit)
+    const stop = afterAwake(closeLimit, () => socket.destroy())
     socket.once("close", () => {
-      clearTimeout(timer)
+      stop()
       resume(Effect.void)
     })
   })
@@ -173,8 +185,10 @@ export class Termination {
 const committedLast =
   /^(?:[\s(]|--[^\n]*\n|\/\*(?:(?!\/\*)[^])*?\*\/)*(?:select|insert|update|delete|merge|with|values|table|copy|truncate)\b/i
 
-/** Whether an exchange is one statement, which the server commits as a whole and at its end. */
+/** Whether an exchange is COMMIT, or one statement that the server commits as a whole and at its end. */
 const commitsLast = (exchange: Exchange): boolean =>
-  !(exchange instanceof ScriptExchange) && committedLast.test(exchange.text)
+  exchange instanceof ControlExchange
+    ? exchange.isCommit
+    : !(exchange instanceof ScriptExchange) && committedLast.test(exchange.text)
 
 export const describeCause = (cause: unknown): string => cause instanceof Error ? cause.message : String(cause)

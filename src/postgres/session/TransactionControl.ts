@@ -66,7 +66,7 @@ export class TransactionControl {
   }
 
   readonly ping: Effect.Effect<void, SqlError> = Effect.suspend(() =>
-    Effect.asVoid(this.control(Control.Other, frames.sync, "ping"))
+    Effect.asVoid(this.control(Control.Sync, frames.sync, "ping"))
   )
 
   /** Runs a statement of our own that has nothing to return. */

@@ -62,7 +62,10 @@ const operations: { readonly [name: string]: Operation<Services> } = {
   "a transaction with a key": {
     run: (name) =>
       withSql((sql) =>
-        Transaction.run(sql`update ${sql(name)} set n = n + 1 where id = 1`, { idempotencyKey: `${name} ${keys++}` })
+        Transaction.run(sql`update ${sql(name)} set n = n + 1 where id = 1`, {
+          idempotencyKey: `${name} ${keys++}`,
+          deadline: "5 seconds"
+        })
       ),
     writes: true
   },

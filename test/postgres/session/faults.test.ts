@@ -24,6 +24,14 @@ const kill = (session: Session) =>
 
 const code = (error: SqlError): string | undefined => (lost(error).serverError as { code?: string } | undefined)?.code
 
+/** The server runs a `pg_sleep` of the session. */
+const asleep = (session: Session) =>
+  Effect.scoped(Effect.flatMap(connect(), (other) =>
+    eventually(Effect.map(
+      one(other, `select count(*)::int from pg_stat_activity where pid = ${session.id} and wait_event = 'PgSleep'`),
+      (n) => n === 1
+    ))))
+
 const whenLost = (session: Session): Effect.Effect<SqlError> =>
   Effect.callback((resume) => session.onLost((error) => resume(Effect.succeed(error))))
 
@@ -73,14 +81,14 @@ describe("a backend that is terminated", () => {
       }
     }))
 
-  it.live("while a statement runs: it may have been done, the one behind it was not; the server's word is kept", () =>
+  it.live("while a statement runs: it has been undone, the one behind it was not begun; the server's word is kept", () =>
     Effect.gen(function*() {
       const session = yield* connect()
       yield* Effect.all([run(session, "select pg_sleep(0)"), one(session, "select 1")])
       const running = yield* Effect.forkChild(sqlFailure(run(session, "select pg_sleep(30)")), {
         startImmediately: true
       })
-      yield* Effect.sleep("50 millis")
+      yield* asleep(session)
       const behind = yield* Effect.forkChild(sqlFailure(run(session, "select 1")), { startImmediately: true })
       yield* Effect.sleep("10 millis")
       yield* kill(session)
@@ -88,6 +96,7 @@ describe("a backend that is terminated", () => {
         const error = yield* Fiber.join(fiber)
         assert.strictEqual(error.reason._tag, "ConnectionError")
         assert.strictEqual(lost(error).sent, begun)
+        assert.strictEqual(lost(error).undone === true, begun)
         assert.strictEqual(error.isRetryable, !begun)
         assert.strictEqual(code(error), "57P01")
         assert.include(error.message, "57P01")
@@ -169,7 +178,7 @@ describe("a network that fails", () => {
       const running = yield* Effect.forkChild(sqlFailure(run(session, "select pg_sleep(30)")), {
         startImmediately: true
       })
-      yield* Effect.sleep("50 millis")
+      yield* asleep(session)
       yield* proxy.cutAll
       const error = yield* Fiber.join(running)
       assert.isTrue(lost(error).sent)

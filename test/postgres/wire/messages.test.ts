@@ -90,7 +90,7 @@ const operations: { readonly [name: string]: Operation<Services> } = {
     writes: true
   },
   "a transaction with a key": {
-    run: (name) => Transaction.run(raise(name), { idempotencyKey: `${name} ${fresh++}` }),
+    run: (name) => Transaction.run(raise(name), { idempotencyKey: `${name} ${fresh++}`, deadline: "5 seconds" }),
     writes: true
   },
   "a transaction that is given up": {
@@ -109,7 +109,7 @@ const operations: { readonly [name: string]: Operation<Services> } = {
   "a bulk upsert": { run: (name) => Bulk.upsert(name, [{ id: 2, n: 1 }, { id: 12, n: 2 }], { key: ["id"] }) },
   "listening": { run: (name) => Effect.scoped(Notifications.subscribe(`channel_${name}`)) },
   "a notification": { run: (name) => Notifications.notify(`channel_${name}`, "news") },
-  "an advisory lock": { run: (name) => AdvisoryLock.withLock(name)(Effect.void) }
+  "an advisory lock": { run: (name) => AdvisoryLock.withLock(name, { wait: "1 second" })(Effect.void) }
 }
 
 const planOf = Effect.fnUntraced(function*<R>(layer: Plan<R>["layer"]) {
