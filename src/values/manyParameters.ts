@@ -39,3 +39,34 @@ const spread = (statement: Statement.Fragment): Statement.Fragment => {
   }
   return Statement.fragment(segments as never)
 }
+
+/**
+ * A compiler for a server that takes a fixed number of parameters. A statement with more is not compiled, which may take
+ * long or end in the `RangeError`: it gets as many parameters as it would have, and is refused for their number.
+ */
+export const withAtMost = (max: number, compiler: Statement.Compiler): Statement.Compiler => ({
+  dialect: compiler.dialect,
+  compile: (statement, withoutTransform) => {
+    const count = countOf(statement)
+    return count <= max
+      ? compiler.compile(statement, withoutTransform)
+      : [`${firstText(statement)}…`, new Array<unknown>(count)]
+  },
+  get withoutTransform() {
+    return withAtMost(max, compiler.withoutTransform)
+  }
+})
+
+const countOf = ({ segments }: Statement.Fragment): number => {
+  let count = 0
+  for (const segment of segments) {
+    if (segment._tag === "ArrayHelper") count += segment.value.length
+    else if (segment._tag === "RecordInsertHelper" || segment._tag === "RecordUpdateHelper") {
+      count += segment.value.length * Object.keys(segment.value[0] ?? {}).length
+    } else if (segment._tag === "Parameter") count++
+    else if (segment._tag === "Literal") count += segment.params?.length ?? 0
+  }
+  return count
+}
+
+const firstText = ({ segments: [first] }: Statement.Fragment): string => first?._tag === "Literal" ? first.value : ""

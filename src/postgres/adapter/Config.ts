@@ -217,6 +217,9 @@ const check = (options: PostgresOptions): Result.Result<Resolved, InvalidOption>
         "is undefined: is the variable that it comes from set? Leave it out to connect to localhost"
       )
     }
+    if (options.url === undefined && Object.hasOwn(options, "url") && !hasPlace(options)) {
+      yield* invalid("url", "is undefined: is the variable that it comes from set?")
+    }
     if (options.url !== undefined && !Redacted.isRedacted(options.url)) {
       yield* invalid("url", "must be a `Redacted`, for it may contain a password")
     }
@@ -347,6 +350,10 @@ const check = (options: PostgresOptions): Result.Result<Resolved, InvalidOption>
       requiresTenant: options.tenant === "required"
     }
   })
+
+/** Whether it is said where the server is in another way than by a URL. */
+const hasPlace = ({ host, path, stream }: PostgresOptions): boolean =>
+  host !== undefined || path !== undefined || stream !== undefined
 
 const text = (option: string, value: string | undefined): Result.Result<string | undefined, InvalidOption> =>
   Result.gen(function*() {

@@ -7,12 +7,14 @@ import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import { type Adapter, type Idempotency, TypeId } from "../../Adapter.ts"
 import type { SettingsReference } from "../../transaction/TransactionSettings.ts"
+import { withAtMost } from "../../values/manyParameters.ts"
 import { unknownError } from "../errors/errors.ts"
 import { attachHub, NoticeHub } from "../errors/notices.ts"
 import { ruleOf } from "../errors/sqlState.ts"
 import { needsConnection } from "../session/ownConnection.ts"
 import type { Session } from "../session/Session.ts"
 import { makeCompiler } from "../statement/Compiler.ts"
+import { maxParameters } from "../statement/parameters.ts"
 
 /** The options about names and spans, as `PgClient.layer` has them. */
 export interface ClientOptions {
@@ -45,7 +47,7 @@ export const makeAdapter = (options: {
     [TypeId]: TypeId,
     driver: options.driver,
     name: options.name,
-    compiler: makeCompiler(transformQueryNames, transformJson),
+    compiler: withAtMost(maxParameters, makeCompiler(transformQueryNames, transformJson)),
     transformRows: transformResultNames === undefined
       ? undefined
       : Statement.defaultTransforms(transformResultNames, transformJson).array,

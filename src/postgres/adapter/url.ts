@@ -4,6 +4,7 @@
  */
 import * as Result from "effect/Result"
 import { invalid, type InvalidOption } from "./invalid.ts"
+import { unknownParameter } from "./urlHints.ts"
 
 /** What a URI says, by the names of the options. All values are still text. */
 export interface UrlOptions {
@@ -65,9 +66,11 @@ const form = "a connection URI looks like postgres://user:password@host:5432/dat
 
 /** Reads a URI. No message shows any of it but the names of its parameters, for it may be mistyped and contain secrets. */
 export const parse = (text: string): Result.Result<UrlOptions, InvalidOption> => {
+  if (text !== text.trim()) return invalid("url", "has white space at its beginning or end")
   const scheme = /^(?:postgres|postgresql):\/\//.exec(text)
   if (scheme === null) return invalid("url", `must begin with postgres:// or postgresql://: ${form}`)
   if (text.includes("\u0000")) return invalid("url", "must not contain a NUL")
+  if (hasControl(text)) return invalid("url", "contains a control character: a line that was broken, perhaps")
   const [beforeQuery, query] = splitOnce(text.slice(scheme[0].length), "?")
   if (beforeQuery.includes("#") || query?.includes("#") === true) {
     return invalid("url", "contains a `#`: inside a user name or a password it is written %23")
@@ -99,6 +102,7 @@ export const parse = (text: string): Result.Result<UrlOptions, InvalidOption> =>
     if (decoded === undefined) {
       return invalid("url", `has a percent sign in its ${key} that is not followed by two digits`)
     }
+    if (key !== "password" && hasControl(decoded)) return invalid("url", `has a control character in its ${key}`)
     found[key] = decoded
   }
   for (const parameter of query === undefined || query === "" ? [] : query.split("&")) {
@@ -122,7 +126,7 @@ export const parse = (text: string): Result.Result<UrlOptions, InvalidOption> =>
         )
       }
     } else {
-      return invalid("url", `has the unknown parameter ${key}`)
+      return invalid("url", unknownParameter(key, [...Object.keys(names), ...Object.keys(fixed)]))
     }
   }
   if (found.balance !== undefined && found.balance !== "disable" && found.balance !== "random") {
@@ -154,6 +158,8 @@ const severalHosts = (
   }
   return Result.succeed({ ...rest, hosts: all })
 }
+
+const hasControl = (text: string): boolean => /\p{Cc}/u.test(text)
 
 const splitOnce = (text: string, separator: string): [string, string | undefined] => {
   const index = text.indexOf(separator)
