@@ -37,11 +37,12 @@ const families: ReadonlyArray<Family> = [
       "test/postgres/",
       "test/transaction/",
       "test/failure/",
+      "test/cluster/",
       "test/contract/postgres",
       "test/contract/pgbouncer"
     ],
     servers: { PostgreSQL: PostgresServer.requirement, PgBouncer: PgBouncer.requirement },
-    places: { "test/contract/pgbouncer": "PgBouncer" }
+    places: { "test/contract/pgbouncer": "PgBouncer", "test/cluster/patroni": "Patroni of PostgreSQL" }
   },
   {
     name: "mysql",

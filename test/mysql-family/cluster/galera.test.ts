@@ -22,7 +22,7 @@ const arrival = (nodes: ReadonlyArray<GaleraCluster.Node>, table: string) =>
     (node) => node.query(`set statement wsrep_sync_wait = 1 for select * from ${table}`, [], "test")
   )
 
-layer(Cluster.layer, { excludeTestServices: true, timeout: 60_000 })((it) => {
+layer(Cluster.layer, { excludeTestServices: true, timeout: 240_000 })((it) => {
   describe.each(onMariadb)("a Galera cluster over $name", (subject) => {
     it.effect("repeats the whole transaction where another node was ahead of its COMMIT", () =>
       Effect.gen(function*() {
@@ -53,7 +53,7 @@ layer(Cluster.layer, { excludeTestServices: true, timeout: 60_000 })((it) => {
           assert.strictEqual(attempts, 2)
           assert.deepStrictEqual(yield* sql`select n from ${sql(name)}`, [{ n: 21 }])
         }).pipe(Effect.provide(subject.module.layer({ url: Redacted.make(nodes[0]!.url) })))
-      }), 30_000)
+      }), 120_000)
   })
 
   describe("a node that was cut off", () => {
@@ -118,7 +118,7 @@ layer(Cluster.layer, { excludeTestServices: true, timeout: 60_000 })((it) => {
           "test"
         )
         assert.deepStrictEqual(counted.map(({ n, name }) => [name, Number(n)]), [["moved", 48], ["new", 12]])
-      }), 60_000)
+      }), 120_000)
   })
 
   // The last one of the file: a node is missing after it.
@@ -135,7 +135,7 @@ layer(Cluster.layer, { excludeTestServices: true, timeout: 60_000 })((it) => {
           commitCuts: 0.2
         })
         assert.isNotEmpty(report.doubled, Ledger.describe(report))
-      }), 60_000)
+      }), 120_000)
 
     it.effect("is right while one node is cut off and another one killed", () =>
       Effect.gen(function*() {
@@ -150,6 +150,6 @@ layer(Cluster.layer, { excludeTestServices: true, timeout: 60_000 })((it) => {
         assert.isAbove(report.succeeded, 20, Ledger.describe(report))
         assert.isAtLeast(report.kills, 2)
         assert.strictEqual(report.unknown, 0, Ledger.describe(report))
-      }), 60_000)
+      }), 120_000)
   })
 })

@@ -56,7 +56,7 @@ const createData = (program: string, target: string, identity: ServerProcess.Ide
       // The template is copied for every server: small is fast.
       "--innodb-flush-method=nosync",
       "--innodb-log-file-size=8M"
-    ], { identity })
+    ], { identity, timeout: 180 })
 }
 
 const flavour: Family.Flavour = {

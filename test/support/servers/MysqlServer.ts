@@ -61,7 +61,7 @@ const flavour: Family.Flavour = {
       "--innodb-flush-method=nosync",
       "--innodb-redo-log-capacity=8M",
       "--disable-log-bin"
-    ], { identity }),
+    ], { identity, timeout: 180 }),
   // What a member of a group writes without the group keeps it from coming back.
   beforeUsers: ["set sql_log_bin = 0;"],
   forgets: true

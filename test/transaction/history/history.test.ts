@@ -11,7 +11,7 @@ describeWith("postgresql")("the history under fire", () => {
         const report = yield* History.run({ isolation, seconds: 3, seed: 31 })
         assert.deepStrictEqual(report.anomalies, [], JSON.stringify(report))
         assert.isAbove(report.succeeded, 20, JSON.stringify(report))
-      }), 60_000)
+      }), 120_000)
   }
 
   it.live(

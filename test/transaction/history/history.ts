@@ -13,6 +13,8 @@ export interface Options {
   readonly checkedAs?: Isolation | undefined
   readonly spec?: T.Spec | undefined
   readonly seconds: number
+  /** How many have to succeed, for which it goes on longer on a machine with much to do. Default: 100. */
+  readonly enough?: number | undefined
   readonly seed: number
   readonly workers?: number | undefined
   readonly lists?: number | undefined
@@ -23,7 +25,7 @@ export interface Options {
 type Step = { readonly key: number; readonly append: number } | { readonly key: number }
 
 export const run = Effect.fnUntraced(function*(options: Options) {
-  const { fire = true, isolation, lists = 4, seconds, workers = 8 } = options
+  const { enough = 100, fire = true, isolation, lists = 4, seconds, workers = 8 } = options
   const seed = makeSeed(options.seed)
   // Nobody shall wait a second for each deadlock.
   const server = yield* PostgresServer.make({ settings: { deadlock_timeout: "20ms" } })
@@ -31,6 +33,7 @@ export const run = Effect.fnUntraced(function*(options: Options) {
   yield* server.query(`insert into list (key) select i from generate_series(1, ${lists}) i`)
   const proxy = yield* FaultProxy.make(server.url)
   const history: Array<Transaction> = []
+  const count = (status: Transaction["status"]) => history.filter((transaction) => transaction.status === status).length
   let values = 0
 
   const body = Effect.fnUntraced(function*(steps: ReadonlyArray<Step>, done: Array<Operation>) {
@@ -73,8 +76,8 @@ export const run = Effect.fnUntraced(function*(options: Options) {
 
   const unrest = Effect.gen(function*() {
     const end = (yield* Clock.currentTimeMillis) + seconds * 1000
-    while ((yield* Clock.currentTimeMillis) < end) {
-      yield* Effect.sleep(Math.min(1500, Math.max(0, end - (yield* Clock.currentTimeMillis))))
+    while ((yield* Clock.currentTimeMillis) < end || count("succeeded") < enough) {
+      yield* Effect.sleep(1500)
       if (!fire) continue
       yield* server.kill
       yield* server.start
@@ -101,7 +104,6 @@ export const run = Effect.fnUntraced(function*(options: Options) {
       [key as number, (entries as string).split(",").filter((text) => text !== "").map(Number)] as const
     )
   )
-  const count = (status: Transaction["status"]) => history.filter((transaction) => transaction.status === status).length
   return {
     seed: seed.value,
     succeeded: count("succeeded"),

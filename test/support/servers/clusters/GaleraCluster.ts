@@ -126,10 +126,10 @@ const nodeOf = (server: MariadbServer.MariadbServer): Node => {
     }).pipe(
       Effect.asVoid,
       Effect.timeoutOrElse({
-        duration: "30 seconds",
+        duration: "90 seconds",
         orElse: () =>
           Effect.flatMap(server.log, (log) =>
-            Effect.fail(new ServerError({ message: `${name} is not ${value} after 30 s\n${log}` })))
+            Effect.fail(new ServerError({ message: `${name} is not ${value} after 90 s\n${log}` })))
       }),
       live
     )

@@ -51,8 +51,8 @@ export interface Node extends Stoppable {
   readonly reconnect: Effect.Effect<void, ServerError>
   /** Starts the agent after a kill, which starts the server. */
   readonly start: Effect.Effect<void, ServerError>
-  /** Makes another node the primary instead of this one, in order. Returns when that one takes writes. */
-  readonly handOver: (to: Node) => Effect.Effect<void, ServerError>
+  /** Makes another node the primary instead of this one, in order: one that has everything. */
+  readonly handOver: Effect.Effect<void, ServerError>
   /** Waits until it is the primary and takes writes. */
   readonly leads: Effect.Effect<void, ServerError>
   /** Waits until it is a standby that follows the primary. */
@@ -260,11 +260,10 @@ const makeNode = Effect.fnUntraced(function*(
       "select exists (select from pg_stat_wal_receiver where status = 'streaming') as holds",
       "does not follow"
     ),
-    handOver: (to) =>
-      request(`http://${host}:${apiPort}/switchover`, { leader: name, candidate: to.name }).pipe(
-        within("60 seconds", () => `Patroni does not switch over to ${to.name}`),
-        Effect.andThen(to.leads)
-      ),
+    handOver: request(`http://${host}:${apiPort}/switchover`, { leader: name }).pipe(
+      Effect.asVoid,
+      within("60 seconds", () => `Patroni does not switch over from ${name}`)
+    ),
     log: Effect.sync(() => ServerProcess.tailOf(logFile))
   }
 })
@@ -316,8 +315,8 @@ const configuration = (wanted: Wanted) => {
             max_wal_size: "256MB",
             wal_keep_size: "64MB",
             // One that follows a primary that is cut off notices it.
-            wal_receiver_timeout: "2s",
-            wal_sender_timeout: "2s",
+            wal_receiver_timeout: "10s",
+            wal_sender_timeout: "10s",
             ...options.settings
           }
         }

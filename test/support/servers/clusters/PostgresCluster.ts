@@ -53,8 +53,8 @@ export const make = Effect.fnUntraced(
     const server = yield* PostgresServer.make({
       settings: {
         // A connection between servers that was cut is noticed while a test waits for it.
-        wal_receiver_timeout: "2s",
-        wal_sender_timeout: "2s",
+        wal_receiver_timeout: "10s",
+        wal_sender_timeout: "10s",
         wal_retrieve_retry_interval: "100ms",
         // Of these, a server never has itself as a standby.
         ...(synchronous ? { synchronous_standby_names: `ANY 1 (${names.join()})` } : {}),

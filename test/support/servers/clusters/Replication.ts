@@ -136,7 +136,8 @@ const makeNode = Effect.fnUntraced(function*(
   const setReadOnly = (value: boolean) =>
     Effect.suspend(() => {
       isReadOnly = value
-      return server.query(`set global ${dialect.readOnly} = ${value ? 1 : 0}`)
+      // On MySQL, who takes writes again has been forbidden both.
+      return server.query(value ? `set global ${dialect.readOnly} = 1` : "set global read_only = 0")
     })
   const say = (statements: ReadonlyArray<string>) => Effect.forEach(statements, (each) => server.query(each))
   const follow = (primary: Node) =>
