@@ -10,9 +10,9 @@
  * | ------------------------- | ---------------------------------------- | ----------------------- | ------------------------ |
  * | PostgreSQL                | `pg_is_in_recovery()`, read-only default | timeline                | log position (LSN)       |
  * | MySQL, one primary        | `read_only`, `super_read_only`           | none                    | `gtid_executed`          |
- * | MySQL, group              | the members' table, with a majority      | the number of the view  | `gtid_executed`          |
- * | MariaDB                   | `read_only`                              | none                    | `gtid_binlog_pos`        |
- * | Galera                    | `wsrep_ready` and the like: `peer`       | the number of the view  | `wsrep_last_committed`   |
+ * | MySQL, group              | the members' table, with a majority      | none                    | `gtid_executed`          |
+ * | MariaDB                   | `read_only`                              | none                    | `gtid_current_pos`       |
+ * | Galera                    | `wsrep_ready` and the like: `peer`       | none                    | `wsrep_last_committed`   |
  *
  * @since 0.2.0
  */
@@ -155,4 +155,22 @@ export interface ReplicaOptions {
   readonly wait?: Duration.Input | undefined
   /** How long a node that has come back gets less than its part of the reads. Default: 10 seconds. */
   readonly warmUp?: Duration.Input | undefined
+}
+
+/**
+ * The options of several servers.
+ *
+ * @category options
+ * @since 0.2.0
+ */
+export interface NodesOptions {
+  /**
+   * The servers that there may be, instead of one `host`. As an effect or a stream they are found out: by DNS, or from
+   * whoever manages the cluster. They are candidates only: what a server is, it says itself. Default: the hosts of the URL.
+   */
+  readonly nodes?: Candidates | undefined
+  /** Where this program runs: replicas with the same `zone` are preferred. Default: nowhere. */
+  readonly zone?: string | undefined
+  /** How replicas are used by what runs inside `Reads`. */
+  readonly replicas?: ReplicaOptions | undefined
 }

@@ -232,6 +232,9 @@ const placeOf = (
   if (given.socketPath !== undefined && (given.host !== undefined || given.port !== undefined)) {
     return wrong("socketPath", "cannot be given together with `host` or `port`")
   }
+  if (url.hosts !== undefined && given.host === undefined && given.socketPath === undefined) {
+    return wrong("url", "names several hosts, which the layer can use, but not an adapter of one server")
+  }
   const urlPort = url.port === undefined ? undefined : Number(url.port)
   if (given.port === undefined && urlPort !== undefined && (urlPort < 1 || urlPort > 65_535)) {
     return wrong("url", "has a port that is not between 1 and 65535")

@@ -10,6 +10,7 @@ import * as Statement from "effect/sql/Statement"
 import { Adapter, type Idempotency, TypeId } from "../../Adapter.ts"
 import * as Bulk from "../../bulk/Bulk.ts"
 import { lazyBulk } from "../../bulk/lazy.ts"
+import type { NodesOptions } from "../../cluster/ClusterAdapter.ts"
 import * as Database from "../../Database.ts"
 import { loaded } from "../../database/loaded.ts"
 import { ConnectionLost } from "../../failure/ConnectionLost.ts"
@@ -19,6 +20,7 @@ import { lazyIntrospection } from "../../introspection/lazy.ts"
 import { InvalidOptions } from "../../options/InvalidOptions.ts"
 import * as Pool from "../../pool/Pool.ts"
 import type * as Transaction from "../../transaction/Transaction.ts"
+import { clusterOf } from "../cluster/cluster.ts"
 import type { Driver } from "../driver/Driver.ts"
 import { afterTheEnd, inTheMiddle, ruleOfError } from "../errors/errno.ts"
 import { MysqlError, TransactionEnded, unknownError } from "../errors/errors.ts"
@@ -44,7 +46,7 @@ import type { MysqlOptions } from "./MysqlOptions.ts"
  * @category options
  * @since 0.1.0
  */
-export interface LayerOptions extends MysqlOptions, Database.LayerOptions {
+export interface LayerOptions extends MysqlOptions, NodesOptions, Database.LayerOptions {
   /** `pool.max`. */
   readonly maxConnections?: number | undefined
   /** `pool.min`. */
@@ -76,12 +78,9 @@ interface Known {
   server: Server | undefined
 }
 
-const knownOf = new WeakMap<Adapter, Known>()
-
-const fromConfig = (driver: Driver, config: Resolved): Adapter => {
+const fromConfig = (driver: Driver, config: Resolved, known: Known): Adapter => {
   const { options } = config
-  const known: Known = { server: undefined }
-  const adapter: Adapter = {
+  return {
     [TypeId]: TypeId,
     driver: driver.name,
     name: config.name,
@@ -110,8 +109,6 @@ const fromConfig = (driver: Driver, config: Resolved): Adapter => {
     idempotency,
     resolveCommit: undefined
   }
-  knownOf.set(adapter, known)
-  return adapter
 }
 
 const ruleOf = (error: SqlError, rollbackOnTimeout: boolean): Rule | undefined => {
@@ -137,20 +134,28 @@ const idempotency: Idempotency = {
 }
 
 /** Makes the adapter of a database. */
-export const makeAdapter = (driver: Driver) => (options: MysqlOptions): Effect.Effect<Adapter, InvalidOptions> =>
-  Effect.map(resolve(driver.module, options), (config) => fromConfig(driver, config))
+export const makeAdapter =
+  (driver: Driver, known: Known = { server: undefined }) =>
+  (options: MysqlOptions): Effect.Effect<Adapter, InvalidOptions> =>
+    Effect.map(resolve(driver.module, options), (config) => fromConfig(driver, config, known))
 
 /** Joins adapter, pool and client. */
 export const layer = (driver: Driver) => (options: LayerOptions): Layer.Layer<Services, InvalidOptions | SqlError> =>
-  Layer.unwrap(Effect.map(poolOptions(driver.module, options), (pool) => {
+  Layer.unwrap(Effect.gen(function*() {
+    const pool = yield* poolOptions(driver.module, options)
     const { adapter, database } = Database.separate(options)
-    const { connectionTTL: _1, idleTimeout: _2, maxConnections: _3, minConnections: _4, ...mysql } = adapter
-    return clientLayer(mysql).pipe(
-      Layer.provideMerge(Database.layerOf(
-        Layer.effect(Adapter, makeAdapter(driver)(mysql)),
-        { ...database, pool }
-      ))
-    )
+    const { connectionTTL: _1, idleTimeout: _2, maxConnections: _3, minConnections: _4, ...given } = adapter
+    const { nodes: _5, replicas: _6, zone: _7, ...mysql } = given
+    const known: Known = { server: undefined }
+    const adapterOf = makeAdapter(driver, known)
+    const cluster = yield* clusterOf(driver.module, given, adapterOf)
+    const client = clientLayer(mysql, known)
+    if (cluster === undefined) {
+      const own = Layer.effect(Adapter, adapterOf(mysql))
+      return Layer.provideMerge(client, Database.layerOf(own, { ...database, pool }))
+    }
+    const { layerOf } = yield* Effect.promise(() => import("../../cluster/layers.ts"))
+    return Layer.provideMerge(client, layerOf(cluster, { ...database, pool }))
   }))
 
 /** The same from a `Config`. */
@@ -165,14 +170,14 @@ const UpstreamClient = Context.Service<MysqlClient>("@effect/sql-mysql2/MysqlCli
 
 /** Makes the client that is there into a `MysqlClient`, and what else works on it. */
 const clientLayer = (
-  config: MysqlOptions
+  config: MysqlOptions,
+  known: Known
 ): Layer.Layer<MysqlClient | Bulk.Bulk | Introspection.Introspection, never, SqlClient | Pool.Pool | Adapter> =>
   Layer.effectContext(
     Effect.gen(function*() {
       const client = yield* SqlClient
       const pool = yield* Pool.Pool
       const adapter = yield* Adapter
-      const known = knownOf.get(adapter)!
       const server = Effect.suspend(() =>
         known.server === undefined
           ? Effect.flatMap(pool.use(() => Effect.void), () => Effect.sync(() => known.server!))

@@ -7,6 +7,8 @@ import { nearest } from "../../options/nearest.ts"
 
 /** What a URL says. All values are still text. */
 export interface UrlOptions {
+  /** Several hosts, in their order. Then there is no `host`. */
+  readonly hosts?: ReadonlyArray<{ readonly host: string; readonly port: number | undefined }>
   readonly host?: string
   readonly port?: string
   readonly socketPath?: string
@@ -24,10 +26,13 @@ export interface UrlOptions {
   readonly allowPublicKeyRetrieval?: string
 }
 
-type Found = { -readonly [K in keyof UrlOptions]: string }
+/** Those that are one text each. */
+type Texts = Omit<UrlOptions, "hosts">
+
+type Found = { -readonly [K in keyof Texts]: string } & { hosts?: NonNullable<UrlOptions["hosts"]> }
 
 /** Parameters that set an option, under every name that is in use for it. */
-const parameterNames: Readonly<Record<string, keyof UrlOptions>> = {
+const parameterNames: Readonly<Record<string, keyof Texts>> = {
   socketPath: "socketPath",
   socket: "socketPath",
   unix_socket: "socketPath",
@@ -175,16 +180,33 @@ const readAuthority = (text: string, found: Found): Result.Result<void, string> 
       if (password !== undefined && password !== "") found.password = yield* decode("password", password)
     }
     const hosts = authority.slice(at + 1)
-    if (hosts.includes(",")) return yield* Result.fail("names several hosts, which is not supported: name one")
-    const match = /^(\[[^\]]*\]|[^:]*)(?::(\d*))?$/.exec(hosts)
-    if (match === null) return yield* Result.fail(`has no readable host and port: ${form}`)
-    if (match[1] !== "") {
-      const host = yield* decode("host", match[1]!)
-      found.host = host.startsWith("[") ? host.slice(1, -1) : host
-    }
-    if (match[2] !== undefined && match[2] !== "") found.port = match[2]
+    const places = yield* Result.all(hosts.split(",").map(readPlace))
+    if (places.length === 1) Object.assign(found, places[0])
+    else found.hosts = yield* Result.all(places.map(placeOf))
     if (database !== "") found.database = yield* decode("database", database)
   })
+
+interface Place {
+  host?: string
+  port?: string
+}
+
+const readPlace = (text: string): Result.Result<Place, string> => {
+  const match = /^(\[[^\]]*\]|[^:]*)(?::(\d*))?$/.exec(text)
+  if (match === null) return Result.fail(`has no readable host and port: ${form}`)
+  const place: Place = match[2] === undefined || match[2] === "" ? {} : { port: match[2] }
+  return match[1] === ""
+    ? Result.succeed(place)
+    : Result.map(decode("host", match[1]!), (host) => ({ ...place, host: host.replace(/^\[(.*)\]$/, "$1") }))
+}
+
+/** One of several. */
+const placeOf = ({ host, port }: Place) =>
+  host === undefined
+    ? Result.fail(`has an empty name among its hosts: ${form}`)
+    : port !== undefined && !(Number(port) >= 1 && Number(port) <= 65_535)
+    ? Result.fail("has a port that is not between 1 and 65535")
+    : Result.succeed({ host, port: port === undefined ? undefined : Number(port) })
 
 const readParameter = (key: string, value: string, found: Found): Result.Result<void, string> => {
   const option = Object.hasOwn(parameterNames, key) ? parameterNames[key] : undefined

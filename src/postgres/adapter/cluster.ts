@@ -11,7 +11,7 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Adapter, Connection } from "../../Adapter.ts"
-import type { Candidates, ClusterAdapter, NodeOptions, ReplicaOptions, Target } from "../../cluster/ClusterAdapter.ts"
+import type { Candidates, ClusterAdapter, NodeOptions, NodesOptions, Target } from "../../cluster/ClusterAdapter.ts"
 import type { Observation } from "../../cluster/state/Observation.ts"
 import type { InvalidOptions } from "../../options/InvalidOptions.ts"
 import { unwrap } from "../../pool/LeasedConnection.ts"
@@ -20,24 +20,6 @@ import type { Session } from "../session/Session.ts"
 import type { PostgresOptions } from "./Config.ts"
 import { invalid } from "./invalid.ts"
 import * as Url from "./url.ts"
-
-/**
- * The options of several servers.
- *
- * @category options
- * @since 0.2.0
- */
-export interface NodesOptions {
-  /**
-   * The servers that there may be, instead of one `host`. As an effect or a stream they are found out: by DNS, or from
-   * whoever manages the cluster. They are candidates only: what a server is, it says itself. Default: the hosts of the URL.
-   */
-  readonly nodes?: Candidates | undefined
-  /** Where this program runs: replicas with the same `zone` are preferred. Default: nowhere. */
-  readonly zone?: string | undefined
-  /** How replicas are used by what runs inside `Reads`. */
-  readonly replicas?: ReplicaOptions | undefined
-}
 
 const targets: ReadonlyArray<Target> = ["any", "read-write", "read-only", "primary", "standby", "prefer-standby"]
 

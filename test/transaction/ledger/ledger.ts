@@ -30,6 +30,8 @@ export interface Place {
 
 export interface Server {
   readonly url: string
+  /** What clients that use `url` come through. Where there is nothing, a proxy is put before the server. */
+  readonly proxies?: ReadonlyArray<FaultProxy.FaultProxy> | undefined
   /** Asks past the proxy, and sees everything that was committed before. */
   readonly query: (
     statement: string
@@ -146,7 +148,8 @@ export const run = Effect.fnUntraced(function*(options: Options) {
     `insert into account values ${Array.from({ length: accounts }, (_, i) => `(${i + 1}, 1000)`).join()}`
   )
   yield* server.query("create table ledger (operation varchar(40) not null)")
-  const proxy = yield* FaultProxy.make(server.url)
+  const own = server.proxies === undefined ? yield* FaultProxy.make(server.url) : undefined
+  const proxies = server.proxies ?? [own!]
   const told = new Map<string, "succeeded" | "failed" | "unknown">()
   const unjudged: Array<unknown> = []
   const reasons: Record<string, number> = {}
@@ -192,8 +195,10 @@ export const run = Effect.fnUntraced(function*(options: Options) {
   })
 
   let kills = 0
-  const hasEnough = () => [...told.values()].filter((said) => said === "succeeded").length > 25 && cutsSeen() > 8
-  const cutsSeen = () => proxy.events().filter((event) => event.type === "fault").length
+  const isCut = cuts > 0 || commitCuts > 0
+  const hasEnough = () =>
+    [...told.values()].filter((said) => said === "succeeded").length > 25 && (!isCut || cutsSeen() > 8)
+  const cutsSeen = () => proxies.flatMap((proxy) => proxy.events()).filter((event) => event.type === "fault").length
   const unrest = Effect.gen(function*() {
     const begin = yield* Clock.currentTimeMillis
     const end = begin + seconds * 1000
@@ -210,18 +215,20 @@ export const run = Effect.fnUntraced(function*(options: Options) {
       kills++
     }
     stopped = true
-    yield* proxy.heal
+    for (const proxy of proxies) yield* proxy.heal
   })
 
-  yield* proxy.randomCuts({ seed: seed.int(0, 1e9), probability: cuts })
   const chance = seed.fork()
-  for (const fault of ["before", "after"] as const) {
-    yield* proxy.when((chunk) => chunk.includes("COMMIT") && chance.chance(commitCuts), fault, { times: Infinity })
+  for (const proxy of isCut ? proxies : []) {
+    yield* proxy.randomCuts({ seed: seed.int(0, 1e9), probability: cuts })
+    for (const fault of ["before", "after"] as const) {
+      yield* proxy.when((chunk) => chunk.includes("COMMIT") && chance.chance(commitCuts), fault, { times: Infinity })
+    }
   }
   yield* Effect.all([unrest, ...Array.from({ length: workers }, (_, name) => worker(name))], {
     concurrency: "unbounded",
     discard: true
-  }).pipe(Effect.provide(Layer.fresh(options.place.layer(proxy.url, { max: workers, startup: "lazy" }))))
+  }).pipe(Effect.provide(Layer.fresh(options.place.layer(own?.url ?? server.url, { max: workers, startup: "lazy" }))))
 
   const booked = new Map<string, number>()
   for (const { operation } of yield* server.query("select operation from ledger")) {
