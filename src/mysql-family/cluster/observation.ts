@@ -19,9 +19,8 @@ export interface MysqlAnswer {
 export interface Members {
   readonly all: number
   readonly online: number
-  /** The state and the role of the one that answers. */
+  /** The state of the one that answers; `null` if it is none of them. */
   readonly state: string | null
-  readonly role: string | null
 }
 
 export const ofMysql = (server: string, answer: MysqlAnswer): Observation => {

@@ -59,8 +59,7 @@ const group = "(SELECT VARIABLE_VALUE FROM performance_schema.global_variables "
 const members = [
   "(SELECT COUNT(*) FROM performance_schema.replication_group_members) AS all_members",
   "(SELECT COUNT(*) FROM performance_schema.replication_group_members WHERE MEMBER_STATE = 'ONLINE') AS online_members",
-  "(SELECT MEMBER_STATE FROM performance_schema.replication_group_members WHERE MEMBER_ID = @@server_uuid) AS own_state",
-  "(SELECT MEMBER_ROLE FROM performance_schema.replication_group_members WHERE MEMBER_ID = @@server_uuid) AS own_role"
+  "(SELECT MEMBER_STATE FROM performance_schema.replication_group_members WHERE MEMBER_ID = @@server_uuid) AS own_state"
 ]
 
 const observeMysql = (session: Session, positions: ReadonlyArray<string>) => {
@@ -89,8 +88,7 @@ const observeMysql = (session: Session, positions: ReadonlyArray<string>) => {
 const membersOf = (row: Row): Members => ({
   all: Number(row["all_members"]),
   online: Number(row["online_members"]),
-  state: row["own_state"] === null ? null : text(row["own_state"]),
-  role: row["own_role"] === null ? null : text(row["own_role"])
+  state: row["own_state"] === null ? null : text(row["own_state"])
 })
 
 // ---------------------------------------------------------------------------------------------------------------------

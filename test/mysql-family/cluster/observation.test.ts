@@ -35,7 +35,7 @@ describe("a member of a group", () => {
       position: "p",
       has: null,
       group,
-      members: members && { all: 3, online: 3, state: "ONLINE", role: "PRIMARY", ...members }
+      members: members && { all: 3, online: 3, state: "ONLINE", ...members }
     })
 
   it("is what it says with a majority behind it, and else unfit", () => {
