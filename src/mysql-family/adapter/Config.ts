@@ -4,8 +4,10 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import { isIP } from "node:net"
 import { userInfo } from "node:os"
+import type { Resolving } from "../../node/dial.ts"
 import { InvalidOptions } from "../../options/InvalidOptions.ts"
 import * as Options from "../../options/Options.ts"
+import { passwordProblem } from "../../options/password.ts"
 import type { MysqlOptions, SslMode } from "./MysqlOptions.ts"
 import { planTls, sslModes, type TlsPlan } from "./tls.ts"
 import { hasControl, parseUrl, type UrlOptions } from "./url.ts"
@@ -22,6 +24,7 @@ export interface Resolved {
   readonly database: string | undefined
   readonly username: string
   readonly password: MysqlOptions["password"]
+  readonly resolving: Resolving
   readonly tls: TlsPlan | undefined
   readonly allowPublicKeyRetrieval: boolean
   readonly compress: boolean
@@ -61,16 +64,6 @@ const isFunction = checked<(name: string) => string>((value) =>
   typeof value === "function" ? undefined : "must be a function from a name to a name"
 )
 
-/** What is wrong with a password. */
-export const passwordProblem = (password: unknown): string | undefined =>
-  typeof password !== "string"
-    ? "must be a text"
-    : password.includes("\u0000")
-    ? "must not contain a NUL"
-    : /[\r\n]$/.test(password)
-    ? "ends in a line break, as a file does: trim it"
-    : undefined
-
 const table = {
   url: checked<Redacted.Redacted>((value) => Redacted.isRedacted(value) ? undefined : secret),
   host: name,
@@ -78,6 +71,10 @@ const table = {
     Number.isInteger(value) && Number(value) >= 1 && Number(value) <= 65_535 ? undefined : "must be between 1 and 65535"
   ),
   socketPath: name,
+  lookup: checked<NonNullable<MysqlOptions["lookup"]>>((value) =>
+    typeof value === "function" ? undefined : "must be a function, as `lookup` of `net.connect`"
+  ),
+  family: checked<4 | 6>((value) => value === 4 || value === 6 ? undefined : "must be 4 or 6"),
   database: name,
   username: name,
   password: checked<NonNullable<MysqlOptions["password"]>>((value) =>
@@ -201,6 +198,7 @@ const join = (
     const place = yield* placeOf(given, url)
     const password = given.password ?? (url.password === undefined ? undefined : Redacted.make(url.password))
     const database = given.database ?? url.database
+    const connectTimeout = given.connectTimeout ?? (yield* urlTimeout(url.connectTimeout)) ?? 5_000
     return {
       module,
       options,
@@ -214,7 +212,8 @@ const join = (
         (yield* flag("allowPublicKeyRetrieval", url.allowPublicKeyRetrieval)),
       compress: given.compress ?? (yield* flag("compress", url.compress)),
       applicationName: given.applicationName ?? url.applicationName ?? "watertight",
-      connectTimeout: given.connectTimeout ?? (yield* urlTimeout(url.connectTimeout)) ?? 5_000,
+      connectTimeout,
+      resolving: { lookup: given.lookup, family: given.family, connectTimeout },
       keepAlive: given.keepAlive,
       controlTimeout: given.controlTimeout,
       statementTimeout: given.statementTimeout ?? Infinity,

@@ -6,6 +6,7 @@
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Redacted from "effect/Redacted"
+import type { LookupFunction } from "node:net"
 import type * as Tls from "node:tls"
 
 /**
@@ -49,6 +50,18 @@ export interface MysqlOptions {
   readonly port?: number | undefined
   /** The path of a Unix socket, instead of a host and a port. */
   readonly socketPath?: string | undefined
+  /**
+   * Asked for the addresses of `host`, as the `lookup` of Node's `net.connect`. Default: the system.
+   *
+   * @since 0.2.0
+   */
+  readonly lookup?: LookupFunction | undefined
+  /**
+   * Only addresses of IPv4 or of IPv6. Default: both, each of them in turn until one answers.
+   *
+   * @since 0.2.0
+   */
+  readonly family?: 4 | 6 | undefined
   readonly database?: string | undefined
   /** Default: whoever runs the program. */
   readonly username?: string | undefined

@@ -1,21 +1,24 @@
 /** Opens a connection: the socket, what the server says first, TLS, and the driver's handshake. */
-import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import type { SqlError } from "effect/sql/SqlError"
 import { connect as connectSocket, type Socket } from "node:net"
+import { dial } from "../../node/dial.ts"
+import { askPassword } from "../../options/password.ts"
 import type { Address, SideConnection } from "../driver/Canceller.ts"
 import { type Driver, insecure, type TlsOptions } from "../driver/Driver.ts"
 import { ruleOfError } from "../errors/errno.ts"
 import { connectError, describe, MysqlError, refusedError, serverErrorOf } from "../errors/errors.ts"
-import { passwordProblem, type Resolved } from "./Config.ts"
+import type { Resolved } from "./Config.ts"
 import { type Greeting, readGreeting } from "./greeting.ts"
 
 /** Connects and authenticates. Whatever is not finished when it is interrupted is destroyed. */
 export const open = Effect.fnUntraced(
   function*(driver: Driver, config: Resolved, address: Address): Effect.fn.Return<SideConnection, SqlError> {
-    const password = yield* passwordOf(config)
+    const password = yield* Effect.mapError(
+      askPassword(config.password),
+      (problem) => connectError(config.name, problem, undefined)
+    )
     const socket = openSocket(config, address)
     return yield* Effect.onExit(
       Effect.gen(function*() {
@@ -30,9 +33,10 @@ export const open = Effect.fnUntraced(
 )
 
 const openSocket = (config: Resolved, address: Address): Socket => {
-  const socket = connectSocket(address)
-  socket.setNoDelay(true)
-  socket.setKeepAlive(true, config.keepAlive)
+  const options = { noDelay: true, keepAlive: true, keepAliveInitialDelay: config.keepAlive }
+  const socket = "path" in address
+    ? connectSocket({ path: address.path, ...options })
+    : dial(address.host, address.port, config.resolving, options)
   // An error that has no other listener must not end the process.
   socket.on("error", () => {})
   return socket
@@ -45,27 +49,6 @@ const greetingOf = (config: Resolved, socket: Socket): Effect.Effect<Greeting, S
       (error, greeting) => resume(error === undefined ? Effect.succeed(greeting) : Effect.fail(refused(config, error)))
     )
   })
-
-/** Asked for at every connection, for what it says may be short-lived. */
-const passwordOf = (config: Resolved): Effect.Effect<string | undefined, SqlError> => {
-  const { password } = config
-  if (password === undefined) return Effect.succeed(undefined)
-  if (!Effect.isEffect(password)) return Effect.succeed(Redacted.value(password))
-  return Effect.flatMap(
-    Effect.catchCause(password, (cause) =>
-      Cause.hasInterruptsOnly(cause)
-        ? Effect.interrupt
-        // What the effect says may be about the secret.
-        : Effect.fail(connectError(config.name, "the effect of the option `password` failed", undefined))),
-    (redacted) => {
-      const value: unknown = Redacted.isRedacted(redacted) ? Redacted.value(redacted) : undefined
-      const problem = passwordProblem(value)
-      return problem === undefined
-        ? Effect.succeed(value as string)
-        : Effect.fail(connectError(config.name, `the password that the option \`password\` gave ${problem}`, undefined))
-    }
-  )
-}
 
 /** What is to be encrypted, with the certificates as they are now. */
 const tlsOf = (config: Resolved, { offersTls }: Greeting): Effect.Effect<TlsOptions | undefined, SqlError> => {

@@ -1,7 +1,7 @@
 /** How connections are encrypted: what the options say, and the certificates, which are read for every connection. */
 import * as Result from "effect/Result"
-import { readFileSync } from "node:fs"
 import * as Tls from "node:tls"
+import { type Files, reading } from "../../node/certificates.ts"
 import type { TlsOptions } from "../driver/Driver.ts"
 import type { MysqlOptions, SslMode } from "./MysqlOptions.ts"
 
@@ -22,13 +22,6 @@ export interface TlsPlan {
 export interface WrongTls {
   readonly option: "ssl" | "sslmode" | "sslrootcert" | "sslcert" | "sslkey"
   readonly problem: string
-}
-
-/** The files that certificates are in. */
-export interface Files {
-  readonly sslrootcert: string | undefined
-  readonly sslcert: string | undefined
-  readonly sslkey: string | undefined
 }
 
 const wrong = (option: WrongTls["option"], problem: string): Result.Result<never, WrongTls> =>
@@ -73,61 +66,19 @@ export const planTls = (
   })
 
 const materialOf = (files: Files, fixed: Tls.SecureContextOptions): TlsPlan["material"] => {
-  let last: TlsOptions["material"] | undefined
+  const read = reading(files)
+  let last: { readonly of: Tls.SecureContextOptions; readonly material: TlsOptions["material"] } | undefined
   return () =>
-    Result.map(readFiles(files), (read) => {
-      if (last === undefined || !isSame(last, read)) last = { ...read, ...fixed }
-      return last
-    }).pipe(Result.flatMap((material) =>
+    Result.flatMap(read(), (found) => {
+      if (last?.of !== found) last = { of: found, material: { ...found, ...fixed } }
+      const { material } = last
       // What the program has given is looked at together with the files.
-      Object.keys(fixed).length === 0 ? Result.succeed(material) : Result.map(usable("ssl", material), () => material)
-    ))
-}
-
-const isSame = (last: Tls.SecureContextOptions, read: Tls.SecureContextOptions): boolean =>
-  (["ca", "cert", "key"] as const).every((name) =>
-    read[name] === undefined || String(read[name]) === String(last[name])
-  )
-
-/** Reads the files and lets TLS have a look at them. */
-const readFiles = (
-  { sslcert, sslkey, sslrootcert }: Files
-): Result.Result<Tls.SecureContextOptions, WrongTls> =>
-  Result.gen(function*() {
-    if (sslcert !== undefined && sslkey === undefined) yield* wrong("sslkey", "is missing: `sslcert` needs it")
-    if (sslkey !== undefined && sslcert === undefined) yield* wrong("sslcert", "is missing: `sslkey` needs it")
-    const read: Tls.SecureContextOptions = {}
-    if (sslrootcert !== undefined) {
-      read.ca = yield* readFile("sslrootcert", sslrootcert)
-      yield* usable("sslrootcert", { ca: read.ca })
-    }
-    if (sslcert !== undefined && sslkey !== undefined) {
-      read.cert = yield* readFile("sslcert", sslcert)
-      yield* usable("sslcert", { cert: read.cert })
-      read.key = yield* readFile("sslkey", sslkey)
-      yield* usable("sslkey", { cert: read.cert, key: read.key })
-    }
-    return read
-  })
-
-const readFile = (option: WrongTls["option"], path: string): Result.Result<Buffer, WrongTls> =>
-  Result.try({
-    try: () => readFileSync(path),
-    catch: (cause) => ({ option, problem: `names a file that cannot be read: ${describeError(cause)}` })
-  })
-
-const usable = (
-  option: WrongTls["option"],
-  options: Tls.SecureContextOptions
-): Result.Result<Tls.SecureContext, WrongTls> =>
-  Result.try({
-    try: () => Tls.createSecureContext(options),
-    catch: (cause) => ({
-      option,
-      problem: option === "ssl"
-        ? `has something that TLS cannot use: ${describeError(cause)}`
-        : `names a file that TLS cannot use: ${describeError(cause)}`
+      return Object.keys(fixed).length === 0 ? Result.succeed(material) : Result.try({
+        try: () => (Tls.createSecureContext(material), material),
+        catch: (cause): WrongTls => ({
+          option: "ssl",
+          problem: `has something that TLS cannot use: ${cause instanceof Error ? cause.message : String(cause)}`
+        })
+      })
     })
-  })
-
-const describeError = (cause: unknown): string => cause instanceof Error ? cause.message : String(cause)
+}

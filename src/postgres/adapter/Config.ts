@@ -11,36 +11,21 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
+import type { LookupFunction } from "node:net"
 import { userInfo } from "node:os"
-import type * as Tls from "node:tls"
-import { crypto, fs, tls } from "../../node/builtins.ts"
 import type { InvalidOptions } from "../../options/InvalidOptions.ts"
 import { nearest } from "../../options/nearest.ts"
+import { type Password, passwordProblem } from "../../options/password.ts"
 import type { Options as NotificationOptions } from "../Notifications.ts"
 import type { Codecs } from "../types/TypeStore.ts"
-import type { Endpoint, TlsOptions } from "../wire/Socket.ts"
+import type { Demands } from "../wire/Authentication.ts"
+import type { Endpoint } from "../wire/Socket.ts"
 import { invalid, type InvalidOption, invalidOption } from "./invalid.ts"
+import { demandsOf, type SecurityOptions, tlsOptions } from "./security.ts"
+import { text } from "./text.ts"
 import * as Url from "./url.ts"
 
-/**
- * How a connection is encrypted, as `sslmode` of `libpq`.
- *
- * | mode          | encrypted                       | protects from eavesdropping | from a server that pretends |
- * | ------------- | ------------------------------- | --------------------------- | --------------------------- |
- * | `disable`     | never                           | no                          | no                          |
- * | `allow`       | if the server insists           | perhaps                     | no                          |
- * | `prefer`      | if the server can               | perhaps                     | no                          |
- * | `require`     | always, by any certificate      | yes                         | no, unless `sslrootcert`    |
- * | `verify-ca`   | always, certificate checked     | yes                         | from another CA             |
- * | `verify-full` | always, and the host's name too | yes                         | yes                         |
- *
- * As in `libpq`, `require` together with an `sslrootcert` means `verify-ca`. Without an `sslrootcert`, the two
- * verifying modes trust the certificate authorities that Node trusts.
- *
- * @category options
- * @since 0.1.0
- */
-export type SslMode = "disable" | "allow" | "prefer" | "require" | "verify-ca" | "verify-full"
+export type { SecurityOptions, SslMode } from "./security.ts"
 
 /**
  * The options of a PostgreSQL database: those of `PgClient.layer` from `@effect/sql-pg` under the same names, and
@@ -53,18 +38,24 @@ export type SslMode = "disable" | "allow" | "prefer" | "require" | "verify-ca" |
  * @category options
  * @since 0.1.0
  */
-export interface PostgresOptions extends PgPoolConfig {
+export interface PostgresOptions extends Omit<PgPoolConfig, "password">, SecurityOptions {
   /**
-   * How connections are encrypted. Default: `"prefer"` over TCP, as in `libpq`, and `"disable"` for a Unix socket or a
-   * custom `stream`. Not together with `ssl`, of which `true` means `"verify-full"`.
+   * An effect is run for every connection, for passwords that do not live long. Where it fails, the attempt to connect
+   * has failed, and is made again like any other.
    */
-  readonly sslmode?: SslMode | undefined
-  /** The file with the certificates of the authorities to trust, or `"system"` for those that Node trusts. */
-  readonly sslrootcert?: string | undefined
-  /** The file with the client's certificate. Needs `sslkey`. */
-  readonly sslcert?: string | undefined
-  /** The file with the key of the client's certificate. */
-  readonly sslkey?: string | undefined
+  readonly password?: Password | undefined
+  /**
+   * Asked for the addresses of `host`, as the `lookup` of Node's `net.connect`. Default: the system.
+   *
+   * @since 0.2.0
+   */
+  readonly lookup?: LookupFunction | undefined
+  /**
+   * Only addresses of IPv4 or of IPv6. Default: both, each of them in turn until one answers.
+   *
+   * @since 0.2.0
+   */
+  readonly family?: 4 | 6 | undefined
   /**
    * How long a statement may run. The server enforces it; if its answer does not arrive shortly after, the session is
    * given up. Default: no limit.
@@ -123,7 +114,8 @@ export interface Resolved {
   readonly name: string
   readonly endpoint: Endpoint
   readonly startup: PgProtocol.StartupParameters
-  readonly password: Redacted.Redacted | Effect.Effect<Redacted.Redacted> | undefined
+  readonly password: Password | undefined
+  readonly demands: Demands
   /** In milliseconds, like every time here. */
   readonly connectTimeout: number
   readonly statementTimeout: number
@@ -148,6 +140,11 @@ const optionNames: ReadonlyArray<string> = [
   "sslrootcert",
   "sslcert",
   "sslkey",
+  "sslnegotiation",
+  "channelBinding",
+  "requireAuth",
+  "lookup",
+  "family",
   "database",
   "username",
   "password",
@@ -182,8 +179,6 @@ const optionNames: ReadonlyArray<string> = [
   "controlTimeout",
   "fetchSize"
 ]
-
-const sslModes: ReadonlyArray<string> = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 
 /** What PostgreSQL itself can send at most. */
 const maxMessageSizeLimit = 0x3fffffff
@@ -256,13 +251,7 @@ const check = (options: PostgresOptions): Result.Result<Resolved, InvalidOption>
       stream: options.stream !== undefined,
       database: database ?? username
     })
-    const password = options.password ?? (url.password === undefined ? undefined : Redacted.make(url.password))
-    if (password !== undefined && !Redacted.isRedacted(password) && !Effect.isEffect(password)) {
-      yield* invalid("password", "must be a `Redacted`, or an Effect that provides one")
-    }
-    if (Redacted.isRedacted(password) && String(Redacted.value(password)).includes("\u0000")) {
-      yield* invalid("password", "must not contain a NUL")
-    }
+    const password = yield* passwordOf(options, url)
 
     // Times.
     const connectTimeout: number = options.connectTimeout !== undefined
@@ -317,6 +306,11 @@ const check = (options: PostgresOptions): Result.Result<Resolved, InvalidOption>
     const fetchSize: number | undefined = yield* count("fetchSize", options.fetchSize, 1)
     const maxMessageSize: number | undefined = yield* count("maxMessageSize", options.maxMessageSize, 1_024)
 
+    const tls = yield* tlsOptions(options, url, {
+      host,
+      isLocal: path !== undefined || options.stream !== undefined,
+      isStream: options.stream !== undefined
+    })
     return {
       options,
       name,
@@ -327,8 +321,10 @@ const check = (options: PostgresOptions): Result.Result<Resolved, InvalidOption>
         path,
         stream: options.stream,
         keepAlive,
-        tls: yield* tlsOptions(options, url, host, path !== undefined || options.stream !== undefined)
+        resolving: yield* resolvingOf(options, connectTimeout),
+        tls
       },
+      demands: yield* demandsOf(options, url, tls),
       startup: yield* startupParameters(options, url, {
         username,
         database,
@@ -355,13 +351,33 @@ const check = (options: PostgresOptions): Result.Result<Resolved, InvalidOption>
 const hasPlace = ({ host, path, stream }: PostgresOptions): boolean =>
   host !== undefined || path !== undefined || stream !== undefined
 
-const text = (option: string, value: string | undefined): Result.Result<string | undefined, InvalidOption> =>
+/** How the name of the host becomes addresses. */
+const resolvingOf = (
+  options: PostgresOptions,
+  connectTimeout: number
+): Result.Result<Endpoint["resolving"], InvalidOption> =>
   Result.gen(function*() {
-    if (value === undefined) return undefined
-    if (typeof value !== "string") return yield* invalid(option, "must be a string")
-    if (value === "") return yield* invalid(option, "must not be empty")
-    if (value.includes("\u0000")) return yield* invalid(option, "must not contain a NUL")
-    return value
+    if (options.lookup !== undefined && typeof options.lookup !== "function") {
+      yield* invalid("lookup", "must be a function, as `lookup` of `net.connect`")
+    }
+    if (options.family !== undefined && options.family !== 4 && options.family !== 6) {
+      yield* invalid("family", "must be 4 or 6")
+    }
+    return { lookup: options.lookup, family: options.family, connectTimeout }
+  })
+
+const passwordOf = (
+  options: PostgresOptions,
+  url: Url.UrlOptions
+): Result.Result<Resolved["password"], InvalidOption> =>
+  Result.gen(function*() {
+    const password = options.password ?? (url.password === undefined ? undefined : Redacted.make(url.password))
+    if (password !== undefined && !Redacted.isRedacted(password) && !Effect.isEffect(password)) {
+      yield* invalid("password", "must be a `Redacted`, or an Effect that provides one")
+    }
+    const passwordIsWrong = Redacted.isRedacted(password) ? passwordProblem(Redacted.value(password)) : undefined
+    if (passwordIsWrong !== undefined) yield* invalid("password", passwordIsWrong)
+    return password
   })
 
 const checkPort = (option: string, port: number): Result.Result<number, InvalidOption> =>
@@ -482,100 +498,6 @@ const startupParameters = (
     }
     return { ...parameters, user: own.username, database: own.database }
   })
-
-const tlsOptions = (
-  options: PostgresOptions,
-  url: Url.UrlOptions,
-  host: string,
-  isLocal: boolean
-): Result.Result<TlsOptions, InvalidOption> =>
-  Result.gen(function*() {
-    const files = {
-      sslrootcert: (yield* text("sslrootcert", options.sslrootcert)) ?? url.sslrootcert,
-      sslcert: (yield* text("sslcert", options.sslcert)) ?? url.sslcert,
-      sslkey: (yield* text("sslkey", options.sslkey)) ?? url.sslkey
-    }
-    if (options.ssl !== undefined) {
-      if (options.sslmode !== undefined) yield* invalid("ssl", "cannot be given together with `sslmode`")
-      if (typeof options.ssl !== "boolean" && (typeof options.ssl !== "object" || options.ssl === null)) {
-        yield* invalid("ssl", "must be true, false or options of `tls.connect`")
-      }
-      if (options.ssl === false) return { mode: "disable", options: {} }
-      const given = typeof options.ssl === "object" ? options.ssl : {}
-      return { mode: "require", options: { ...(yield* certificates(files)), ...given } }
-    }
-    const option = options.sslmode === undefined && url.sslmode !== undefined ? "url" : "sslmode"
-    const mode = options.sslmode ?? url.sslmode ?? (isLocal ? "disable" : "prefer")
-    if (!sslModes.includes(mode)) {
-      yield* invalid(
-        option,
-        `${option === "url" ? "has an sslmode that is not" : "must be"} one of ${sslModes.join(", ")}`
-      )
-    }
-    // As in libpq, there is nobody in between to be protected from.
-    if (isLocal && options.stream === undefined || mode === "disable") return { mode: "disable", options: {} }
-    const loaded: Tls.ConnectionOptions = yield* certificates(files)
-    switch (mode) {
-      case "allow":
-      case "prefer":
-        return { mode, options: { ...loaded, rejectUnauthorized: false } }
-      case "require":
-        return {
-          mode,
-          options: files.sslrootcert === undefined
-            ? { ...loaded, rejectUnauthorized: false }
-            : { ...loaded, checkServerIdentity: anyName }
-        }
-      case "verify-ca":
-        return { mode: "require", options: { ...loaded, checkServerIdentity: anyName } }
-      default:
-        return { mode: "require", options: { ...loaded, host } }
-    }
-  })
-
-const anyName = (): undefined => undefined
-
-/** Loads the files and lets TLS have a look at them, so that a bad one is found before anybody connects. */
-const certificates = (files: {
-  readonly sslrootcert: string | undefined
-  readonly sslcert: string | undefined
-  readonly sslkey: string | undefined
-}): Result.Result<Tls.ConnectionOptions, InvalidOption> =>
-  Result.gen(function*() {
-    if (files.sslcert !== undefined && files.sslkey === undefined) {
-      yield* invalid("sslkey", "is missing: `sslcert` needs it")
-    }
-    if (files.sslkey !== undefined && files.sslcert === undefined) {
-      yield* invalid("sslcert", "is missing: `sslkey` needs it")
-    }
-    const loaded: Tls.ConnectionOptions = {}
-    if (files.sslrootcert !== undefined && files.sslrootcert !== "system") {
-      loaded.ca = yield* readFile("sslrootcert", files.sslrootcert)
-      yield* usable("sslrootcert", () => new (crypto().X509Certificate)(loaded.ca as Buffer))
-    }
-    if (files.sslcert !== undefined && files.sslkey !== undefined) {
-      loaded.cert = yield* readFile("sslcert", files.sslcert)
-      yield* usable("sslcert", () => new (crypto().X509Certificate)(loaded.cert as Buffer))
-      loaded.key = yield* readFile("sslkey", files.sslkey)
-      yield* usable("sslkey", () => tls().createSecureContext({ cert: loaded.cert, key: loaded.key }))
-    }
-    return loaded
-  })
-
-const readFile = (option: string, path: string): Result.Result<Buffer, InvalidOption> =>
-  Result.try({
-    try: () => fs().readFileSync(path),
-    catch: (cause) => invalidOption(option, `names a file that cannot be read: ${describeError(cause)}`)
-  })
-
-/** Of an authority's file that is none, TLS itself would not say a word. */
-const usable = (option: string, evaluate: () => unknown): Result.Result<unknown, InvalidOption> =>
-  Result.try({
-    try: evaluate,
-    catch: (cause) => invalidOption(option, `names a file that TLS cannot use: ${describeError(cause)}`)
-  })
-
-const describeError = (cause: unknown): string => cause instanceof Error ? cause.message : String(cause)
 
 const databaseName = (options: {
   readonly host: string

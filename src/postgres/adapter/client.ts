@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as SqlClient from "effect/sql/SqlClient"
 import { Adapter, type Connection } from "../../Adapter.ts"
+import type { Password } from "../../options/password.ts"
 import { unwrap } from "../../pool/LeasedConnection.ts"
 import { Pool } from "../../pool/Pool.ts"
 import { notify } from "../listen/Listeners.ts"
@@ -19,6 +20,9 @@ export type { Features, PgClient, SqlClient }
 /** The service that code is written for which knows the client of `@effect/sql-pg`. Its module would load its pool. */
 const UpstreamClient = Context.Service<PgClient.PgClient>("@effect/sql-pg/PgClient")
 
+/** An effect of ours that provides a password may fail, which upstream's must not. */
+type ClientConfig = Omit<PgClient.PgClientConfig, "password"> & { readonly password?: Password | undefined }
+
 const upstreamId: PgClient.TypeId = "~@effect/sql-pg/PgClient"
 
 /** Makes the client that is there into a `PgClient`. */
@@ -26,11 +30,11 @@ const extend = (
   client: SqlClient.SqlClient,
   pool: Pool,
   database: string,
-  config: PgClient.PgClientConfig
+  config: ClientConfig
 ): PgClient.PgClient =>
   Object.assign(client, {
     [upstreamId]: upstreamId,
-    config,
+    config: config as PgClient.PgClientConfig,
     json,
     listen: (channel: string) => Effect.flatMap(pool.reserve, (connection) => sessionOf(connection).listen(channel)),
     notify: (channel: string, payload: string) => notify(client, database, channel, payload)
@@ -48,7 +52,7 @@ const sessionOf = (connection: Connection): Session => unwrap(connection) as Ses
  * Provides `PgClient`, and what the other modules need, beside the database that is provided already.
  */
 export const layer = (
-  config: PgClient.PgClientConfig & FeatureOptions
+  config: ClientConfig & FeatureOptions
 ): Layer.Layer<PgClient.PgClient | Features, never, SqlClient.SqlClient | Pool | Adapter> =>
   Layer.effectContext(Effect.gen(function*() {
     const client = yield* SqlClient.SqlClient

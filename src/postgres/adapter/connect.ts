@@ -6,11 +6,12 @@ import * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import type { SqlError } from "effect/sql/SqlError"
 import { loaded } from "../../database/loaded.ts"
 import * as Evidence from "../../failure/Evidence.ts"
+import { withRetryable } from "../../failure/lostError.ts"
+import { askPassword } from "../../options/password.ts"
 import { afterAwake } from "../../timing/DeadlineTimer.ts"
 import { describeStall } from "../../timing/StallGuard.ts"
 import { timeoutOrElse } from "../../timing/timeout.ts"
@@ -22,6 +23,7 @@ import type { SessionKey, SessionOptions } from "../session/SessionOptions.ts"
 import { grace } from "../session/StatementLimit.ts"
 import { DescriptionCache } from "../statement/DescriptionCache.ts"
 import { TypeStore } from "../types/TypeStore.ts"
+import type { Credentials } from "../wire/Authentication.ts"
 import * as Socket from "../wire/Socket.ts"
 import * as Startup from "../wire/Startup.ts"
 import type { Resolved } from "./Config.ts"
@@ -61,12 +63,13 @@ export const makeConnect = (
   const startup: Startup.StartupOptions = {
     database: config.name,
     parameters: config.startup,
-    maxMessageSize: config.maxMessageSize
+    maxMessageSize: config.maxMessageSize,
+    demands: config.demands
   }
 
   const attempt = Effect.fnUntraced(function*(
     encryption: Socket.Encryption,
-    credentials: Startup.Credentials | undefined
+    credentials: Credentials | undefined
   ): Effect.fn.Return<Session, Attempted> {
     const transport = yield* Effect.mapError(
       Socket.open(endpoint, encryption),
@@ -84,7 +87,7 @@ export const makeConnect = (
   })
 
   /** Only where the user does not insist may what failed one way be tried the other way, as `libpq` does. */
-  const negotiate = (credentials: Startup.Credentials | undefined): Effect.Effect<Session, Attempted> => {
+  const negotiate = (credentials: Credentials | undefined): Effect.Effect<Session, Attempted> => {
     switch (endpoint.tls.mode) {
       case "disable":
         return attempt("none", credentials)
@@ -105,9 +108,14 @@ export const makeConnect = (
     }
   }
 
-  const connect = Effect.mapError(
-    Effect.flatMap(credentialsOf(config.password), negotiate),
-    (failure) => failure.error
+  const connect = Effect.flatMap(
+    credentialsOf(config),
+    (credentials) =>
+      Effect.mapError(negotiate(credentials), ({ error }) => {
+        // A password that is asked for every time may be another one the next time.
+        if (Effect.isEffect(config.password) && isWrongPassword(error)) withRetryable(error.reason, true)
+        return error
+      })
   )
   if (config.connectTimeout === Infinity) return connect
   return timeoutOrElse(connect, {
@@ -129,14 +137,22 @@ interface Attempted {
   readonly encrypted: boolean
 }
 
-const loadAuth = loaded(() => import("@effect/sql-pg/PgAuth"))
+const isWrongPassword = ({ reason }: SqlError): boolean =>
+  (reason.cause as { readonly code?: unknown } | undefined)?.code === "28P01"
+
+const loadSaslprep = loaded(() => import("../wire/saslprep.ts"))
 
 /** Asked for at every connection, for what it says may be short-lived. */
-const credentialsOf = (password: Resolved["password"]): Effect.Effect<Startup.Credentials | undefined> =>
-  password === undefined ? Effect.undefined : Effect.zipWith(
-    Effect.isEffect(password) ? password : Effect.succeed(password),
-    loadAuth,
-    (password, auth) => ({ password: Redacted.value(password), auth })
+const credentialsOf = (config: Resolved): Effect.Effect<Credentials | undefined, SqlError> =>
+  Effect.flatMap(
+    Effect.mapError(askPassword(config.password), (problem) => connectError(config.name, problem, undefined)),
+    (password) =>
+      password === undefined
+        ? Effect.undefined
+        // ASCII is what it is.
+        : !/[^\p{ASCII}]/u.test(password)
+        ? Effect.succeed({ password, prepared: password })
+        : Effect.map(loadSaslprep, ({ saslprep }) => ({ password, prepared: saslprep(password) }))
   )
 
 /**

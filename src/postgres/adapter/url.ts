@@ -20,6 +20,9 @@ export interface UrlOptions {
   readonly sslrootcert?: string
   readonly sslcert?: string
   readonly sslkey?: string
+  readonly sslnegotiation?: string
+  readonly channelBinding?: string
+  readonly requireAuth?: string
   readonly keepAlive?: string
   /** Several hosts, in their order. */
   readonly hosts?: ReadonlyArray<{ readonly host: string; readonly port: number | undefined }>
@@ -47,6 +50,9 @@ const names: Record<string, keyof Texts> = {
   sslrootcert: "sslrootcert",
   sslcert: "sslcert",
   sslkey: "sslkey",
+  sslnegotiation: "sslnegotiation",
+  channel_binding: "channelBinding",
+  require_auth: "requireAuth",
   keepalives_idle: "keepAlive",
   target_session_attrs: "target",
   load_balance_hosts: "balance"
@@ -55,9 +61,7 @@ const names: Record<string, keyof Texts> = {
 /** Parameters that must have one of these values, because nothing else is possible here. */
 const fixed: Record<string, ReadonlyArray<string>> = {
   client_encoding: ["utf8", "utf-8", "UTF8", "UTF-8"],
-  channel_binding: ["prefer", "disable"],
   gssencmode: ["prefer", "disable"],
-  sslnegotiation: ["postgres"],
   sslcompression: ["0"],
   keepalives: ["1"]
 }

@@ -12,6 +12,8 @@ import * as Net from "node:net"
 import type { Duplex } from "node:stream"
 import type * as Tls from "node:tls"
 import { tls } from "../../node/builtins.ts"
+import type { Read } from "../../node/certificates.ts"
+import { dial, type Resolving } from "../../node/dial.ts"
 import { afterReading } from "../../timing/StallGuard.ts"
 import { connectError } from "../errors/errors.ts"
 
@@ -26,6 +28,7 @@ export interface Endpoint {
   readonly stream: (() => Duplex) | undefined
   /** How long a TCP connection may be silent before the system probes it, in milliseconds, or 0 for never. */
   readonly keepAlive: number
+  readonly resolving: Resolving
   readonly tls: TlsOptions
 }
 
@@ -33,6 +36,10 @@ export interface Endpoint {
 export interface TlsOptions {
   readonly mode: "disable" | "allow" | "prefer" | "require"
   readonly options: Tls.ConnectionOptions
+  /** The certificates as they are now. What `options` say wins over them. */
+  readonly read: Read
+  /** Whether TLS begins without being asked for. */
+  readonly isDirect: boolean
 }
 
 /** What a single attempt does about TLS. `offer` takes a server's no for an answer. */
@@ -111,30 +118,57 @@ export const openUnsafe = (
         { permanent: true }
       )
     }
+    encrypt()
+  }
+  const encrypt = (): void => {
+    const material = endpoint.tls.read()
+    if (Result.isFailure(material)) return fail(`\`${material.failure.option}\` ${material.failure.problem}`, undefined)
     const plain = socket
     plain.off("error", onError)
     plain.off("close", onClose)
     plain.on("error", ignore)
+    const { isDirect } = endpoint.tls
     const onTlsError = (cause: Error & { code?: string }) =>
-      fail(`TLS failed: ${cause.message}`, cause, { tls: true, permanent: isCertificateError(cause) })
-    const secure = tls().connect({
-      host: endpoint.host,
-      // A name to ask for, unless the host is an address: those have no place in SNI.
-      ...(Net.isIP(endpoint.host) === 0 ? { servername: endpoint.host } : undefined),
-      ...endpoint.tls.options,
-      socket: plain as Net.Socket
-    })
-    socket = secure
+      fail(
+        `TLS failed: ${cause.message}${isDirect && !isCertificateError(cause) ? `: ${directHint}` : ""}`,
+        cause,
+        { tls: true, permanent: isCertificateError(cause) }
+      )
+    const onTlsClose = () => isDirect ? fail(`the server closed the connection: ${directHint}`, undefined) : onClose()
+    // The user's own options may be such that TLS refuses them.
+    try {
+      socket = tls().connect({
+        host: endpoint.host,
+        // A name to ask for, unless the host is an address: those have no place in SNI.
+        ...(Net.isIP(endpoint.host) === 0 ? { servername: endpoint.host } : undefined),
+        ...(isDirect ? { ALPNProtocols: [protocolName] } : undefined),
+        ...material.success,
+        ...endpoint.tls.options,
+        socket: plain as Net.Socket
+      })
+    } catch (cause) {
+      return fail(`TLS failed: ${String(cause)}`, cause, { tls: true, permanent: true })
+    }
+    const secure = socket as Tls.TLSSocket
     secure.on("error", onTlsError)
-    secure.on("close", onClose)
+    secure.on("close", onTlsClose)
     secure.once("secureConnect", () => {
       secure.off("error", onTlsError)
+      secure.off("close", onTlsClose)
+      // Without it, what answers may be a server of another protocol that was talked into answering.
+      if (isDirect && secure.alpnProtocol !== protocolName) {
+        return fail(`what answers does not say that it speaks PostgreSQL: ${directHint}`, undefined, {
+          tls: true,
+          permanent: true
+        })
+      }
       succeed(true)
     })
   }
   const begin = (): void => {
     if (finished) return
     if (encryption === "none") return succeed(false)
+    if (endpoint.tls.isDirect) return encrypt()
     socket.on("data", onAnswer)
     socket.write(PgProtocol.encodeSslRequest())
   }
@@ -146,9 +180,7 @@ export const openUnsafe = (
       : endpoint.path !== undefined
       ? Net.connect({ path: endpoint.path })
       // A statement is one write and then a wait, so holding small writes back has nothing to gain.
-      : Net.connect({
-        host: endpoint.host,
-        port: endpoint.port,
+      : dial(endpoint.host, endpoint.port, endpoint.resolving, {
         noDelay: true,
         keepAlive: endpoint.keepAlive > 0,
         keepAliveInitialDelay: endpoint.keepAlive
@@ -169,6 +201,11 @@ export const openUnsafe = (
     socket.destroy()
   }
 }
+
+/** What PostgreSQL is called in TLS (ALPN). */
+const protocolName = "postgresql"
+
+const directHint = "`sslnegotiation: \"direct\"` needs PostgreSQL 17 or newer; leave it out for others"
 
 /** Opens a transport. Interrupting it leaves nothing behind. */
 export const open = (endpoint: Endpoint, encryption: Encryption): Effect.Effect<Transport, OpenFailure> =>
