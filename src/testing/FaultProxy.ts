@@ -364,8 +364,8 @@ class Connection {
   // ---------------------------------------------------------------------------
 
   private fromClient(chunk: Buffer): void {
-    // The first record of TLS: a handshake.
-    if (chunk[0] === 0x16 && chunk[1] === 0x03) this.proxy.encrypted = true
+    // The first record of TLS, a handshake: by itself, or behind the 36 bytes by which a client of MySQL asks for it.
+    for (const at of [0, 36]) if (chunk[at] === 0x16 && chunk[at + 1] === 0x03) this.proxy.encrypted = true
     if (this.swallows() || this.cutByChance(chunk, this.toServer)) {
       return
     }

@@ -104,6 +104,7 @@ declare global {
   const report: Program<void>
   const insertJob: Program<void>
   const workOff: Effect.Effect<void>
+  const sendMail: (id: string, value: unknown) => Effect.Effect<void>
   const askAPerson: Effect.Effect<void>
 }
 `

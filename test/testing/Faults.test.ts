@@ -147,7 +147,8 @@ describeWith("url-mysql")("an encrypted connection", () => {
   it.live("loseCommit is refused, because nothing would be lost", () =>
     Effect.gen(function*() {
       const url = Redacted.make(yield* freshDatabase("mysql"))
-      const failure = yield* Effect.flip(Faults.loseCommit()).pipe(
+      const used = Effect.andThen(Effect.flatMap(SqlClient, (sql) => sql`select 1`), Faults.loseCommit())
+      const failure = yield* Effect.flip(used).pipe(
         Effect.provide(Faults.layerProxy({ url, database: (url) => Mysql.layer({ url }) }))
       )
       assert.include(String(failure), "sslmode")
