@@ -125,6 +125,49 @@ export interface Adapter {
   readonly resolveCommit:
     | ((token: unknown, connection: Connection) => Effect.Effect<"Applied" | "NotApplied" | "Unknown", SqlError>)
     | undefined
+
+  /** How a client can read its own writes on another server. `undefined` where the database offers no way. */
+  readonly causality?: Causality | undefined
+}
+
+/**
+ * A place in the history of a database, which a client can carry along and hold against what another server has.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Position {
+  /** Whose history it is, see `Observation.lineage`. */
+  readonly lineage: string
+  /** Of which generation; `undefined` where the database has none. A place of an older one is looked for nowhere. */
+  readonly generation: number | undefined
+  /** A text of which nobody but the database knows the meaning. */
+  readonly value: string
+}
+
+/**
+ * What a database must know of its history, so that reads never go back in time.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Causality {
+  /** Commits as `connection.commit` does, and says behind what the transaction is. No further round trip is awaited. */
+  readonly commit: (connection: Connection) => Effect.Effect<Position | undefined, SqlError>
+  /**
+   * Where the server is, behind everything that was asked of this session before: on a primary what a replica needs to
+   * have, on a replica what it has.
+   */
+  readonly position: (connection: Connection) => Effect.Effect<Position | undefined, SqlError>
+  /**
+   * Whether the server has all of this, asked on the connection that a read is about to use. Its answer must be older than
+   * those of statements that are sent after it without waiting for it.
+   */
+  readonly reached: (connection: Connection, position: Position) => Effect.Effect<boolean, SqlError>
+  /** The least place that has both, of one generation. */
+  readonly join: (a: string, b: string) => string
+  /** Whether a server that is at one place has another, where that can be told without asking. */
+  readonly includes?: ((at: string, wanted: string) => boolean) | undefined
 }
 
 /**

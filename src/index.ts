@@ -26,6 +26,13 @@ export * as Bulk from "./bulk/Bulk.ts"
 export * as Breaker from "./breaker/Breaker.ts"
 
 /**
+ * Reads that never go back in time.
+ *
+ * @since 0.2.0
+ */
+export * as Causal from "./cluster/Causal.ts"
+
+/**
  * Several servers of one database that are used as one.
  *
  * @since 0.2.0

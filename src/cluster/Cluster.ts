@@ -30,6 +30,7 @@ import { InvalidOptions } from "../options/InvalidOptions.ts"
 import * as Pool from "../pool/Pool.ts"
 import { resolve as resolvePool } from "../pool/PoolOptions.ts"
 import type { Candidates, ClusterAdapter, NodeOptions } from "./ClusterAdapter.ts"
+import { registerCluster, registerNode } from "./clusterMetrics.ts"
 import * as ClusterPool from "./ClusterPool.ts"
 import { ClusterRuntime } from "./ClusterRuntime.ts"
 import { describe } from "./describe.ts"
@@ -67,12 +68,13 @@ export const make = Effect.fnUntraced(function*(
   const { acquireTimeout } = (yield* resolvePool(pool, { maxConnections: undefined })).state
   const events = yield* Effect.acquireRelease(PubSub.sliding<Topology.TopologyEvent>(256), PubSub.shutdown)
   const random = yield* Random.Random
+  const context = yield* Effect.context<never>()
   const runtime = new ClusterRuntime({
     cluster,
     options: replicas,
     clock: yield* Clock.Clock,
     random: () => random.nextDoubleUnsafe(),
-    runFork: Effect.runForkWith(yield* Effect.context<never>()),
+    runFork: Effect.runForkWith(context),
     report: (event) => void PubSub.publishUnsafe(events, event)
   })
   const memberOptions = { pool, breaker: options.breaker ?? {}, overflow: replicas.overflow }
@@ -92,7 +94,9 @@ export const make = Effect.fnUntraced(function*(
     }
     for (const node of wanted.values()) {
       yield* Options.node.resolve(node)
-      runtime.join(yield* Member.make(cluster, node, memberOptions, runtime))
+      const member = yield* Member.make(cluster, node, memberOptions, runtime)
+      yield* Scope.addFinalizer(member.scope, Effect.sync(registerNode(context, runtime, member.node)))
+      runtime.join(member)
     }
   })
 
@@ -105,6 +109,10 @@ export const make = Effect.fnUntraced(function*(
   }
 
   const router = new Router(runtime, acquireTimeout)
+  yield* Effect.acquireRelease(
+    Effect.sync(() => registerCluster(context, runtime, router.routed)),
+    (remove) => Effect.sync(remove)
+  )
   const [first] = members
   return {
     pool: ClusterPool.make(runtime, router),

@@ -96,38 +96,6 @@ export interface ClusterAdapter {
     connection: Connection,
     positions: ReadonlyArray<string>
   ) => Effect.Effect<Observation, SqlError>
-  /** How a client can read its own writes on a replica. `undefined` where the database offers no way. */
-  readonly causal?: CausalAdapter | undefined
-}
-
-/**
- * Positions that a client can carry along, and hold against what another server has.
- *
- * **Details**
- *
- * A position is a text without spaces, of which nobody but the database knows the meaning. It belongs to a lineage and a
- * generation; the cluster compares those.
- *
- * @category models
- * @since 0.2.0
- */
-export interface CausalAdapter {
-  /** Commits as `connection.commit`, and says behind what position the transaction is. No round trip that is awaited. */
-  readonly commit: (connection: Connection) => Effect.Effect<string | undefined, SqlError>
-  /**
-   * Where the server is: behind everything that this session has seen so far. On a primary, what a replica needs to have
-   * to have that; on a replica, what it has itself.
-   */
-  readonly position: (connection: Connection) => Effect.Effect<string | undefined, SqlError>
-  /** Whether `position` is reached, asked on the connection that a read is about to use; waits as long as `millis`. */
-  readonly reached: (connection: Connection, position: string, millis: number) => Effect.Effect<boolean, SqlError>
-  /**
-   * The position that has all that both have. Of a bounded length, or `undefined` if they cannot be joined; then the
-   * primary is asked.
-   */
-  readonly join: (a: string, b: string) => string | undefined
-  /** Whether what one position has includes another, where that can be told without a server. */
-  readonly includes?: ((a: string, b: string) => boolean) | undefined
 }
 
 /**

@@ -10,10 +10,12 @@
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
-import type { Connection } from "../Adapter.ts"
+import type { Causality, Connection, Position } from "../Adapter.ts"
 import * as Evidence from "../failure/Evidence.ts"
 import * as Outcome from "../failure/Outcome.ts"
 import { Lane } from "../pool/Lending.ts"
@@ -21,17 +23,39 @@ import type { Pool } from "../pool/Pool.ts"
 import * as PoolError from "../pool/PoolError.ts"
 import type { StatementProfile } from "../pool/state/StatementProfile.ts"
 import { timeoutOrElse } from "../timing/timeout.ts"
+import * as Causal from "./Causal.ts"
 import type { Target } from "./ClusterAdapter.ts"
 import * as ClusterError from "./ClusterError.ts"
 import type { ClusterRuntime } from "./ClusterRuntime.ts"
 import { describe } from "./describe.ts"
+import { behind, guarded, noted } from "./following.ts"
 import { type Member, overflowLane } from "./Member.ts"
 import { readOnly } from "./readOnly.ts"
 import * as Reads from "./Reads.ts"
 import type { Node } from "./state/Node.ts"
+import type { Query } from "./state/ReadChoice.ts"
 
-/** How a call is run on a node, and whether the node itself has to see to it that nothing is written. */
-type Run = (member: Member, isGuarded: boolean) => Effect.Effect<any, any, any>
+/** How a call is run on a node, whether somebody else sees to it that nothing is written, and what is done around it. */
+type Run = (member: Member, isGuarded: boolean, around: Around) => Effect.Effect<any, any, any>
+
+type Body = (connection: Connection) => Effect.Effect<any, any, any>
+type Around = (f: Body) => Body
+
+const nothing: Around = (f) => f
+
+/** What a read of a region has to see, and what is noted of it. */
+interface Following {
+  readonly region: Causal.Region
+  readonly causality: Causality
+  /** What its server must have; `undefined` if that is known. */
+  readonly floor: Position | undefined
+  /** Since when the read waits for a server that has it. */
+  readonly since: number
+}
+
+/** How long a read pauses before it asks again whether a replica has got there, in milliseconds. */
+const firstPause = 1
+const longestPause = 20
 
 /** How often reads were served by what. */
 export interface Routed {
@@ -39,6 +63,10 @@ export interface Routed {
   overflow: number
   refused: number
 }
+
+/** How a call on the primary is run, and what is concluded from a failure. A read that writes says nothing of its server. */
+type Call = (member: Member) => Effect.Effect<any, any, any>
+type Phase = "Statement" | "Acquire" | "Read"
 
 type AnyFiber = Fiber.Fiber<unknown, unknown>
 
@@ -59,9 +87,15 @@ export class Router {
   readonly share: Pool["share"] = (profile, f) =>
     Effect.withFiber((fiber) => {
       const reads = fiber.getRef(Reads.Current) ?? this.standing
-      return reads === undefined
-        ? this.write("Statement", (member) => member.pool.share(profile, f))
-        : this.read(reads, fiber, shared(profile, f))
+      if (reads !== undefined) return this.read(reads, fiber, shared(profile, f))
+      const region = Causal.isUsed() ? fiber.getRef(Causal.Current) : undefined
+      return this.write("Statement", (member) => {
+        const { causality } = member.adapter
+        return member.pool.share(
+          profile,
+          region === undefined || causality === undefined ? f : noted(region, causality, f)
+        )
+      })
     })
 
   readonly use: Pool["use"] = (f) =>
@@ -69,7 +103,8 @@ export class Router {
       const reads = fiber.getRef(Reads.Current) ?? this.standing
       return reads === undefined
         ? this.write("Statement", (member) => member.pool.use(f))
-        : this.read(reads, fiber, (member, isGuarded) => member.pool.use(isGuarded ? f : readOnly(f)))
+        : this.read(reads, fiber, (member, isGuarded, around) =>
+          member.pool.use(isGuarded ? around(f) : readOnly(around(f))))
     })
 
   readonly reserve: Pool["reserve"] = Effect.withFiber((fiber) => {
@@ -83,7 +118,7 @@ export class Router {
   // Writes
   // -------------------------------------------------------------------------------------------------------------------
 
-  private write(phase: "Statement" | "Acquire", run: Run): Effect.Effect<any, any, any> {
+  private write(phase: Phase, run: Call): Effect.Effect<any, any, any> {
     const member = this.runtime.usableWriter
     return member === undefined
       ? this.waitForPrimary(phase, run, this.runtime.now())
@@ -92,12 +127,12 @@ export class Router {
 
   private onPrimary(
     member: Member,
-    phase: "Statement" | "Acquire",
-    run: Run,
+    phase: Phase,
+    run: Call,
     askedAt: number | undefined
   ): Effect.Effect<any, any, any> {
     const startedAt = this.runtime.now()
-    return this.attempt(member, phase, run(member, true), (error, cause) => {
+    return this.attempt(member, phase === "Read" ? "Statement" : phase, run(member), (error, cause) => {
       if (wasSentAway(error, member)) return this.waitForPrimary(phase, run, askedAt ?? startedAt)
       // A primary that refuses to write has become something else.
       if (error !== undefined && phase === "Statement" && Outcome.of(error)?.scope === "OtherNode") {
@@ -107,7 +142,7 @@ export class Router {
     })
   }
 
-  private waitForPrimary(phase: "Statement" | "Acquire", run: Run, askedAt: number): Effect.Effect<any, any, any> {
+  private waitForPrimary(phase: Phase, run: Call, askedAt: number): Effect.Effect<any, any, any> {
     const { runtime } = this
     if (runtime.held === "reject") return Effect.fail(this.suspended(0))
     const left = Math.max(0, askedAt + this.acquireTimeout - runtime.now())
@@ -139,19 +174,64 @@ export class Router {
 
   private read(reads: Reads.Policy, fiber: AnyFiber, run: Run): Effect.Effect<any, any, any> {
     const { runtime } = this
-    if (runtime.held !== undefined) return this.write("Acquire", run)
-    const isGuarded = fiber.getRef(Reads.IsGuarded)
-    const query = {
+    const query: Query = {
       bound: reads.bound,
       unproved: reads === this.standing,
       zone: reads.zone ?? runtime.cluster.zone,
       use: reads.on
     }
-    const find = (): Member | undefined => this.memberOf(runtime.state.choose(query, runtime.now()))
+    const region = Causal.isUsed() ? fiber.getRef(Causal.Current) : undefined
+    if (region !== undefined) return this.readAfter(region, reads, query, fiber, run)
+    return this.readFrom(reads, query, fiber, run)
+  }
+
+  /**
+   * A read that must see what its region has written and seen. A replica that is known to have it comes first, then any
+   * other one, which is asked. If that has not got it, the read waits a little, and goes to the primary at last.
+   */
+  private readAfter(
+    region: Causal.Region,
+    reads: Reads.Policy,
+    query: Query,
+    fiber: AnyFiber,
+    run: Run
+  ): Effect.Effect<any, any, any> {
+    const { members, state } = this.runtime
+    const since = this.runtime.now()
+    const causality = members.values().next().value?.adapter.causality
+    if (causality === undefined) return this.otherwise(reads, fiber, run)
+    const floor = region.floor(state.lineage)
+    const following = { region, causality, floor: undefined, since }
+    if (floor?.generation !== undefined) this.runtime.tell(() => state.hint(floor.generation!, since))
+    // A place of another generation cannot be held against positions of this one.
+    if (region.isPinned || (floor !== undefined && floor.generation !== state.generation)) {
+      return this.otherwise(reads, fiber, run, following)
+    }
+    if (floor === undefined) return this.readFrom(reads, query, fiber, run, following)
+    const proved: Query = {
+      ...query,
+      accepts: ({ observation }) =>
+        observation?.position !== undefined && causality.includes?.(observation.position, floor.value) === true
+    }
+    return state.choose(proved, since) === undefined
+      ? this.readFrom(reads, query, fiber, run, { ...following, floor })
+      : this.readFrom(reads, proved, fiber, run, following)
+  }
+
+  private readFrom(
+    reads: Reads.Policy,
+    query: Query,
+    fiber: AnyFiber,
+    run: Run,
+    following?: Following
+  ): Effect.Effect<any, any, any> {
+    const { runtime } = this
+    const find = (): Member | undefined =>
+      runtime.held === undefined ? this.memberOf(runtime.state.choose(query, runtime.now())) : undefined
     if (reads.bound < Infinity) runtime.tell(() => runtime.state.wants(reads.bound, runtime.now()))
     const member = find()
-    if (member !== undefined) return this.onReplica(member, run, reads, fiber)
-    const otherwise = this.otherwise(reads, isGuarded, run)
+    if (member !== undefined) return this.onReplica(member, run, reads, fiber, following)
+    const otherwise = this.otherwise(reads, fiber, run, following)
     const mayCome = runtime.state.nodes.some(({ spec, status }) =>
       spec.use === reads.on && spec.reads !== false && (status === "Replica" || status === "Unknown")
     )
@@ -161,7 +241,7 @@ export class Router {
         duration: runtime.options.wait,
         orElse: () => Effect.succeed(undefined)
       }),
-      (found) => found === undefined ? otherwise : this.onReplica(found, run, reads, fiber)
+      (found) => found === undefined ? otherwise : this.onReplica(found, run, reads, fiber, following)
     )
   }
 
@@ -173,33 +253,53 @@ export class Router {
     member: Member,
     run: Run,
     reads: Reads.Policy,
-    fiber: AnyFiber
+    fiber: AnyFiber,
+    following: Following | undefined,
+    pause: number = firstPause
   ): Effect.Effect<any, any, any> {
     const { runtime } = this
     const { load } = member.node
     const startedAt = runtime.now()
-    this.routed.replica++
     load.inFlight++
     let failed = false
-    const attempt = this.attempt(member, "Statement", run(member, true), (error, cause) => {
+    const attempt = this.attempt(member, "Statement", run(member, true, aroundOf(following)), (error, cause) => {
       if (wasSentAway(error, member)) return this.read(reads, fiber, run)
       if (error === undefined) return Effect.failCause(cause)
       failed = isAboutNode(error)
       return Effect.fail(this.readFailed(error))
     })
-    return Effect.onExitPrimitive(attempt, () => {
+    const counted = Effect.onExitPrimitive(attempt, () => {
       load.inFlight--
       const now = runtime.now()
       runtime.state.ended(member.node, now - startedAt, failed, now)
       return undefined
     })
+    this.routed.replica++
+    if (following?.floor === undefined) return counted
+    return Effect.flatMap(counted, (value) => {
+      if (value !== behind) return Effect.succeed(value)
+      this.routed.replica--
+      const left = following.since + runtime.options.wait - runtime.now()
+      return left <= pause
+        ? this.otherwise(reads, fiber, run, following)
+        : Effect.andThen(
+          Effect.sleep(pause),
+          Effect.suspend(() => this.onReplica(member, run, reads, fiber, following, Math.min(longestPause, pause * 2)))
+        )
+    })
   }
 
   /** No replica is fit. */
-  private otherwise(reads: Reads.Policy, isGuarded: boolean, run: Run): Effect.Effect<any, any, any> {
+  private otherwise(
+    reads: Reads.Policy,
+    fiber: AnyFiber,
+    run: Run,
+    following?: Following
+  ): Effect.Effect<any, any, any> {
     return Effect.suspend(() => {
-      const { options, cluster } = this.runtime
-      if ((reads.otherwise ?? options.otherwise) === "fail" || options.overflow === 0) {
+      const { held, options, cluster } = this.runtime
+      const mode = options.overflow === 0 ? "fail" : reads.otherwise ?? options.otherwise
+      if (mode === "fail" && held === undefined) {
         this.routed.refused++
         return Effect.fail(ClusterError.toSqlError(
           new ClusterError.NoReplica({
@@ -210,7 +310,10 @@ export class Router {
         ))
       }
       this.routed.overflow++
-      const onPrimary = this.write("Statement", (member) => run(member, isGuarded))
+      const isGuarded = fiber.getRef(Reads.IsGuarded)
+      // The primary has everything.
+      const around = aroundOf(following === undefined ? undefined : { ...following, floor: undefined })
+      const onPrimary = this.write("Read", (member) => run(member, isGuarded, around))
       return Effect.provideService(
         Effect.mapError(onPrimary, (error) => isSqlError(error) ? this.readFailed(error) : error),
         Lane,
@@ -275,15 +378,37 @@ const standing: { readonly [target in Target]?: Reads.Policy } = {
   "prefer-standby": Reads.make({ otherwise: "primary" })
 }
 
-const shared =
-  (profile: StatementProfile | undefined, f: (connection: Connection) => Effect.Effect<any, any, any>): Run =>
-  (member, isGuarded) => isGuarded ? member.pool.share(profile, f) : member.pool.use(readOnly(f))
+const aroundOf = (following: Following | undefined): Around => {
+  if (following === undefined) return nothing
+  const { causality, floor, region } = following
+  return (f) => {
+    const read = noted(region, causality, f)
+    return floor === undefined ? read : guarded(causality, floor, read)
+  }
+}
 
-const reserved: Run = (member, isGuarded) =>
-  isGuarded
-    ? member.pool.reserve
+const shared = (profile: StatementProfile | undefined, f: Body): Run => (member, isGuarded, around) =>
+  isGuarded ? member.pool.share(profile, around(f)) : member.pool.use(readOnly(around(f)))
+
+/** A whole connection: what is done around a statement is done before it is lent, and its user notes where it was. */
+const reserved: Run = (member, isGuarded, around) => {
+  const lent = around === nothing ?
+    member.pool.reserve :
+    Effect.flatMap(Effect.scope, (scope) =>
+      Effect.flatMap(Scope.fork(scope), (own) =>
+        // A connection that is of no use is given back at once.
+        Effect.tap(
+          Scope.provide(Effect.flatMap(member.pool.reserve, around(Effect.succeed)), own),
+          (connection) => connection === behind ? Scope.close(own, Exit.void) : Effect.void
+        )))
+  return isGuarded
+    ? lent
     // What is lent is in a transaction that may not write. The pool ends it when the connection comes back.
-    : Effect.tap(member.pool.reserve, (connection) => connection.begin({ access: "read only", lazy: true }))
+    : Effect.tap(lent, (connection) => connection === behind ? Effect.void : beginReading(connection))
+}
+
+const beginReading = (connection: Connection): Effect.Effect<void, SqlError> =>
+  connection.begin({ access: "read only", lazy: true })
 
 /** Whether the pool of the node has been shut while the caller waited there. */
 const wasSentAway = (error: SqlError | undefined, member: Member): boolean => {

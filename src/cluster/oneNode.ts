@@ -7,7 +7,9 @@ import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import type { Adapter } from "../Adapter.ts"
 import * as Outcome from "../failure/Outcome.ts"
 import type { Pool } from "../pool/Pool.ts"
+import * as Causal from "./Causal.ts"
 import * as ClusterError from "./ClusterError.ts"
+import { noted } from "./following.ts"
 import { readOnly } from "./readOnly.ts"
 import * as Reads from "./Reads.ts"
 
@@ -34,12 +36,14 @@ export const guardReads = (pool: Pool, adapter: Adapter): Pool => {
   return {
     ...pool,
     share: (profile, f) =>
-      Reads.isUsed()
-        ? Effect.withFiber((fiber) =>
-          fiber.getRef(Reads.Current) === undefined
-            ? unguarded.share(profile, f)
-            : Effect.mapError(unguarded.use(readOnly(f)), failed)
-        )
+      Reads.isUsed() || Causal.isUsed()
+        ? Effect.withFiber((fiber) => {
+          const region = adapter.causality === undefined ? undefined : fiber.getRef(Causal.Current)
+          const body = region === undefined ? f : noted(region, adapter.causality!, f)
+          return fiber.getRef(Reads.Current) === undefined
+            ? unguarded.share(profile, body)
+            : Effect.mapError(unguarded.use(readOnly(body)), failed)
+        })
         : unguarded.share(profile, f),
     use: (f) =>
       Effect.withFiber((fiber) =>

@@ -9,6 +9,7 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import type { Adapter, Connection } from "../Adapter.ts"
+import * as Causal from "../cluster/Causal.ts"
 import * as Evidence from "../failure/Evidence.ts"
 import * as Outcome from "../failure/Outcome.ts"
 import * as Retry from "../failure/Retry.ts"
@@ -76,10 +77,28 @@ export class CommitProtocol {
     if (connection.isEndedInside) {
       return Effect.fail(transactionError(new TransactionError.EndedInside({ database: this.database })))
     }
-    const committed = Effect.catch(connection.base.commit, (error) => this.notCommitted(connection, error))
+    const committed = Effect.catch(this.send(connection), (error) => this.notCommitted(connection, error))
     if (!connection.isObserved) return committed
     connection.tellCommit()
     return Effect.onExit(committed, (exit) => Effect.sync(() => connection.tellEnd(endOf(exit))))
+  }
+
+  /** Sends COMMIT. Inside of `Causal` it is noted behind which place the transaction is. */
+  private send(connection: TransactionConnection): Effect.Effect<void, SqlError> {
+    const { base } = connection
+    const { causality } = this.options.adapter
+    if (causality === undefined || !Causal.isUsed()) return base.commit
+    return Effect.withFiber((fiber) => {
+      const region = fiber.getRef(Causal.Current)
+      return region === undefined ? base.commit : Effect.matchEffect(causality.commit(base), {
+        onSuccess: (position) => Effect.sync(() => region.advance(position, causality)),
+        onFailure: (error) => {
+          // If it was applied after all, only the primary is sure to have it.
+          region.isPinned = true
+          return Effect.fail(error)
+        }
+      })
+    })
   }
 
   /** Ends the transaction of a body that has not. The pool does it for one that no caller waits for. */

@@ -16,6 +16,8 @@ export interface Query {
   readonly zone?: string | undefined
   /** Only nodes that are kept for this. */
   readonly use?: string | undefined
+  /** What else must be known of the node. */
+  readonly accepts?: ((node: Node) => boolean) | undefined
 }
 
 export interface Choice {
@@ -38,6 +40,8 @@ const memory = 10_000
 export const isEligible = (node: Node, query: Query, now: number): boolean =>
   node.status === "Replica" && !node.isBehind && !node.isReturning && !node.isSuspected && node.spec.reads !== false &&
   node.spec.use === query.use && !node.load.isOpen && (
+    query.accepts === undefined || query.accepts(node)
+  ) && (
     query.unproved === true || (node.provedAt > -Infinity && now - node.provedAt <= query.bound)
   )
 

@@ -15,6 +15,7 @@ import { needsConnection } from "../session/ownConnection.ts"
 import type { Session } from "../session/Session.ts"
 import { makeCompiler } from "../statement/Compiler.ts"
 import { maxParameters } from "../statement/parameters.ts"
+import { causality } from "./causality.ts"
 
 /** The options about names and spans, as `PgClient.layer` has them. */
 export interface ClientOptions {
@@ -70,6 +71,7 @@ export const makeAdapter = (options: {
     },
     settings: options.settings,
     idempotency,
+    causality,
     resolveCommit: options.resolveCommit
   }
   return attachHub(adapter, hub)

@@ -343,6 +343,19 @@ export class Session implements Connection, SessionKey {
     return this.transaction.commit
   }
 
+  /** Asks a question whose answer is older than those of all statements after it. Returns the first row, as text. */
+  question(sql: string, operation: string): Effect.Effect<ReadonlyArray<unknown>, SqlError> {
+    return this.transaction.question(sql, operation)
+  }
+
+  /**
+   * Commits, and asks something behind that in the same write: one question for a COMMIT that has waited for the disk, and
+   * another one for a COMMIT that has not. Returns the answer, which may be missing.
+   */
+  commitAt(flushed: string, written: string): Effect.Effect<ReadonlyArray<unknown> | undefined, SqlError> {
+    return this.transaction.commitAt(flushed, written)
+  }
+
   get commitToken(): unknown {
     return this.core.evidence.token
   }

@@ -4,7 +4,7 @@
 import type { Result } from "@effect/sql-pg/PgConnection"
 import type * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import * as Effect from "effect/Effect"
-import type * as Exit from "effect/Exit"
+import * as Exit from "effect/Exit"
 import type { SqlError } from "effect/sql/SqlError"
 import { RolledBack } from "../../failure/RolledBack.ts"
 import type { Begin } from "../../transaction/TransactionSpec.ts"
@@ -27,6 +27,9 @@ import type { Writer } from "./Writer.ts"
  * longer silence it goes ahead, and shows within its own limit whether the server is there.
  */
 const freshness = 1_000
+
+const firstRow = (exit: Exit.Exit<ReadonlyArray<Result>, SqlError>): ReadonlyArray<unknown> | undefined =>
+  Exit.isSuccess(exit) ? Object.values(exit.value[0]?.rows[0] ?? {}) : undefined
 
 const commitFrame = frames.simpleQuery("COMMIT")
 const rollbackFrame = frames.simpleQuery("ROLLBACK")
@@ -139,6 +142,22 @@ export class TransactionControl {
     )
   }
 
+  /**
+   * Asks something in one message, so that what is asked for next on this session is answered later: a statement would
+   * perhaps be described first, and be overtaken. Returns the first row, as text.
+   */
+  question(sql: string, operation: string): Effect.Effect<ReadonlyArray<unknown>, SqlError> {
+    return Effect.map(
+      Effect.callback<ReadonlyArray<Result>, SqlError>((resume) => {
+        const { core } = this
+        const exchange = new ScriptExchange(sql, core.options.controlLimit, resume, operation)
+        this.writer.submit(exchange)
+        return Effect.sync(() => this.cancellation.abandon(exchange))
+      }),
+      ([answer]) => Object.values(answer?.rows[0] ?? {})
+    )
+  }
+
   readonly commit: Effect.Effect<void, SqlError> = Effect.uninterruptible(Effect.flatMap(
     Effect.suspend(() => {
       const { evidence } = this.core
@@ -164,6 +183,40 @@ export class TransactionControl {
         ))
       )
   ))
+
+  /**
+   * The questions go with COMMIT in one write. What `synchronous_commit` is has to be asked before it: the transaction may
+   * have set it for itself, and that is what COMMIT obeys.
+   */
+  commitAt(flushed: string, written: string): Effect.Effect<ReadonlyArray<unknown> | undefined, SqlError> {
+    return Effect.suspend(() => {
+      const { begin, evidence, status } = this.core
+      // Nothing was asked for in it.
+      if (begin.isHeld) return Effect.as(this.commit, undefined)
+      let setting: unknown
+      let ofFlushed: ReadonlyArray<unknown> | undefined
+      let ofWritten: ReadonlyArray<unknown> | undefined
+      this.ask("show synchronous_commit", (exit) => {
+        setting = firstRow(exit)?.[0]
+      })
+      const behind = Effect.callback<void>((resume) => {
+        this.ask(flushed, (exit) => {
+          ofFlushed = firstRow(exit)
+        })
+        this.ask(written, (exit) => {
+          ofWritten = firstRow(exit)
+          resume(Effect.void)
+        })
+      })
+      return Effect.map(
+        // COMMIT waits for an answer of its own first, perhaps. What is behind it must not overtake it.
+        status === "T" && evidence.question !== undefined
+          ? Effect.andThen(this.commit, behind)
+          : Effect.all([this.commit, behind], { concurrency: 2 }),
+        () => setting === "off" ? ofWritten : setting === undefined ? undefined : ofFlushed
+      )
+    })
+  }
 
   readonly rollback: Effect.Effect<void, SqlError> = Effect.suspend(() =>
     Effect.asVoid(this.control(Control.Rollback, rollbackFrame, "rollback"))

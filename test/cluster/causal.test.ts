@@ -1,0 +1,152 @@
+/** Reads that never go back in time, on a real primary with a standby that lags. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Schedule } from "effect"
+import { SqlClient } from "effect/sql"
+import * as Cluster from "../../src/cluster/Cluster.ts"
+import * as Token from "../../src/cluster/token.ts"
+import { Causal, Reads, Transaction } from "../../src/index.ts"
+import { Postgres } from "../../src/postgres/index.ts"
+import { describeWith } from "../support/needs.ts"
+import { PostgresServer } from "../support/servers/index.ts"
+
+const setUp = (settings: Record<string, string> = {}) =>
+  Effect.gen(function*() {
+    const primary = yield* PostgresServer.make()
+    const standby = yield* primary.standby({ settings })
+    yield* primary.query("create table item (id serial primary key, note text)")
+    const layer = Postgres.layer({
+      nodes: [primary, standby].map(({ host, port }) => ({ host, port })),
+      username: "postgres",
+      database: "postgres",
+      replicas: { probe: "200 millis", wait: "5 seconds" }
+    })
+    return { primary, standby, layer }
+  })
+
+const ready = Effect.gen(function*() {
+  const found = yield* Effect.serviceOption(Cluster.Cluster)
+  if (found._tag === "None") throw new Error("no cluster")
+  yield* Effect.repeat(found.value.topology, {
+    until: ({ nodes }) => nodes.some(({ staleMillis, status }) => status === "Replica" && staleMillis < Infinity),
+    schedule: Schedule.spaced("20 millis")
+  })
+  return found.value
+})
+
+const newest = Effect.gen(function*() {
+  const sql = yield* SqlClient.SqlClient
+  const [row] = yield* sql<{ id: number; port: number }>`
+    select coalesce(max(id), 0) as id, current_setting('port')::int as port from item`
+  return row!
+})
+
+const insert = Effect.gen(function*() {
+  const sql = yield* SqlClient.SqlClient
+  const [row] = yield* sql<{ id: number }>`insert into item (note) values ('x') returning id`
+  return row!.id
+})
+
+const writes = {
+  statement: insert,
+  transaction: insert.pipe(Transaction.run()),
+  "transaction that does not wait for the disk": Effect.gen(function*() {
+    const sql = yield* SqlClient.SqlClient
+    yield* sql`set local synchronous_commit = off`
+    return yield* insert
+  }).pipe(Transaction.run())
+}
+
+describeWith("standby")("a standby that is behind", () => {
+  for (const [name, write] of Object.entries(writes)) {
+    it.live(`has what a ${name} has written, when it is read`, () =>
+      Effect.gen(function*() {
+        const { layer, standby } = yield* setUp({ recovery_min_apply_delay: "700" })
+        yield* Effect.gen(function*() {
+          yield* ready
+          // Without a region the read comes too early: the standby is really behind.
+          const id = yield* write
+          assert.isBelow((yield* newest.pipe(Reads.replica)).id, id)
+          for (let i = 0; i < 3; i++) {
+            const [written, read] = yield* Effect.all([write, newest.pipe(Reads.replica)]).pipe(Causal.track)
+            assert.isAtLeast(read.id, written)
+            assert.strictEqual(read.port, standby.port)
+          }
+          // Also in a transaction that sees one moment, and in another process.
+          const token = yield* Effect.andThen(write, Causal.token).pipe(Causal.track)
+          const { id: latest } = yield* newest
+          assert.isBelow(token!.length, 128)
+          const moment = Transaction.run({ access: "read only", isolation: "repeatable read", reads: Reads.replica })
+          assert.isAtLeast((yield* newest.pipe(moment, Causal.after(token))).id, latest)
+        }).pipe(Effect.provide(layer))
+      }).pipe(Effect.scoped), 60_000)
+  }
+
+  it.live(
+    "that does not get there is left for the primary, within the time that a read waits",
+    () =>
+      Effect.gen(function*() {
+        const { layer, primary, standby } = yield* setUp()
+        yield* Effect.gen(function*() {
+          yield* ready
+          yield* standby.query("select pg_wal_replay_pause()")
+          const [id, read] = yield* Effect.all([insert, newest.pipe(Reads.prefer)]).pipe(Causal.track)
+          assert.strictEqual(read.port, primary.port)
+          assert.strictEqual(read.id, id)
+          const token = yield* Effect.andThen(insert, Causal.token).pipe(Causal.track)
+          const error = yield* newest.pipe(Reads.replica, Causal.after(token), Effect.flip)
+          assert.include(error.message, "had no replica")
+          yield* standby.query("select pg_wal_replay_resume()")
+          assert.strictEqual((yield* newest.pipe(Reads.replica, Causal.after(token))).port, standby.port)
+        }).pipe(Effect.provide(layer))
+      }).pipe(Effect.scoped),
+    60_000
+  )
+
+  it.live("a token that was made up costs a read on the primary at the most", () =>
+    Effect.gen(function*() {
+      const { layer, primary, standby } = yield* setUp()
+      yield* Effect.gen(function*() {
+        yield* ready
+        const [real] = Token.read((yield* Effect.andThen(insert, Causal.token).pipe(Causal.track))!)
+        for (
+          const [position, port] of [
+            [{ ...real!, value: "99999999999999" }, primary.port],
+            [{ ...real!, generation: 99 }, primary.port],
+            [{ ...real!, lineage: "another" }, standby.port]
+          ] as const
+        ) {
+          const token = Token.write([position])
+          assert.strictEqual((yield* newest.pipe(Reads.prefer, Causal.after(token))).port, port, token)
+        }
+        for (const token of ["", "x", "1.a.b.c", "~~~", "1.%E0.1.1"]) {
+          assert.strictEqual((yield* newest.pipe(Reads.prefer, Causal.after(token))).port, standby.port)
+        }
+        // Writes go on.
+        assert.isAbove(yield* insert, 0)
+      }).pipe(Effect.provide(layer))
+    }).pipe(Effect.scoped), 60_000)
+})
+
+describe("tokens", () => {
+  it("are read as they were written, with all characters that a position may have", () => {
+    const positions = [
+      { lineage: "7431", generation: 3, value: "123" },
+      { lineage: "a.b~c", generation: undefined, value: "3E11FA47-71CA-11E1-9E33-C80AA9429562:1-5,\n x" }
+    ]
+    const token = Token.write(positions)
+    assert.match(token, /^[\w.~%-]+$/)
+    assert.deepStrictEqual(Token.read(token), positions)
+  })
+
+  it("rise within a generation, and never fall to an older one", () => {
+    const region = new Causal.Region([])
+    const causality = { join: (a: string, b: string) => Number(a) > Number(b) ? a : b } as never
+    const at = (generation: number, value: string) => region.advance({ lineage: "x", generation, value }, causality)
+    at(1, "5")
+    at(1, "3")
+    assert.strictEqual(region.floor("x")?.value, "5")
+    at(2, "4")
+    at(1, "9")
+    assert.deepStrictEqual(region.floor("x"), { lineage: "x", generation: 2, value: "4" })
+  })
+})
