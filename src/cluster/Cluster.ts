@@ -17,6 +17,7 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as PubSub from "effect/PubSub"
 import * as Random from "effect/Random"
@@ -29,7 +30,9 @@ import type * as Breaker from "../breaker/Breaker.ts"
 import { InvalidOptions } from "../options/InvalidOptions.ts"
 import * as Pool from "../pool/Pool.ts"
 import { resolve as resolvePool } from "../pool/PoolOptions.ts"
+import { timeoutOrElse } from "../timing/timeout.ts"
 import type { Candidates, ClusterAdapter, NodeOptions } from "./ClusterAdapter.ts"
+import * as ClusterError from "./ClusterError.ts"
 import { registerCluster, registerNode } from "./clusterMetrics.ts"
 import * as ClusterPool from "./ClusterPool.ts"
 import { ClusterRuntime } from "./ClusterRuntime.ts"
@@ -90,7 +93,7 @@ export const make = Effect.fnUntraced(function*(
     for (const member of Array.from(runtime.members.values())) {
       if (wanted.delete(member.node.spec.name)) continue
       runtime.leave(member)
-      yield* Effect.forkDetach(Scope.close(member.scope, exitVoid))
+      yield* Effect.forkDetach(Scope.close(member.scope, Exit.void))
     }
     for (const node of wanted.values()) {
       yield* Options.node.resolve(node)
@@ -116,17 +119,31 @@ export const make = Effect.fnUntraced(function*(
   const [first] = members
   return {
     pool: ClusterPool.make(runtime, router),
-    adapter: {
-      ...first!.adapter,
-      name: cluster.name,
-      // What is opened beside the pools goes to the primary.
-      connect: Effect.flatMap(Effect.suspend(() => runtime.awaitWriter), ({ adapter }) => adapter.connect)
-    },
+    adapter: whole(runtime, first!.adapter, acquireTimeout),
     cluster: service(runtime, router, Stream.fromPubSub(events))
   }
 })
 
-const exitVoid = { _tag: "Success", value: undefined } as never
+/** The adapter of all servers. What is opened beside the pools goes to the primary. */
+const whole = (runtime: ClusterRuntime, { spanAttributes, ...one }: AdapterService, limit: number): AdapterService => {
+  const { cluster } = runtime
+  const late = Effect.suspend(() =>
+    Effect.fail(ClusterError.toSqlError(
+      new ClusterError.NoPrimary({ database: cluster.name, waitedMillis: limit, topology: describe(runtime) })
+    ))
+  )
+  const adapter: AdapterService = {
+    ...one,
+    name: cluster.name,
+    // Which server a statement ran on is another one each time.
+    spanAttributes: spanAttributes.filter(([key]) => !key.startsWith("server.")),
+    connect: Effect.flatMap(
+      timeoutOrElse(runtime.awaitWriter, { duration: limit, orElse: () => late }),
+      ({ adapter }) => adapter.connect
+    )
+  }
+  return cluster.together?.(adapter) ?? adapter
+}
 
 /** Takes the candidates as they come. The first ones must be there before anything else. */
 const discover = (
@@ -146,7 +163,13 @@ const discover = (
       // A list that has become empty is no reason to leave all nodes.
       Stream.filter((nodes) => nodes.length > 0),
       Stream.runForEach((nodes) => Effect.flatMap(update(nodes), () => Deferred.succeed(first, undefined))),
-      Effect.catchCause((cause) => Deferred.failCause(first, cause)),
+      Effect.catchCause((cause) =>
+        Effect.flatMap(
+          Deferred.failCause(first, cause),
+          (isFirst) =>
+            isFirst ? Effect.void : Effect.logWarning(`${cluster.name}: no nodes are found out any more`, cause)
+        )
+      ),
       Effect.forkScoped
     )
     yield* Deferred.await(first)

@@ -74,14 +74,14 @@ export interface ClusterAdapter {
   readonly candidates: Candidates
   /** What statements outside of `Reads` want. `"primary"` unless a URL says otherwise. */
   readonly target: Target
-  /** Whether the order of the candidates is to be mixed, so that not all clients begin with the first. */
-  readonly shuffle: boolean
   /** The zone of this program. */
   readonly zone: string | undefined
   /** How replicas are used; checked by the cluster. */
   readonly replicas: ReplicaOptions | undefined
   /** The adapter of one server. It connects to nothing yet. */
   readonly adapterOf: (node: NodeOptions) => Effect.Effect<Adapter, InvalidOptions>
+  /** What else belongs to the adapter that stands for all servers. */
+  readonly together?: ((adapter: Adapter) => Adapter) | undefined
   /**
    * What a connection knows of its server without asking, from how it began or from what the server has told since:
    * whether it is a primary. `undefined` if it does not know; then `observe` is asked before the connection is lent.

@@ -221,7 +221,9 @@ export class ClusterRuntime {
   private open(member: Member): void {
     member.isOpen = true
     if (this.held !== undefined) return
-    if (member.min > 0) this.run(Effect.ignore(member.pool.resize({ min: member.min })))
+    // Nothing is opened before it is known what the server is.
+    if (member.min > 0 && !member.isSized) this.run(member.pool.resize({ min: member.min }))
+    member.isSized = true
     this.run(member.pool.resume)
   }
 

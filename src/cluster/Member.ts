@@ -48,6 +48,8 @@ export interface Member {
   error: SqlError | undefined
   /** Whether its pool lends connections. */
   isOpen: boolean
+  /** Whether its pool has been told how many connections to keep. */
+  isSized: boolean
 }
 
 /** Two of the same name are the same server. */
@@ -83,7 +85,6 @@ export const make = Effect.fnUntraced(function*(
     // The least that is one connection.
     lanes: { ...poolOptions.lanes, [overflowLane]: { max: Math.min(1, Math.max(overflow, 1 / max)) } }
   }).pipe(Scope.provide(scope))
-  yield* pool.suspend({ mode: "reject" })
   const breaker = breakerOptions === false
     ? undefined
     : yield* Scope.provide(Breaker.make(adapter, breakerOptions, { probe: reachable(pool, adapter) }), scope)
@@ -98,18 +99,20 @@ export const make = Effect.fnUntraced(function*(
     min: poolOptions.min ?? 0,
     monitor: undefined,
     error: undefined,
-    isOpen: false
+    isOpen: false,
+    isSized: false
   }
 
   /** A connection is lent only if its server is what the node is taken for: a name may lead elsewhere by now. */
   const admit = (connection: Connection): Effect.Effect<Connection, SqlError> => {
+    const refuse = (isPrimary?: boolean): Effect.Effect<never, SqlError> => {
+      connection.destroy("the server is not what its node is taken for")
+      listener.onDoubt(member)
+      return Effect.fail(wrongRole(adapter.name, isPrimary))
+    }
     const watch = (isPrimary: boolean | undefined): Effect.Effect<Connection, SqlError> => {
       const isExpected = node.status === "Primary" ? true : node.status === "Replica" ? false : undefined
-      if (isPrimary !== undefined && isExpected !== undefined && isPrimary !== isExpected) {
-        connection.destroy("the server is not what its node is taken for")
-        listener.onDoubt(member)
-        return Effect.fail(wrongRole(adapter.name, isPrimary))
-      }
+      if (isPrimary !== undefined && isExpected !== undefined && isPrimary !== isExpected) return refuse(isPrimary)
       connection.onLost(() => listener.onLost(member))
       connection.onRetire?.(() => listener.onDoubt(member))
       return Effect.succeed(connection)
@@ -120,14 +123,17 @@ export const make = Effect.fnUntraced(function*(
       Effect.sync(() => {
         if (Exit.isFailure(exit)) connection.destroy("nobody knows what the server is")
       })).pipe(
-        Effect.flatMap(({ role }) => watch(role === "peer" ? undefined : role === "primary"))
+        Effect.flatMap(({ role }) =>
+          role === "unfit" ? refuse() : watch(role === "peer" ? undefined : role === "primary")
+        )
       )
   }
   return member
 })
 
-const wrongRole = (database: string, isPrimary: boolean): SqlError => {
-  const message = `${database} answered as ${isPrimary ? "a primary" : "a replica"}, which it was not taken for`
+const wrongRole = (database: string, isPrimary: boolean | undefined): SqlError => {
+  const role = isPrimary === undefined ? "a server that must not be used" : isPrimary ? "a primary" : "a replica"
+  const message = `${database} answered as ${role}, which it was not taken for`
   const reason = new ConnectionError({ cause: new Error(message), message, operation: "connect" })
   return Evidence.attach(new SqlError({ reason }), Evidence.make({ connecting: true }))
 }

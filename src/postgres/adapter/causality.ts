@@ -14,8 +14,8 @@ import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Causality, Connection, Position } from "../../Adapter.ts"
 import { unwrap } from "../../pool/LeasedConnection.ts"
-import { positionOf } from "../session/logPosition.ts"
 import type { Session } from "../session/Session.ts"
+import { positionOf } from "./logPosition.ts"
 
 const sessionOf = (connection: Connection): Session => unwrap(connection) as Session
 

@@ -16,10 +16,11 @@ import type { Observation } from "../../cluster/state/Observation.ts"
 import type { InvalidOptions } from "../../options/InvalidOptions.ts"
 import { unwrap } from "../../pool/LeasedConnection.ts"
 import type { SettingsReference } from "../../transaction/TransactionSettings.ts"
-import { positionOf } from "../session/logPosition.ts"
+import { attachHub, NoticeHub } from "../errors/notices.ts"
 import type { Session } from "../session/Session.ts"
 import type { PostgresOptions } from "./Config.ts"
 import { invalid } from "./invalid.ts"
+import { positionOf } from "./logPosition.ts"
 import * as Url from "./url.ts"
 
 const targets: ReadonlyArray<Target> = ["any", "read-write", "read-only", "primary", "standby", "prefer-standby"]
@@ -58,15 +59,20 @@ export const clusterOf = (
         port: options.port ?? (url.port === undefined ? undefined : Number(url.port))
       }]
     const port = options.port ?? 5432
+    const hub = new NoticeHub()
     const { database = url.database ?? own.username ?? url.username ?? "" } = options
     return {
       name: `postgresql://${namesOf(candidates, port)}/${database}`,
       candidates,
       target,
-      shuffle: url.balance === "random",
       zone,
       replicas,
-      adapterOf: (node: NodeOptions) => adapterOf({ ...own, host: node.host, port: node.port ?? options.port ?? 5432 }),
+      adapterOf: (node: NodeOptions) =>
+        Effect.map(
+          adapterOf({ ...own, host: node.host, port: node.port ?? options.port ?? 5432 }),
+          (adapter) => telling(adapter, hub)
+        ),
+      together: (adapter: Adapter) => attachHub(adapter, hub),
       isPrimary,
       // Whoever asks works for no tenant.
       observe: (connection, positions) => Effect.provideService(observe(connection, positions), settings, "none")
@@ -77,6 +83,15 @@ const namesOf = (candidates: Candidates, port: number): string =>
   Array.isArray(candidates)
     ? (candidates as ReadonlyArray<NodeOptions>).map((node) => `${node.host}:${node.port ?? port}`).join(",")
     : "cluster"
+
+/** What the servers have to say goes to one place. */
+const telling = (adapter: Adapter, hub: NoticeHub): Adapter => ({
+  ...adapter,
+  connect: Effect.map(adapter.connect, (connection) => {
+    sessionOf(connection).onNotice((fields) => hub.publish(connection.id, fields))
+    return connection
+  })
+})
 
 const sessionOf = (connection: Connection): Session => unwrap(connection) as Session
 
