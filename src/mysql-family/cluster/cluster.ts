@@ -43,7 +43,6 @@ export const clusterOf = (
       name: `${module.toLowerCase()}://${namesOf(candidates, port)}/${database}`,
       candidates,
       target: "primary",
-      shuffle: false,
       zone,
       replicas,
       adapterOf: (node: NodeOptions) => adapterOf({ ...own, host: node.host, port: node.port ?? port }),
