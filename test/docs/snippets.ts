@@ -53,12 +53,13 @@ const entryPoints = (): Record<string, ReadonlyArray<string>> => {
 
 /** Modules that a page has introduced before: a snippet may use them without its own import. */
 const modules: Record<string, ReadonlyArray<string>> = {
-  "effect": ["Config", "Effect", "Layer", "Redacted", "Stream"],
+  "effect": ["Config", "Effect", "Layer", "Redacted", "Schema", "Stream"],
   "effect/sql": ["SqlClient"],
   "watertight": ["Bulk", "Introspection", "Outcome", "Pool", "Pools", "Retry", "Transaction"],
   "watertight/cache": ["Cached"],
   "watertight/migrations": ["Migrations"],
   "watertight/mariadb": ["Mariadb"],
+  "watertight/monitor": ["Monitor"],
   "watertight/mysql": ["Mysql"],
   "watertight/postgres": ["Arrays", "Notifications", "Postgres", "Types"]
 }
@@ -100,10 +101,20 @@ declare global {
   const TestLive: import("effect").Layer.Layer<
     SqlClient.SqlClient | import("watertight").Transaction.Manager
   >
+  const turnover: Program<ReadonlyArray<object>>
+  const booking: Program<void>
+  const handle: (value: unknown) => Effect.Effect<void>
+  const DatabaseLive: import("effect").Layer.Layer<SqlClient.SqlClient>
+  const HttpLive: import("effect").Layer.Layer<never, never, SqlClient.SqlClient>
   const orders: Program<ReadonlyArray<object>>
   const report: Program<void>
   const insertJob: Program<void>
   const workOff: Effect.Effect<void>
+  const handler: Program<void>
+  const cookie: string
+  /** Files that \`generate\` writes beside the models. */
+  const columns: any
+  const types: any
   const sendMail: (id: string, value: unknown) => Effect.Effect<void>
   const askAPerson: Effect.Effect<void>
 }
