@@ -39,6 +39,7 @@ const postgres = Effect.fnUntraced(function*(
   const { resolve } = yield* load(() => import("../../postgres/adapter/Config.ts"))
   const { endpoint: { host, path, port, tls } } = yield* resolve({ url })
   const isVerified = tls.mode === "require" && tls.options.rejectUnauthorized !== false
+  const ca = Result.getOrUndefined(tls.read())?.ca ?? tls.options.ca
   return {
     protocol: "postgres",
     host,
@@ -48,7 +49,7 @@ const postgres = Effect.fnUntraced(function*(
       mode: modeOf(url, tls.mode),
       isVerified,
       isNameVerified: isVerified && tls.options.checkServerIdentity === undefined,
-      ca: tls.options.ca === undefined ? undefined : String(tls.options.ca)
+      ca: ca === undefined ? undefined : String(ca)
     }
   }
 })

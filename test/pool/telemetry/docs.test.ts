@@ -173,9 +173,12 @@ const understand = (expr: string) => {
   return { groups, metrics }
 }
 
-/** A scrape of a process with a pool and a breaker that have seen something. */
+/** A scrape of a process with a pool, a cluster and a breaker that have seen something. */
 const running = Effect.gen(function*() {
-  const context = yield* Layer.build(Postgres.layer({ url: Redacted.make(yield* freshDatabase()) }))
+  const url = Redacted.make(yield* freshDatabase())
+  const { hostname, port } = new URL(Redacted.value(url))
+  yield* Layer.build(Layer.fresh(Postgres.layer({ url, nodes: [{ host: hostname, port: Number(port) }] })))
+  const context = yield* Layer.build(Postgres.layer({ url }))
   yield* Effect.provide(
     Effect.gen(function*() {
       const sql = yield* SqlClient
@@ -252,7 +255,7 @@ describe("docs/monitoring", () => {
     for (const rule of rules()) {
       assert.match(rule.alert, /^Database[A-Z]\w+$/)
       assert.include(["critical", "warning", "info"], rule.labels.severity, rule.alert)
-      if (rule.for !== undefined) assert.match(rule.for, /^\d+[mh]$/)
+      if (rule.for !== undefined) assert.match(rule.for, /^\d+[smh]$/)
       const { groups } = understand(rule.expr)
       const labels = new Set(groups.flat())
       for (const text of [rule.annotations.summary, rule.annotations.description]) {
