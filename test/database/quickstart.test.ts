@@ -50,6 +50,6 @@ it.live("without a database the quickstart says what is wrong, and nothing else"
   Effect.gen(function*() {
     const { code, output } = yield* quickstart({ DATABASE_URL: "postgres://postgres@127.0.0.1:1/nothing" })
     assert.strictEqual(code, 1)
-    assert.match(output, /ECONNREFUSED.*See whether the database is up and reachable/)
+    assert.match(output, /ECONNREFUSED.*Nobody listens there\. See whether the database is up/)
     assert.notMatch(output, /at .*\.ts:\d+/)
   }), 60_000)
