@@ -91,7 +91,7 @@ export const pglite: Dialect = {
     "of a statement goes on at once, and the server gives it up",
     "of a statement on a connection that has streamed to the end stops it too",
     "a transaction whose connection is killed is repeated on another, and one that repeats nothing fails",
-    "a write whose connection is killed while it runs is not repeated, and costs nobody else",
+    "a write whose connection is killed whenever it runs fails at last, is not there, and costs nobody else",
     "connections that are cut while nobody uses them cost nobody anything",
     "callers wait for a server that is away, as long as they said, and are served when it is back",
     "a transaction with a key is applied once when COMMIT is lost before the server has it",
