@@ -225,3 +225,19 @@ it.live("a lost COMMIT is an event and counted, with what was found out, and so 
       assert.strictEqual(yield* count(Retry.repetitions, { "watertight.retry.ladder": "overload" }), 1)
     }).pipe(Effect.provide(layerAt(proxy.url)))
   }))
+
+for (const [what, fault, runs] of [["applied", "after", 1], ["not applied", "before", 0]] as const) {
+  it.live(`COMMIT without an answer that was ${what}: what waits for the commit runs ${runs} times`, () =>
+    Effect.gen(function*() {
+      const { proxy } = yield* setUp
+      let ran = 0
+      yield* Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        yield* proxy.when(commit, fault)
+        const body = Effect.andThen(sql.afterCommit(Effect.sync(() => ran++)), insert(1))
+        const exit = yield* Effect.exit(Transaction.run(body, { resolve: "always", retry: Retry.never }))
+        assert.strictEqual(Exit.isSuccess(exit), runs === 1)
+      }).pipe(Effect.provide(layerAt(proxy.url)))
+      assert.strictEqual(ran, runs)
+    }))
+}
