@@ -98,20 +98,22 @@ export const hear = (heard: Heard, at: number, event: Repeated | CommitLost): vo
 const heaviest = (forms: ReadonlyArray<StatementForm>): ReadonlyArray<StatementForm> =>
   forms.toSorted((left, right) => right.totalMillis - left.totalMillis).slice(0, kept)
 
-/** The counts of the cache, as its metrics have them. */
-const cacheCounts = Effect.map(Metric.snapshot, (metrics) => {
-  const counts: Record<string, number> = {}
-  for (const { attributes, id, state, type } of metrics) {
-    if (!id.startsWith("watertight.cache.") || type !== "Counter" && type !== "Gauge") continue
-    const detail = attributes?.["result"] ?? attributes?.["reason"] ?? attributes?.["source"]
-    const name = `${id.slice("watertight.cache.".length)}${detail === undefined ? "" : ` ${detail}`}`
-    const value = Number(
-      (state as { readonly count?: unknown; readonly value?: unknown })[type === "Counter" ? "count" : "value"]
-    )
-    counts[name] = (counts[name] ?? 0) + value
-  }
-  return counts
-})
+/** The counts of the cache of a database, as its metrics have them. */
+const cacheCounts = (database: string) =>
+  Effect.map(Metric.snapshot, (metrics) => {
+    const counts: Record<string, number> = {}
+    for (const { attributes, id, state, type } of metrics) {
+      if (!id.startsWith("watertight.cache.") || type !== "Counter" && type !== "Gauge") continue
+      if (attributes?.["watertight.database"] !== database) continue
+      const detail = attributes?.["result"] ?? attributes?.["reason"] ?? attributes?.["source"]
+      const name = `${id.slice("watertight.cache.".length)}${detail === undefined ? "" : ` ${detail}`}`
+      const value = Number(
+        (state as { readonly count?: unknown; readonly value?: unknown })[type === "Counter" ? "count" : "value"]
+      )
+      counts[name] = (counts[name] ?? 0) + value
+    }
+    return counts
+  })
 
 /** Reads everything at this moment. */
 export const collect = Effect.fnUntraced(function*(
@@ -131,7 +133,7 @@ export const collect = Effect.fnUntraced(function*(
     repeated: heard.repeated,
     lostCommits: { ...heard.lostCommits },
     happenings: [...heard.happenings],
-    cache: yield* cacheCounts
+    cache: yield* cacheCounts(database.name)
   }
   return {
     version: 1,

@@ -10,6 +10,7 @@ import { randomBytes } from "node:crypto"
 import * as Http from "node:http"
 import * as path from "node:path"
 import { Pool } from "watertight"
+import { Cached } from "watertight/cache"
 import { Monitor } from "watertight/monitor"
 import { Postgres } from "watertight/postgres"
 import { screen } from "../../src/cli/top/screen.ts"
@@ -118,6 +119,20 @@ describe("top", () => {
       ),
     120_000
   )
+
+  it.live("the cache: what its reads were answered with, of this database alone", () =>
+    Effect.gen(function*() {
+      const read = Cached.read(Effect.succeed(1), { tags: ["x"], key: "x" })
+      const url = Redacted.make(yield* freshDatabase("postgresql"))
+      const counts = (reads: number) =>
+        Effect.gen(function*() {
+          const monitor = yield* Monitor.make({ port: 0 })
+          for (let i = 0; i < reads; i++) yield* read
+          return (yield* monitor.snapshot).databases[0]!
+        }).pipe(Effect.provide(Cached.layer().pipe(Layer.provideMerge(Layer.fresh(Postgres.layer({ url }))))))
+      const { cache } = yield* Effect.scoped(counts(3))
+      assert.deepStrictEqual([cache["requests miss"], cache["requests hit"]], [1, 2])
+    }).pipe(Effect.scoped))
 
   it.live("another host than this machine is refused, unless somebody says so", () =>
     Effect.gen(function*() {
