@@ -143,6 +143,7 @@ export const make = Effect.fnUntraced(
     const dataFolder = path.join(folder, "data")
     yield* ServerProcess.copyTemplate({
       name: "postgres",
+      program: programs,
       target: dataFolder,
       identity,
       create: (target) => createData(programs, target, identity)

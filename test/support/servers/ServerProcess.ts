@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import { type ChildProcess, execFileSync, spawn as spawnChild } from "node:child_process"
+import { createHash } from "node:crypto"
 import * as fs from "node:fs"
 import * as net from "node:net"
 import * as os from "node:os"
@@ -99,9 +100,11 @@ let templatesOfProcess: string | undefined
 
 /**
  * Makes a folder of templates and lets this process and those that it starts use it: one `initdb` for a whole run of
- * tests. Without it every process has its own.
+ * tests. Without it every process has its own. A folder that the environment names stays for the runs that follow.
  */
 export const shareTemplates: Effect.Effect<void, never, Scope.Scope> = Effect.gen(function*() {
+  const given = process.env[templatesVariable]
+  if (given !== undefined && fs.existsSync(given)) return
   const folder = yield* temporaryFolder(undefined)
   fs.chmodSync(folder, 0o755)
   yield* Effect.acquireRelease(
@@ -133,11 +136,14 @@ const templatesFolder = (): string => {
  */
 export const copyTemplate = Effect.fnUntraced(function*(options: {
   readonly name: string
+  /** What makes it: each version of a server has a template of its own. */
+  readonly program: string
   readonly target: string
   readonly identity: Identity
   readonly create: (folder: string) => Effect.Effect<unknown, ServerError>
 }): Effect.fn.Return<void, ServerError> {
-  const template = path.join(templatesFolder(), options.name)
+  const version = createHash("sha256").update(options.program).digest("hex").slice(0, 8)
+  const template = path.join(templatesFolder(), `${options.name}-${version}`)
   if (!fs.existsSync(template)) {
     const draft = fs.mkdtempSync(template + ".")
     own(draft, options.identity)

@@ -148,6 +148,7 @@ export const make = Effect.fnUntraced(
     const fill = dataFrom === undefined
       ? ServerProcess.copyTemplate({
         name: flavour.template,
+        program,
         target: dataFolder,
         identity,
         create: (target) => flavour.createData(program, target, identity)
