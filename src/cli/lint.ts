@@ -33,7 +33,8 @@ export const lint = Command.make("lint", {
         return yield* new Usage({ problem: "say whose statements they are: `--dialect postgres` or `--dialect mysql`" })
       }
       const files = yield* fromDirectory(flags.directory)
-      const findings = files.filter((file) => file.id > flags.after).flatMap((file) => Lint.check(file, dialect))
+      const skipped = new Set(files.filter((file) => file.id <= flags.after).map(({ file }) => file))
+      const findings = Lint.checkAll(files, dialect).filter(({ file }) => !skipped.has(file))
       return {
         command: "lint",
         exitCode: findings.length > 0 ? Exit.found : Exit.ok,

@@ -23,14 +23,14 @@
  *
  * const findings = Effect.map(
  *   Migrations.fromDirectory("./migrations"),
- *   (migrations) => migrations.flatMap((migration) => Lint.check(migration, "postgres"))
+ *   (migrations) => Lint.checkAll(migrations, "postgres")
  * )
  * ```
  *
  * @since 0.2.0
  */
 import * as Result from "effect/Result"
-import { inspect, type Rule, rules as all } from "./lint/rules.ts"
+import { inspect, Proofs, type Rule, rules as all } from "./lint/rules.ts"
 import type { Migration } from "./Migration.ts"
 import type { Dialect } from "./sql/lexer.ts"
 import { cursorOf as mysqlCursor, mysqlWay } from "./sql/mysqlWay.ts"
@@ -66,18 +66,36 @@ export interface Finding {
 export const rules: ReadonlyArray<Rule> = Object.values(all)
 
 /**
- * Looks at one migration.
+ * Looks at migrations in their order. What an earlier one has proved of the rows need not be looked for by a later one.
  *
  * @category constructors
  * @since 0.2.0
  */
-export const check = (migration: Migration, dialect: Dialect): ReadonlyArray<Finding> => {
+export const checkAll = (migrations: ReadonlyArray<Migration>, dialect: Dialect): ReadonlyArray<Finding> => {
+  const proofs = new Proofs()
+  return migrations.flatMap((migration) => checkAfter(migration, dialect, proofs))
+}
+
+/**
+ * Looks at one migration, as if it were the first.
+ *
+ * @category constructors
+ * @since 0.2.0
+ */
+export const check = (migration: Migration, dialect: Dialect): ReadonlyArray<Finding> => checkAll([migration], dialect)
+
+const checkAfter = (migration: Migration, dialect: Dialect, proofs: Proofs): ReadonlyArray<Finding> => {
   const { body, directives, file } = migration
   if (body._tag === "Lazy") return []
   const statements = split(body.text, dialect)
   if (Result.isFailure(statements)) return [invalid(file, statements.failure.line, statements.failure.problem)]
   const findings: Array<Finding> = []
-  const seen = { created: new Set<string>(), notValid: new Set<string>(), transaction: directives.transaction }
+  const seen = {
+    created: new Set<string>(),
+    notValid: new Set<string>(),
+    transaction: directives.transaction,
+    proofs
+  }
   const allowed = new Set(directives.allow.map((allowance) => allowance.rule))
   for (const { line, rule } of directives.allow) {
     if (rules.some((known) => known.id === rule)) continue

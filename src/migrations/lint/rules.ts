@@ -120,6 +120,33 @@ export interface Seen {
   /** Constraints that were added without being looked through. */
   readonly notValid: Set<string>
   readonly transaction: boolean
+  readonly proofs: Proofs
+}
+
+/** What earlier statements have proved: columns without nulls, by a check that was looked through. */
+export class Proofs {
+  private readonly checks = new Map<string, string>()
+  private readonly columns = new Set<string>()
+
+  /** A check says that a column is not null. It proves that once it was looked through. */
+  add(table: string, constraint: string, column: string, isLookedThrough: boolean): void {
+    this.checks.set(`${table}.${constraint}`, `${table}.${column}`)
+    if (isLookedThrough) this.lookThrough(table, constraint)
+  }
+
+  lookThrough(table: string, constraint: string): void {
+    const column = this.checks.get(`${table}.${constraint}`)
+    if (column !== undefined) this.columns.add(column)
+  }
+
+  drop(table: string, constraint: string): void {
+    const column = this.checks.get(`${table}.${constraint}`)
+    if (column !== undefined) this.columns.delete(column)
+  }
+
+  hasNoNulls(table: string, column: string): boolean {
+    return this.columns.has(`${table}.${column}`)
+  }
 }
 
 const key = (name: { readonly name: string } | undefined): string => name?.name.toLowerCase() ?? ""
@@ -198,7 +225,7 @@ const alter = (cursor: Cursor, dialect: Dialect, seen: Seen): ReadonlyArray<Brok
   const found: Array<Rule> = []
   const start = cursor.mark()
   do {
-    found.push(...dialect === "postgres" ? postgresAction(cursor, seen) : mysqlAction(cursor))
+    found.push(...dialect === "postgres" ? postgresAction(cursor, key(table), seen) : mysqlAction(cursor))
   } while (cursor.nextItem())
   if (dialect === "mysql") {
     cursor.reset(start)
@@ -207,17 +234,25 @@ const alter = (cursor: Cursor, dialect: Dialect, seen: Seen): ReadonlyArray<Brok
   return [...new Set(found)].map((rule) => ({ rule, table: table?.name }))
 }
 
-const postgresAction = (cursor: Cursor, seen: Seen): ReadonlyArray<Rule> => {
+const postgresAction = (cursor: Cursor, table: string, seen: Seen): ReadonlyArray<Rule> => {
   const start = cursor.mark()
+  const identifier = () => key({ name: cursor.identifier() ?? "" })
   if (cursor.take("VALIDATE", "CONSTRAINT")) {
-    return seen.transaction && seen.notValid.has(key({ name: cursor.identifier() ?? "" })) ? [rules.validate] : []
+    const name = identifier()
+    seen.proofs.lookThrough(table, name)
+    return seen.transaction && seen.notValid.has(name) ? [rules.validate] : []
   }
   if (cursor.take("RENAME")) return cursor.take("CONSTRAINT") ? [] : [rules.rename]
-  if (cursor.take("DROP")) return cursor.take("CONSTRAINT") ? [] : [rules.drop]
+  if (cursor.take("DROP")) {
+    if (!cursor.take("CONSTRAINT")) return [rules.drop]
+    cursor.takeIf()
+    seen.proofs.drop(table, identifier())
+    return []
+  }
   if (cursor.take("ALTER")) {
     cursor.take("COLUMN")
-    cursor.identifier()
-    if (cursor.take("SET", "NOT", "NULL")) return [rules.setNotNull]
+    const column = identifier()
+    if (cursor.take("SET", "NOT", "NULL")) return seen.proofs.hasNoNulls(table, column) ? [] : [rules.setNotNull]
     return cursor.take("TYPE") || cursor.take("SET", "DATA", "TYPE") ? [rules.type] : []
   }
   if (!cursor.take("ADD")) return []
@@ -227,6 +262,10 @@ const postgresAction = (cursor: Cursor, seen: Seen): ReadonlyArray<Rule> => {
     case "FOREIGN":
     case "CHECK": {
       const isNotValid = has(cursor, "NOT", "VALID")
+      const column = kind === "CHECK" ? notNullColumn(cursor) : undefined
+      if (column !== undefined && constraint !== undefined) {
+        seen.proofs.add(table, constraint.toLowerCase(), column, !isNotValid)
+      }
       if (isNotValid && constraint !== undefined) seen.notValid.add(constraint.toLowerCase())
       return isNotValid ? [] : [rules.notValid]
     }
@@ -239,6 +278,15 @@ const postgresAction = (cursor: Cursor, seen: Seen): ReadonlyArray<Rule> => {
   cursor.reset(start)
   cursor.take("ADD")
   return addedColumn(cursor)
+}
+
+/** The column of `(column IS NOT NULL)`, and nothing else, which the server takes as a proof. */
+const notNullColumn = (cursor: Cursor): string | undefined => {
+  const start = cursor.mark()
+  const column = cursor.takeSign("(") ? cursor.identifier() : undefined
+  const isWhole = column !== undefined && cursor.take("IS", "NOT", "NULL") && cursor.takeSign(")")
+  cursor.reset(start)
+  return isWhole ? column.toLowerCase() : undefined
 }
 
 /** Whether these words come somewhere in this action. */
