@@ -1,7 +1,7 @@
 /** A job at night that one of several processes does, under a lock of PostgreSQL. */
 import { Cron, Effect, Schedule } from "effect"
 import { SqlClient } from "effect/sql"
-import { AdvisoryLock } from "watertight/postgres"
+import { AdvisoryLock } from "watertight"
 
 const report = Effect.gen(function*() {
   const sql = yield* SqlClient.SqlClient

@@ -12,6 +12,13 @@
 export * as Adapter from "./Adapter.ts"
 
 /**
+ * Mutual exclusion among all processes that use a database.
+ *
+ * @since 0.1.0
+ */
+export * as AdvisoryLock from "./locks/AdvisoryLock.ts"
+
+/**
  * Many rows at once, as fast as the database takes them.
  *
  * @since 0.1.0

@@ -9,7 +9,7 @@
  *
  * @since 0.1.0
  */
-export * as AdvisoryLock from "./AdvisoryLock.ts"
+export * as AdvisoryLock from "../locks/AdvisoryLock.ts"
 
 /**
  * Many values in one parameter.

@@ -9,6 +9,7 @@ import { consumers } from "./sections/consumers.ts"
 import { faults } from "./sections/faults.ts"
 import { interruption } from "./sections/interruption.ts"
 import { introspection } from "./sections/introspection.ts"
+import { locks } from "./sections/locks.ts"
 import { nesting } from "./sections/nesting.ts"
 import { statements } from "./sections/statements.ts"
 import { streams } from "./sections/streams.ts"
@@ -26,6 +27,7 @@ const sections: Readonly<Record<string, Section>> = {
   faults,
   bulk,
   introspection,
+  "advisory locks": locks,
   "Effect's own consumers": consumers
 }
 

@@ -17,6 +17,8 @@ import { ConnectionLost } from "../../failure/ConnectionLost.ts"
 import type { Rule } from "../../failure/Outcome.ts"
 import * as Introspection from "../../introspection/Introspection.ts"
 import { lazyIntrospection } from "../../introspection/lazy.ts"
+import { Locks } from "../../locks/AdvisoryLock.ts"
+import { lazyLocks } from "../../locks/lazy.ts"
 import { InvalidOptions } from "../../options/InvalidOptions.ts"
 import * as Pool from "../../pool/Pool.ts"
 import type * as Transaction from "../../transaction/Transaction.ts"
@@ -72,6 +74,7 @@ export type Services =
   | Transaction.Manager
   | Adapter
   | Introspection.Introspection
+  | Locks
 
 /** What an adapter has learned of the server. */
 interface Known {
@@ -172,7 +175,7 @@ const UpstreamClient = Context.Service<MysqlClient>("@effect/sql-mysql2/MysqlCli
 const clientLayer = (
   config: MysqlOptions,
   known: Known
-): Layer.Layer<MysqlClient | Bulk.Bulk | Introspection.Introspection, never, SqlClient | Pool.Pool | Adapter> =>
+): Layer.Layer<MysqlClient | Bulk.Bulk | Introspection.Introspection | Locks, never, SqlClient | Pool.Pool | Adapter> =>
   Layer.effectContext(
     Effect.gen(function*() {
       const client = yield* SqlClient
@@ -194,10 +197,12 @@ const clientLayer = (
       const introspection = loaded(async () =>
         (await import("../introspection/introspection.ts")).makeIntrospection(client, adapter.name, server)
       )
+      const locks = loaded(async () => (await import("../locks/locks.ts")).makeLocks(adapter, server))
       return Context.make(MysqlClient, extended).pipe(
         Context.add(UpstreamClient, extended) as <R>(context: Context.Context<R>) => Context.Context<R>,
         Context.add(Bulk.Bulk, lazyBulk(bulk)),
-        Context.add(Introspection.Introspection, lazyIntrospection(introspection))
+        Context.add(Introspection.Introspection, lazyIntrospection(introspection)),
+        Context.add(Locks, lazyLocks(locks))
       )
     })
   )

@@ -5,6 +5,8 @@ import { type Profile, split } from "../statement/statements.ts"
 const transaction = "`Transaction.run` or `sql.withTransaction`"
 const connection = "`sql.reserve`, which holds a connection until its scope closes"
 
+const lock = "`AdvisoryLock.withLock`"
+
 const lockByName = /\bget_lock\s*\(/i
 
 /** Why a statement must not be run by itself on the pool. A text of several statements runs on one connection. */
@@ -35,7 +37,7 @@ const insteadOf = (sql: string, { words }: Profile): string | undefined => {
       return words.endsWith("INSTANCE") ? undefined : connection
     case "SELECT":
     case "DO":
-      return lockByName.test(sql) ? connection : undefined
+      return lockByName.test(sql) ? lock : undefined
     default:
       return undefined
   }

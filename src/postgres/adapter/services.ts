@@ -11,6 +11,8 @@ import { lazyBulk } from "../../bulk/lazy.ts"
 import { loaded } from "../../database/loaded.ts"
 import * as Introspection from "../../introspection/Introspection.ts"
 import { lazyIntrospection } from "../../introspection/lazy.ts"
+import { Locks } from "../../locks/AdvisoryLock.ts"
+import { lazyLocks } from "../../locks/lazy.ts"
 import type { Pool } from "../../pool/Pool.ts"
 import { hubOf } from "../errors/notices.ts"
 import * as Notifications from "../Notifications.ts"
@@ -22,6 +24,7 @@ export type Features =
   | Sessions.Sessions
   | Bulk.Bulk
   | Introspection.Introspection
+  | Locks
   | Notifications.Notifications
   | Server.Server
 
@@ -45,7 +48,9 @@ export const makeFeatures = Effect.fnUntraced(function*(
   const introspection = loaded(async () =>
     (await import("../introspection/introspection.ts")).makeIntrospection(sessions)
   )
+  const locks = loaded(async () => (await import("../locks.ts")).makeLocks(sessions))
   return Context.make(Sessions.Sessions, sessions).pipe(
+    Context.add(Locks, lazyLocks(locks)),
     Context.add(Bulk.Bulk, lazyBulk(bulk)),
     Context.add(Introspection.Introspection, lazyIntrospection(introspection)),
     Context.add(Server.Server, Server.make(sessions, client, hubOf(adapter).stream)),

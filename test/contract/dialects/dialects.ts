@@ -10,7 +10,16 @@ import type { SqlClient } from "effect/sql/SqlClient"
 import type { Row } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
 import type { RecordUpdateHelper, Statement } from "effect/sql/Statement"
-import type { Adapter, Bulk, Database, Introspection, InvalidOptions, Pool, Transaction } from "watertight"
+import type {
+  Adapter,
+  AdvisoryLock,
+  Bulk,
+  Database,
+  Introspection,
+  InvalidOptions,
+  Pool,
+  Transaction
+} from "watertight"
 import type { ServerError } from "../../support/index.ts"
 
 /** What each database layer provides. */
@@ -22,6 +31,7 @@ export type Services =
   | Adapter.Adapter
   | Bulk.Bulk
   | Introspection.Introspection
+  | AdvisoryLock.Locks
 
 /** What is asked of a client beside the place of its database. */
 export interface Options {
@@ -40,6 +50,8 @@ export type Capability =
   | "DDL in transactions"
   | "ON CONFLICT"
   | "RETURNING"
+  | "locks of sessions"
+  | "shared locks and those of transactions"
 
 /** A column and what it holds; `read` where that is not what was written. */
 export interface Column {

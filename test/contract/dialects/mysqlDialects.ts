@@ -29,11 +29,14 @@ const mysqlColumns: Dialect["columns"] = {
 
 const lacks = {
   "DDL in transactions": "the server commits the transaction that DDL stands in",
-  "ON CONFLICT": "the server has ON DUPLICATE KEY instead"
+  "ON CONFLICT": "the server has ON DUPLICATE KEY instead",
+  "shared locks and those of transactions": "`get_lock` knows neither"
 }
 
 const without = [
   "a table that is made in a transaction goes with it",
+  "do not exclude who shares them",
+  "of a transaction end with it",
   "a migration that fails leaves nothing behind",
   "EventJournal keeps what an effect that succeeded has written"
 ]

@@ -67,8 +67,19 @@ export const pgbouncer: Dialect = {
   database: Effect.flatMap(freshDatabase(), (url) => PgBouncer.make(url, "transaction")),
   at: (url, options) => Postgres.layer({ url: Redacted.make(url), pooler: "transaction", ...options }),
   locksShardsByRows: true,
-  lacks: {},
-  without: []
+  lacks: {
+    "locks of sessions": "the pooler gives a session to somebody else after each transaction"
+  },
+  without: [
+    "exclude each other by their key, and end with their scope",
+    "of keys that look alike are different locks, and 7 is 7n",
+    "are those of one database",
+    "keep no connection from the work that they guard",
+    "of who is interrupted while waiting leave nothing on the server",
+    "are waited for longer than a statement may take",
+    "that are lost interrupt the work",
+    "do not exclude who shares them"
+  ]
 }
 
 export const pglite: Dialect = {
@@ -81,7 +92,8 @@ export const pglite: Dialect = {
     clients: "each client has a database of its own",
     connections: "all connections are one session",
     wire: "the database is in the process",
-    cancelling: "nothing else in the process runs while a statement runs"
+    cancelling: "nothing else in the process runs while a statement runs",
+    "locks of sessions": "the one session keeps nobody out"
   },
   without: [
     "have the names that the program gives them",
@@ -98,6 +110,14 @@ export const pglite: Dialect = {
     "a transaction with a key is applied once when COMMIT is lost after the server has it",
     "a COMMIT that is lost and not looked into is unknown; whoever just tries again does it twice",
     "a server that is silent costs a caller no more than its patience",
-    "tables, columns, keys and errors have the names of the program"
+    "tables, columns, keys and errors have the names of the program",
+    "exclude each other by their key, and end with their scope",
+    "of keys that look alike are different locks, and 7 is 7n",
+    "are those of one database",
+    "keep no connection from the work that they guard",
+    "of who is interrupted while waiting leave nothing on the server",
+    "are waited for longer than a statement may take",
+    "that are lost interrupt the work",
+    "do not exclude who shares them"
   ]
 }
