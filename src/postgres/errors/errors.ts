@@ -136,6 +136,14 @@ export const statementError = (
   return new SqlError({ reason })
 }
 
+/** What the server says to a statement in a transaction that had failed before. */
+export const transactionFailed: PgProtocol.ErrorFields = {
+  severity: "ERROR",
+  severityUnlocalized: "ERROR",
+  code: "25P02",
+  message: "current transaction is aborted, commands ignored until end of transaction block"
+}
+
 /** It is printed as shortly as the error of a statement, with what to do. */
 const readable = (error: SqlError): SqlError => SqlFailure.attach(error, "")
 

@@ -55,8 +55,10 @@ export abstract class Exchange {
   head: Uint8Array | undefined = undefined
   bind: Uint8Array | undefined = undefined
   tail: Uint8Array | undefined = undefined
-  /** Nothing else may be on the wire with it. */
+  /** Nothing else may be on the wire with it, except what belongs to the same cycle. */
   exclusive = false
+  /** Its cycle goes on with the exchange behind it: the server says only after that one that it is ready for more. */
+  goesOn = false
   /** The question for the id of the transaction rides with it: its answer comes after the command tag. */
   carriesXidQuery = false
   /** The caller has left. */
@@ -132,6 +134,11 @@ export abstract class Exchange {
 
   /** Whether BEGIN may be written with it, in one cycle. */
   get canCarryBegin(): boolean {
+    return false
+  }
+
+  /** Whether it may share the cycle of the one ahead of it, and let another one share its own. */
+  get canJoin(): boolean {
     return false
   }
 

@@ -81,6 +81,10 @@ export class StatementExchange extends Exchange implements StatementPlan {
     return true
   }
 
+  override get canJoin(): boolean {
+    return this.stage === Stage.Run && (this.tail === frames.executeSync || this.tail === frames.describeExecuteSync)
+  }
+
   override get isBoundFirst(): boolean {
     return true
   }
@@ -126,6 +130,7 @@ export class StatementExchange extends Exchange implements StatementPlan {
     this.error = undefined
     this.skipsColumns = false
     this.wasBound = false
+    this.goesOn = false
     this.rows = []
   }
 

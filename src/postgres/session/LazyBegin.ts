@@ -1,5 +1,6 @@
 /**
- * The BEGIN that travels with the first statement of a transaction, in one cycle.
+ * The BEGIN that travels with the first statement of a transaction, in one cycle, and with those that are asked for in
+ * the same tick.
  *
  * | state     | the server                    | the status of the session is                 |
  * | --------- | ----------------------------- | -------------------------------------------- |

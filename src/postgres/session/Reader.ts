@@ -8,7 +8,7 @@ import type * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import * as Effect from "effect/Effect"
 import * as Evidence from "../../failure/Evidence.ts"
 import { ResultUnreadable } from "../../failure/ResultUnreadable.ts"
-import { pgError, statementError, unknownError } from "../errors/errors.ts"
+import { pgError, statementError, transactionFailed, unknownError } from "../errors/errors.ts"
 import { ControlExchange } from "../exchange/ControlExchange.ts"
 import { Carries, type Exchange, Progress } from "../exchange/Exchange.ts"
 import { ScriptExchange } from "../exchange/ScriptExchange.ts"
@@ -35,6 +35,7 @@ const queryCanceled = "57014"
 const isUtf8 = /^(?:utf-?8|unicode)$/i
 
 const noFields: ReadonlyArray<PgProtocol.FieldDescription> = []
+const none: ReadonlyArray<Exchange> = []
 
 /** The parts of a session that an answer may be about. */
 export interface Parts {
@@ -125,7 +126,8 @@ export class Reader {
       case "CommandComplete":
         return this.onCommand(head, message.commandTag)
       case "EmptyQueryResponse":
-        return head.onEmpty()
+        head.onEmpty()
+        return this.onPart(head)
       case "RowDescription":
         return this.onColumns(head, message.fields)
       case "NoData":
@@ -217,12 +219,55 @@ export class Reader {
     // What stands around a question for a description.
     if (head.stage === Stage.Describe) return
     if (head.carriesXidQuery) {
-      if (head.tag !== undefined && !tag.startsWith("COPY")) return
+      if (head.tag !== undefined && !tag.startsWith("COPY")) return this.onPart(head)
       core.parser.readField = readAnswer
     }
     core.encoder.onCommand(tag, head.text)
     if (tag === "CREATE FUNCTION") core.options.functions.forget()
     head.onComplete(tag)
+    if (!head.carriesXidQuery) this.onPart(head)
+  }
+
+  /** An exchange has been answered in full. If its cycle goes on, the next message is about the one behind it. */
+  private onPart(head: Exchange): void {
+    if (!head.goesOn) return
+    const { core } = this
+    this.leave(head)
+    // The status of the session is that of the end of the cycle.
+    core.inFlight.head!.carries = head.carries
+    head.carries = Carries.Nothing
+    this.parts.writer.promote()
+    this.parts.cancellation.onAnswered(head)
+    this.succeeded(head)
+    core.inHand = undefined
+  }
+
+  /** An exchange leaves the queue, and is in hand until its caller is told. */
+  private leave(head: Exchange): void {
+    const { core } = this
+    core.inFlight.shift()
+    core.inHand = head
+    head.progress = Progress.Answered
+    if (!head.abandoned) core.awaited--
+    if (head.stage === Stage.Describe) core.describing--
+    if (head.carriesXidQuery) core.evidence.asked(head)
+  }
+
+  /** A statement of a cycle has failed: what the server has skipped because of that. */
+  private takeSkipped(failed: Exchange): ReadonlyArray<Exchange> {
+    if (!failed.goesOn) return none
+    if (failed.error === undefined) throw new Error("a cycle has ended before all of it was answered")
+    const skipped: Array<Exchange> = []
+    for (let last = failed; last.goesOn;) {
+      const next = this.core.inFlight.shift()!
+      this.core.parked.add(next)
+      next.progress = Progress.Answered
+      if (!next.abandoned) this.core.awaited--
+      if (next.carriesXidQuery) this.core.evidence.asked(next)
+      skipped.push(next)
+      last = next
+    }
+    return skipped
   }
 
   private onErrorResponse(head: Exchange | undefined, fields: PgProtocol.ErrorFields): void {
@@ -242,13 +287,9 @@ export class Reader {
     const { core } = this
     const { cancellation, describer, termination, transaction, writer } = this.parts
     if (head === undefined) return termination.violation("there was no question")
-    core.inFlight.shift()
-    core.inHand = head
-    head.progress = Progress.Answered
-    if (!head.abandoned) core.awaited--
-    if (head.stage === Stage.Describe) core.describing--
-    if (head.carriesXidQuery) core.evidence.asked(head)
+    this.leave(head)
     const { carries } = head
+    const skipped = this.takeSkipped(head)
     if (carries !== Carries.Nothing) {
       head.carries = Carries.Nothing
       core.begin.answered()
@@ -259,7 +300,7 @@ export class Reader {
     cancellation.onAnswered(head)
     if (carries === Carries.Begin && head.error === undefined) throw new Error("BEGIN was not answered")
     if (carries === Carries.Begin && head.error !== undefined) {
-      transaction.refused(head, head.error, describer, this.fail)
+      transaction.refused([head, ...skipped], head.error, describer, this.fail)
     } else if (head.stage === Stage.Describe) {
       describer.described(head as StatementExchange, this.fail)
     } else if (head.error !== undefined) {
@@ -267,7 +308,17 @@ export class Reader {
     } else {
       this.succeeded(head)
     }
+    for (const one of skipped) {
+      if (carries !== Carries.Begin) this.skip(one)
+      core.parked.delete(one)
+    }
     core.inHand = undefined
+  }
+
+  /** The server has not run it, because the transaction had failed before. It would have said so in another cycle. */
+  private skip(exchange: Exchange): void {
+    this.core.encoder.onSkipped(exchange as StatementExchange, this.core.now)
+    this.fail(exchange, transactionFailed)
   }
 
   private failed(exchange: Exchange, error: PgProtocol.ErrorFields): void {

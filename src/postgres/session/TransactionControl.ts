@@ -114,9 +114,14 @@ export class TransactionControl {
   }
 
   /** BEGIN was refused. What waits was meant for the transaction, and must not run outside of it. */
-  refused(exchange: Exchange, error: PgProtocol.ErrorFields, describer: Describer, fail: Fail): void {
+  refused(
+    cycle: ReadonlyArray<Exchange>,
+    error: PgProtocol.ErrorFields,
+    describer: Describer,
+    fail: Fail
+  ): void {
     const { core } = this
-    const all = [exchange, ...core.pending.drain()]
+    const all = [...cycle, ...core.pending.drain()]
     for (const one of all.slice()) {
       if (one instanceof StatementExchange && one.prepared !== undefined && one.stage === Stage.Describe) {
         core.encoder.onDescribed(one.prepared, false)
@@ -124,10 +129,7 @@ export class TransactionControl {
       }
     }
     for (const one of all) {
-      // The server has skipped its `Parse`.
-      if (one instanceof StatementExchange && one.parses && one.prepared !== undefined) {
-        core.encoder.onStale(one.prepared, core.now)
-      }
+      if (one instanceof StatementExchange) core.encoder.onSkipped(one, core.now)
       if (one instanceof ControlExchange && one.endsTransaction && !one.isCommit) one.settle(Effect.void)
       else fail(one, error)
     }

@@ -10,6 +10,7 @@ import { Carries, type Exchange, Progress } from "../exchange/Exchange.ts"
 import { LimitExchange, UserScript } from "../exchange/ScriptExchange.ts"
 import { StatementExchange } from "../exchange/StatementExchange.ts"
 import { Stage } from "../statement/StatementPlan.ts"
+import * as frames from "../wire/frames.ts"
 import type { Cancellation } from "./Cancellation.ts"
 import type { SessionCore } from "./SessionCore.ts"
 import { Trace } from "./SessionResidue.ts"
@@ -25,6 +26,8 @@ export class Writer {
   isReceiving = false
   private parts: Array<Uint8Array> = []
   private length = 0
+  /** The last exchange of a cycle with BEGIN that others may join as long as it is not written. */
+  private open: Exchange | undefined = undefined
 
   constructor(core: SessionCore, cancellation: Cancellation, termination: Termination) {
     this.core = core
@@ -70,11 +73,13 @@ export class Writer {
     const { core } = this
     const wasIdle = core.inFlight.size === 0
     if (wasIdle) core.tick()
+    this.open = undefined
     for (let exchange = core.pending.head; exchange !== undefined; exchange = core.pending.head) {
       const trace = core.residue.tracesOf(exchange.trace, exchange.calls)
       // No other caller's statement may follow it before what it leaves behind is undone.
       if (trace !== 0) exchange.exclusive = true
-      if (!this.mayFollow(exchange)) break
+      const joins = this.mayJoin(exchange)
+      if (!joins && !this.mayFollow(exchange)) break
       core.pending.shift()
       // A BEGIN is for all who are in the transaction, and a name for all who are bound to it.
       if (exchange.abandoned && !exchange.isNeeded) {
@@ -85,11 +90,14 @@ export class Writer {
         exchange.settle(Effect.void)
         continue
       }
-      if (exchange.isStatement && core.status !== "E") this.prepareLimit(exchange)
+      if (exchange.isStatement && core.status !== "E" && !joins) this.prepareLimit(exchange)
       if (core.begin.isHeld && !this.begin(exchange)) continue
-      // What comes after BEGIN has to wait until it is known to have succeeded.
-      if (exchange.carries !== Carries.Nothing) exchange.exclusive = true
-      this.add(exchange)
+      if (joins) this.join(this.open!)
+      const mayBeJoined = joins || exchange.carries === Carries.Begin && !exchange.exclusive && exchange.canJoin
+      // What comes after BEGIN in a cycle of its own has to wait until BEGIN is known to have succeeded.
+      if (joins || exchange.carries !== Carries.Nothing) exchange.exclusive = true
+      this.add(exchange, joins)
+      this.open = mayBeJoined ? exchange : undefined
       if (exchange.isStatement) {
         core.residue.onStatement(trace)
         if ((trace & Trace.Limit) !== 0) core.limit.onTouched()
@@ -106,6 +114,25 @@ export class Writer {
     if (ahead !== undefined && (exchange.exclusive || ahead.exclusive)) return false
     // Inside a transaction the order is kept: COMMIT must not overtake a statement whose description is awaited.
     return core.describing === 0 || core.status === "I" || exchange.overtakes
+  }
+
+  /**
+   * Whether an exchange may go into the cycle of BEGIN: if BEGIN fails, the server skips it. So what is asked for
+   * together at the beginning of a transaction goes in one write.
+   */
+  private mayJoin(exchange: Exchange): boolean {
+    const { core, open } = this
+    return open !== undefined && exchange.canJoin && !exchange.exclusive && !exchange.abandoned &&
+      core.describing === 0 && core.limit.before(exchange.ownLimit) === undefined
+  }
+
+  /** The cycle of an exchange goes on: what was written as its end asks for the answer so far instead. */
+  private join(ahead: Exchange): void {
+    ahead.goesOn = true
+    const { parts } = this
+    const end = parts.length - 1
+    parts[end] = parts[end]!.subarray(0, -frames.sync.length)
+    parts.push(frames.flush)
   }
 
   /** What becomes of a BEGIN that waits, now that an exchange is to be written. Returns whether it is to be written. */
@@ -158,9 +185,10 @@ export class Writer {
     this.add(ahead)
   }
 
-  private add(exchange: Exchange): void {
+  private add(exchange: Exchange, joins = false): void {
     const { core } = this
-    const closes = core.encoder.takeCloses()
+    // What fails ahead of it in its cycle would let the server skip them.
+    const closes = joins ? undefined : core.encoder.takeCloses()
     if (closes !== undefined) { for (const close of closes) this.push(close) }
     if (exchange.head !== undefined) this.push(exchange.head)
     if (exchange.bind !== undefined && exchange.stage === Stage.Run) this.push(exchange.bind)

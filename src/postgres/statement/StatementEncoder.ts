@@ -334,6 +334,11 @@ export class StatementEncoder {
     this.cache?.evict(prepared)
   }
 
+  /** The server has skipped a statement, and its `Parse` with it. */
+  onSkipped({ parses, prepared }: StatementPlan, now: number): void {
+    if (parses && prepared !== undefined) this.onStale(prepared, now)
+  }
+
   /** A cycle failed that would have established a name: whether it exists now is not known. */
   onFailed(entry: StatementPlan, prepared: Prepared): void {
     if (entry.parses && prepared.held === Held.Parsing) this.cache?.evict(prepared)

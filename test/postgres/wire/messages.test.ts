@@ -85,6 +85,15 @@ const operations: { readonly [name: string]: Operation<Services> } = {
     run: () => withSql((sql) => Effect.timeoutOption(sql`select pg_sleep(0.15)`, "30 millis"))
   },
   "a transaction": { run: (name) => Transaction.run(raise(name)), writes: true },
+  "a transaction of several statements at once": {
+    run: (name) =>
+      withSql((sql) =>
+        Transaction.run(Effect.all([sql`select * from ${sql(name)}`, raise(name), sql`select 2`], {
+          concurrency: "unbounded"
+        }))
+      ),
+    writes: true
+  },
   "a serializable transaction": {
     run: (name) => Transaction.run(raise(name), { isolation: "serializable" }),
     writes: true
