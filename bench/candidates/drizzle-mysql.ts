@@ -19,8 +19,8 @@ const entry = mysqlTable("entry", {
   cents: int().notNull()
 })
 
-export const open = async ({ connections, servers }: Target): Promise<Subject<Promise<unknown>>> => {
-  const pool = mysql.createPool({ uri: servers.mariadb!.url, connectionLimit: connections })
+export const open = async ({ connections, server, servers }: Target): Promise<Subject<Promise<unknown>>> => {
+  const pool = mysql.createPool({ uri: servers[server]!.url, connectionLimit: connections })
   const db = drizzle({ client: pool })
   const byKey = db.select({ label: item.label }).from(item).where(eq(item.id, sql.placeholder("id"))).prepare()
   return {

@@ -7,9 +7,17 @@ import type { Subject, Target } from "../harness/model.ts"
 import { promises } from "../harness/styles.ts"
 import { mysql as sql } from "./sql.ts"
 
-export const open = async ({ connections, servers }: Target): Promise<Subject<Promise<unknown>>> => {
-  const { database, host, password, port, user } = servers.mariadb!
-  const config = { host, port, user, password: password ?? "", database, pipelining: true }
+export const open = async ({ connections, server, servers }: Target): Promise<Subject<Promise<unknown>>> => {
+  const { database, host, password, port, user } = servers[server]!
+  const config = {
+    host,
+    port,
+    user,
+    password: password ?? "",
+    database,
+    pipelining: true,
+    allowPublicKeyRetrieval: true
+  }
   const all = await Promise.all(
     Array.from({ length: connections }, async () => ({ connection: await mariadb.createConnection(config), load: 0 }))
   )

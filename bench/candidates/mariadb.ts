@@ -4,15 +4,16 @@ import type { Subject, Target } from "../harness/model.ts"
 import { promises } from "../harness/styles.ts"
 import { accountOf, mysql as sql } from "./sql.ts"
 
-export const open = async ({ connections, servers }: Target): Promise<Subject<Promise<unknown>>> => {
-  const { database, host, password, port, user } = servers.mariadb!
+export const open = async ({ connections, server, servers }: Target): Promise<Subject<Promise<unknown>>> => {
+  const { database, host, password, port, user } = servers[server]!
   const pool = mariadb.createPool({
     host,
     port,
     user,
     password: password ?? "",
     database,
-    connectionLimit: connections
+    connectionLimit: connections,
+    allowPublicKeyRetrieval: true
   })
   return {
     style: promises,

@@ -4,8 +4,8 @@ import type { Subject, Target } from "../harness/model.ts"
 import { promises } from "../harness/styles.ts"
 import { accountOf, mysql as sql } from "./sql.ts"
 
-export const open = async ({ connections, servers }: Target): Promise<Subject<Promise<unknown>>> => {
-  const pool = mysql.createPool({ uri: servers.mariadb!.url, connectionLimit: connections })
+export const open = async ({ connections, server, servers }: Target): Promise<Subject<Promise<unknown>>> => {
+  const pool = mysql.createPool({ uri: servers[server]!.url, connectionLimit: connections })
   const first = async (text: string, values: Array<number>) => {
     const [rows] = await pool.execute<Array<mysql.RowDataPacket>>(text, values)
     return rows[0]!

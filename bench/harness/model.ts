@@ -15,6 +15,7 @@ export interface Endpoint {
 export interface Servers {
   readonly postgres?: Endpoint | undefined
   readonly mariadb?: Endpoint | undefined
+  readonly mysql?: Endpoint | undefined
 }
 
 export type ServerName = keyof Servers

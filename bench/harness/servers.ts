@@ -1,7 +1,7 @@
 /** The servers that are measured against, with their data. */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import { MariadbServer, PostgresServer, type ServerError } from "../../test/support/servers/index.ts"
+import { MariadbServer, MysqlServer, PostgresServer, type ServerError } from "../../test/support/servers/index.ts"
 import type { Endpoint, ServerName, Servers } from "./model.ts"
 
 /** How many rows `item` has. */
@@ -21,18 +21,19 @@ export interface Running {
 
 export const start = Effect.fnUntraced(
   function*(names: ReadonlySet<ServerName>): Effect.fn.Return<Running, ServerError, Scope.Scope> {
-    const [postgres, mariadb] = yield* Effect.all([
+    const [postgres, mariadb, mysql] = yield* Effect.all([
       names.has("postgres") ? startPostgres : Effect.undefined,
-      names.has("mariadb") ? startMariadb : Effect.undefined
+      names.has("mariadb") ? startMariadb : Effect.undefined,
+      names.has("mysql") ? startMysql : Effect.undefined
     ], { concurrency: "unbounded" })
-    const started = { postgres, mariadb }
+    const started = { postgres, mariadb, mysql }
     return {
-      servers: { postgres: postgres?.endpoint, mariadb: mariadb?.endpoint },
-      versions: [postgres, mariadb].flatMap((server) => server?.version ?? []),
+      servers: { postgres: postgres?.endpoint, mariadb: mariadb?.endpoint, mysql: mysql?.endpoint },
+      versions: [postgres, mariadb, mysql].flatMap((server) => server?.version ?? []),
       execute: (server, statements) =>
         Effect.forEach(statements, (statement) => started[server]!.execute(statement), { discard: true }),
       holds: (server, query) =>
-        // MariaDB's true is 1.
+        // The true of MySQL and MariaDB is 1.
         Effect.map(started[server]!.execute(query), ([row]) => row?.["ok"] === true || Number(row?.["ok"]) === 1)
     }
   }
@@ -72,11 +73,16 @@ const startPostgres: Effect.Effect<Started, ServerError, Scope.Scope> = Effect.g
   }
 })
 
-const startMariadb: Effect.Effect<Started, ServerError, Scope.Scope> = Effect.gen(function*() {
-  const server = yield* MariadbServer.make({
-    settings: { innodb_buffer_pool_size: "256M", local_infile: true, max_allowed_packet: "64M" }
-  })
-  yield* Effect.forEach(mariadbData, (statement) => server.query(statement, [], "test"), { discard: true })
+type FamilyServer = MariadbServer.MariadbServer | MysqlServer.MysqlServer
+
+/** What both servers of the family have in common. */
+const startFamily = Effect.fnUntraced(function*(
+  name: string,
+  starting: Effect.Effect<FamilyServer, ServerError, Scope.Scope>,
+  data: ReadonlyArray<string>
+): Effect.fn.Return<Started, ServerError, Scope.Scope> {
+  const server = yield* starting
+  yield* Effect.forEach(data, (statement) => server.query(statement, [], "test"), { discard: true })
   const [row] = yield* server.query("select version() as version")
   return {
     endpoint: {
@@ -88,10 +94,25 @@ const startMariadb: Effect.Effect<Started, ServerError, Scope.Scope> = Effect.ge
       database: "test",
       pid: yield* server.pid
     },
-    version: `MariaDB ${String(row?.["version"]).split("-")[0]}`,
+    version: `${name} ${String(row?.["version"]).split("-")[0]}`,
     execute: (statement) => server.query(statement, [], "test")
   }
 })
+
+const familySettings = { innodb_buffer_pool_size: "256M", local_infile: true, max_allowed_packet: "64M" } as const
+
+const startMariadb: Effect.Effect<Started, ServerError, Scope.Scope> = Effect.suspend(() =>
+  startFamily("MariaDB", MariadbServer.make({ settings: familySettings }), familyData((count) => `seq_1_to_${count}`))
+)
+
+const startMysql: Effect.Effect<Started, ServerError, Scope.Scope> = Effect.suspend(() =>
+  startFamily("MySQL", MysqlServer.make({ settings: familySettings }), [
+    `create table numbers (seq int primary key)`,
+    `insert into numbers with recursive n (seq) as (select 1 union all select seq + 1 from n where seq < ${items})
+      select /*+ set_var(cte_max_recursion_depth = ${items}) */ seq from n`,
+    ...familyData((count) => `numbers where seq <= ${count}`)
+  ])
+)
 
 const postgresData = [
   "create table item (id int primary key, label text not null, amount int not null)",
@@ -104,11 +125,12 @@ const postgresData = [
   "checkpoint"
 ]
 
-const mariadbData = [
+/** `numbers` is what has a column `seq` of 1 to a count. */
+const familyData = (numbers: (count: number) => string): ReadonlyArray<string> => [
   "create table item (id int primary key, label varchar(100) not null, amount int not null)",
-  `insert into item select seq, concat('item ', seq), seq % 1000 from seq_1_to_${items}`,
+  `insert into item select seq, concat('item ', seq), seq % 1000 from ${numbers(items)}`,
   "create table account (id int primary key, cents int not null)",
-  `insert into account select seq, 1000 from seq_1_to_${accounts}`,
+  `insert into account select seq, 1000 from ${numbers(accounts)}`,
   "create table entry (id bigint auto_increment primary key, account int not null, cents int not null)",
   "create table bulk (id int, name text, price double, at datetime(3), data json)",
   "analyze table item, account"

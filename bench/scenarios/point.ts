@@ -75,7 +75,15 @@ const mariadb: Pick<Case, "servers" | "candidates" | "reference" | "limit" | "co
   ]
 }
 
-const titles: Readonly<Record<ServerName, string>> = { postgres: "PostgreSQL", mariadb: "MariaDB" }
+/** The raw socket speaks to MariaDB only. */
+const mysql: typeof mariadb = {
+  ...mariadb,
+  servers: ["mysql"],
+  limit: undefined,
+  candidates: mariadb.candidates.filter((candidate) => candidate !== Who.limitMariadb)
+}
+
+const titles: Readonly<Record<ServerName, string>> = { postgres: "PostgreSQL", mariadb: "MariaDB", mysql: "MySQL" }
 const load = `${workers} at a time on 8 connections`
 
 const scenario: Scenario = {
@@ -101,6 +109,13 @@ const scenario: Scenario = {
       ...mariadb,
       name: "mariadb-key",
       title: `${titles.mariadb}: one row of 100,000 by primary key, ${load}`,
+      run: run("byKey")
+    },
+    { ...mysql, name: "mysql-echo", title: `${titles.mysql}: SELECT ?, ${load}`, run: run("echo") },
+    {
+      ...mysql,
+      name: "mysql-key",
+      title: `${titles.mysql}: one row of 100,000 by primary key, ${load}`,
       run: run("byKey")
     }
   ]

@@ -95,6 +95,25 @@ const scenario: Scenario = {
       run: threeStatements
     },
     {
+      name: "mysql",
+      title: `MySQL: START TRANSACTION, SELECT, UPDATE, INSERT, COMMIT; ${workers} at a time on 8 connections`,
+      servers: ["mysql"],
+      reference: Who.mysql2.id,
+      columns,
+      prepare: { mysql: ["truncate entry"] },
+      candidates: [
+        Who.watertightMariadb,
+        Who.watertightMysql2,
+        Who.connector,
+        Who.mysql2,
+        Who.knex,
+        Who.kysely,
+        Who.drizzleMysql,
+        Who.effect3Mysql
+      ],
+      run: threeStatements
+    },
+    {
       name: "serializable",
       title:
         "PostgreSQL: SERIALIZABLE transfers between 50 accounts, repeated until committed; 16 at a time on 8 connections",

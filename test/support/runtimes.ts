@@ -116,6 +116,4 @@ const all = Effect.gen(function*() {
   if (failed > 0) process.exitCode = 1
 })
 
-// The servers that are being stopped do not keep the process alive.
-const keepAlive = setInterval(() => {}, 1_000)
-await Effect.runPromise(Effect.scoped(all)).finally(() => clearInterval(keepAlive))
+await Effect.runPromise(Effect.scoped(all))

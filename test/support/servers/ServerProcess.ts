@@ -317,14 +317,28 @@ export const spawn = (command: string, args: ReadonlyArray<string>, options: {
     if (child.exitCode !== null || child.signalCode !== null) {
       onExit()
     }
+    // Who waits for its end wants to live until then, although a server by itself keeps nobody alive.
+    let waiting = 0
+    const exited = Effect.acquireUseRelease(
+      Effect.sync(() => {
+        if (waiting++ === 0) {
+          child.ref()
+        }
+      }),
+      () =>
+        Deferred.await(ended),
+      () =>
+        Effect.sync(() => {
+          if (--waiting === 0) child.unref()
+        })
+    )
 
     return {
       pid,
-      isRunning: () =>
-        !Deferred.isDoneUnsafe(ended),
-      exited: Deferred.await(ended),
+      isRunning: () => !Deferred.isDoneUnsafe(ended),
+      exited,
       signal: (name) => signal(pid, name),
-      kill: Effect.andThen(killFamily(pid), Deferred.await(ended)),
+      kill: Effect.andThen(killFamily(pid), exited),
       pause: pauseFamily(pid),
       resume: resumeFamily(pid)
     }
