@@ -221,13 +221,13 @@ export interface Connection extends SqlConnection.Connection {
 
   /**
    * The borrower is gone. Returns whether the next one may use the session, as `isReady` does; but what the borrower
-   * changed need not be undone yet, if that is on its way to the server ahead of whatever the next one asks for. Where
-   * it is `undefined`, `isReady` is asked, and `reset` does what is to be done.
+   * changed need not be undone yet, if that is on its way to the server ahead of whatever the next one asks for. If it
+   * answers `false`, `reset` does what is to be done.
    *
    * `reset` says how much is undone: what can be seen to have changed, everything after every borrower, or nothing but
    * an open transaction.
    */
-  readonly handBack?: ((reset: "detect" | "always" | "never") => boolean) | undefined
+  readonly handBack: (reset: "detect" | "always" | "never") => boolean
 
   /**
    * Whether a transaction is open, also one of which the server accepts nothing but its end. Not one that the server
@@ -243,19 +243,19 @@ export interface Connection extends SqlConnection.Connection {
 
   /**
    * Calls `listener` when the session finds that its server is not any more what it was when the session began, above
-   * all that it accepts no writes any more. The session can still be used; the pool retires it. `undefined` where the
-   * database does not tell.
+   * all that it accepts no writes any more. The session can still be used; the pool retires it. Never, where the database does
+   * not tell.
    */
-  readonly onRetire?: ((listener: () => void) => void) | undefined
+  readonly onRetire: (listener: () => void) => void
 
   /** Asks the server for a sign of life. */
   readonly ping: Effect.Effect<void, SqlError>
 
   /**
    * Asks the server whether it still is what it was when the session began; fails if not, and if it does not answer.
-   * `undefined` where a sign of life is all that can be asked for.
+   * The same as `ping` where a sign of life is all that can be asked for.
    */
-  readonly verify?: Effect.Effect<void, SqlError> | undefined
+  readonly verify: Effect.Effect<void, SqlError>
 
   /**
    * Makes the session ready for the next borrower: waits for abandoned statements, rolls an open transaction back and

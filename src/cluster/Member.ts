@@ -114,7 +114,7 @@ export const make = Effect.fnUntraced(function*(
       const isExpected = node.status === "Primary" ? true : node.status === "Replica" ? false : undefined
       if (isPrimary !== undefined && isExpected !== undefined && isPrimary !== isExpected) return refuse(isPrimary)
       connection.onLost(() => listener.onLost(member))
-      connection.onRetire?.(() => listener.onDoubt(member))
+      connection.onRetire(() => listener.onDoubt(member))
       return Effect.succeed(connection)
     }
     const known = cluster.isPrimary(connection)

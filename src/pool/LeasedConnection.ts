@@ -98,11 +98,20 @@ export class LeasedConnection implements Connection {
     )
   }
 
+  handBack(reset: "detect" | "always" | "never") {
+    return !this.ended && this.base.handBack(reset)
+  }
   onLost(listener: (error: SqlError) => void) {
     this.base.onLost(listener)
   }
+  onRetire(listener: () => void) {
+    this.base.onRetire(listener)
+  }
   get ping() {
     return this.guard((base) => base.ping)
+  }
+  get verify() {
+    return this.guard((base) => base.verify)
   }
   get reset() {
     return this.guard((base) => base.reset)

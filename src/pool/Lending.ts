@@ -142,9 +142,7 @@ export class Lending implements Lender {
       if (statement !== undefined) telemetry.operations.ended(at - request.heldAt, at, statement)
       const slot = request.slot!
       const connection = slot.connection!
-      const ready = connection.handBack === undefined
-        ? connection.isReady
-        : connection.handBack(runtime.options.reset)
+      const ready = connection.handBack(runtime.options.reset)
       // The code that destroys a connection knows why; it says nothing about the connections beside it.
       if (!ready && connection.isClosed) state.lost(slot, at, false)
       state.end(request, at, ready, answered)

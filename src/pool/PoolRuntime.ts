@@ -346,7 +346,7 @@ export class PoolRuntime implements PoolHost {
       this.state.lost(slot, this.now(), suspectsOthers(error))
       this.perform()
     })
-    connection.onRetire?.(() => {
+    connection.onRetire(() => {
       this.state.retire(slot, this.now())
       this.perform()
     })
@@ -354,7 +354,7 @@ export class PoolRuntime implements PoolHost {
 
   private ping(slot: Slot<Connection>): void {
     const { ping, verify } = slot.connection!
-    this.observe(slot.asked === "RoleChange" ? verify ?? ping : ping, (exit) => {
+    this.observe(slot.asked === "RoleChange" ? verify : ping, (exit) => {
       if (Exit.isFailure(exit)) this.telemetry.tally.validationFailures++
       this.state.validated(slot, this.now(), Exit.isSuccess(exit))
     })

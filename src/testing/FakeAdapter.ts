@@ -208,6 +208,12 @@ export class FakeConnection implements Adapter.Connection {
     return this.end === undefined && !this.inTransaction && !this.dirty && this.inFlight.length === 0
   }
 
+  handBack(): boolean {
+    return this.isReady
+  }
+  /** Its server stays what it is. */
+  onRetire(): void {}
+
   // -------------------------------------------------------------------------------------------------------------------
   // Statements: `sleep <millis>`, `fail`, `set …`, `begin`, `commit`, `rollback`, or anything else
   // -------------------------------------------------------------------------------------------------------------------
@@ -330,6 +336,9 @@ export class FakeConnection implements Adapter.Connection {
       this.pings++
       return this.whileOpen(this.adapter.onPing(this))
     })
+  }
+  get verify() {
+    return this.ping
   }
 
   get reset() {

@@ -227,15 +227,11 @@ export class FaultyConnection implements Connection {
   get commitToken() {
     return this.inner.commitToken
   }
-  get handBack() {
-    const { inner } = this
-    return inner.handBack === undefined
-      ? undefined
-      : (reset: "detect" | "always" | "never") => !this.isSilent && this.lost === undefined && inner.handBack!(reset)
+  handBack(reset: "detect" | "always" | "never") {
+    return !this.isSilent && this.lost === undefined && this.inner.handBack(reset)
   }
-  get onRetire() {
-    const { inner } = this
-    return inner.onRetire === undefined ? undefined : (listener: () => void) => inner.onRetire!(listener)
+  onRetire(listener: () => void) {
+    this.inner.onRetire(listener)
   }
   onLost(listener: (error: SqlError) => void) {
     if (this.lost !== undefined) listener(this.lost)
@@ -280,7 +276,7 @@ export class FaultyConnection implements Connection {
     return this.exchange(this.inner.ping)
   }
   get verify() {
-    return this.inner.verify === undefined ? undefined : this.exchange(this.inner.verify)
+    return this.exchange(this.inner.verify)
   }
   get reset() {
     return this.exchange(this.inner.reset)
