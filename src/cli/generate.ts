@@ -13,6 +13,7 @@ import { compare, importExtension, write } from "../generate/files.ts"
 import { Exit } from "./answer.ts"
 import { conclude, json, open, ownTables, table, url } from "./flags.ts"
 import { Usage } from "./problems.ts"
+import { progress } from "./progress.ts"
 
 const flags = {
   url,
@@ -56,9 +57,11 @@ export const generate = Command.make("generate", flags, (flags) =>
   conclude(
     "generate",
     flags.json,
-    Effect.gen(function*() {
+    Effect.scoped(Effect.gen(function*() {
+      const bar = yield* progress(flags.json)
       const path = yield* Path.Path
       const excluded = [...ownTables(flags.table), ...flags.exclude].map((pattern) => Glob.make(pattern, { dot: true }))
+      yield* bar.now("reads the schema")
       const { description, isPostgres } = yield* Effect.provide(
         Effect.gen(function*() {
           const sql = yield* SqlClient.SqlClient
@@ -103,7 +106,7 @@ export const generate = Command.make("generate", flags, (flags) =>
             : `models of ${description.tables.length} tables`
         ]
       }
-    })
+    }))
   )).pipe(
     Command.withDescription("Write Effect models of the tables, from the schema of a database"),
     Command.withExamples([

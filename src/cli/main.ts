@@ -6,6 +6,7 @@ import * as Logger from "effect/Logger"
 import { readFileSync } from "node:fs"
 import { Colors, Exit } from "./answer.ts"
 import { runApp } from "./app.ts"
+import { CurrentScreen, type Screen } from "./progress.ts"
 
 const platform = await Promise.all([
   import("@effect/platform-node-shared/NodeChildProcessSpawner"),
@@ -36,8 +37,13 @@ const { version } = JSON.parse(readFileSync(new URL("../../package.json", import
 
 const hasColors = process.stdout.isTTY && (process.env["NO_COLOR"] ?? "") === ""
 
+const screen: Screen | undefined = process.stderr.isTTY
+  ? { columns: () => process.stderr.columns, write: (text) => void process.stderr.write(text) }
+  : undefined
+
 runApp(version, process.argv.slice(2)).pipe(
   Effect.provideService(Colors, hasColors),
+  Effect.provideService(CurrentScreen, screen),
   Effect.provide(services),
   // The standard output is for the answer.
   Effect.provide(Logger.layer([Logger.withConsoleError(Logger.formatSimple)])),

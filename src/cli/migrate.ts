@@ -2,41 +2,49 @@
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
-import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Migrations from "../migrations/Migrations.ts"
 import { columns, Exit, paint } from "./answer.ts"
 import { conclude, directory, json, open, table, url } from "./flags.ts"
 import { Usage } from "./problems.ts"
+import { type Progress, progress } from "./progress.ts"
 
 const millis = (value: number): string => value < 1000 ? `${Math.round(value)} ms` : `${(value / 1000).toFixed(1)} s`
 
 /** Says what happens while it happens, apart from the answer. */
-const progress = (isQuiet: boolean) => (event: Migrations.Event): Effect.Effect<void> =>
-  Effect.gen(function*() {
-    if (isQuiet) return
-    switch (event._tag) {
-      case "Applied":
-        return yield* Console.error(
-          `${yield* paint("green", "✓")} ${event.id}_${event.name} ${yield* paint("dim", millis(event.millis))}`
-        )
-      case "Resumed":
-        return yield* Console.error(`↻ ${event.id}_${event.name} goes on behind statement ${event.done}`)
-      case "Waiting":
-        return yield* Console.error(
-          `… another process is migrating${event.holder === undefined ? "" : `: ${event.holder}`}`
-        )
-      case "Blocked":
-        return event.attempts % 5 === 1
-          ? yield* Console.error(
-            `… ${event.id}_${event.name} did not get its locks and comes back (attempt ${event.attempts})`
+const teller = (bar: Progress) => {
+  let [total, done] = [0, 0]
+  return (event: Migrations.Event): Effect.Effect<void> =>
+    Effect.gen(function*() {
+      switch (event._tag) {
+        case "Planned":
+          total = done + event.count
+          return yield* bar.of(total, done)
+        case "Started":
+          return yield* bar.now(`${event.id}_${event.name}`)
+        case "Applied":
+          done++
+          yield* bar.of(total, done)
+          return yield* bar.line(
+            `${yield* paint("green", "✓")} ${event.id}_${event.name} ${yield* paint("dim", millis(event.millis))}`
           )
-          : undefined
-      case "Started":
-        return
-    }
-  })
+        case "Resumed":
+          return yield* bar.line(`↻ ${event.id}_${event.name} goes on behind statement ${event.done}`)
+        case "Waiting":
+          yield* bar.now("another process is migrating")
+          return yield* bar.line(
+            `… another process is migrating${event.holder === undefined ? "" : `: ${event.holder}`}`
+          )
+        case "Blocked":
+          return event.attempts % 5 === 1
+            ? yield* bar.line(
+              `… ${event.id}_${event.name} did not get its locks and comes back (attempt ${event.attempts})`
+            )
+            : undefined
+      }
+    })
+}
 
 /** `watertight migrate` */
 export const migrate = Command.make("migrate", {
@@ -66,8 +74,10 @@ export const migrate = Command.make("migrate", {
   conclude(
     "migrate",
     flags.json,
-    Effect.gen(function*() {
+    Effect.scoped(Effect.gen(function*() {
       const layer = yield* open(flags.url)
+      const bar = yield* progress(flags.json)
+      yield* bar.now("looks at what is applied")
       const options = {
         loader: Migrations.fromDirectory(flags.directory),
         table: flags.table,
@@ -75,7 +85,7 @@ export const migrate = Command.make("migrate", {
         outOfOrder: flags.outOfOrder,
         allowMissing: flags.allowMissing,
         wait: `${flags.wait} seconds`,
-        onEvent: progress(flags.json)
+        onEvent: teller(bar)
       } as const
       if (flags.dryRun) {
         const { entries, problems } = yield* Effect.provide(Migrations.status(options), layer)
@@ -103,7 +113,7 @@ export const migrate = Command.make("migrate", {
             : `${applied.length} applied, ${total} in all`
         ]
       }
-    })
+    }))
   )).pipe(
     Command.withDescription("Apply what is pending, or wait until another process has done it"),
     Command.withExamples([

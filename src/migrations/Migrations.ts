@@ -202,6 +202,7 @@ const turn = (
     if (journal.create.length > 0) return yield* engine.prepare(journal)
     const turn = yield* engine.turn(journal)
     if (turn === undefined) return false
+    yield* tell({ _tag: "Planned", count: plan.pending.length })
     for (const migration of plan.pending) {
       const startedAt = yield* now
       const outcome = yield* turn.apply(migration)
@@ -435,6 +436,8 @@ const checked = (options: Pick<Options, "wait" | "lock">) =>
 
 const log = (event: Event): Effect.Effect<void> => {
   switch (event._tag) {
+    case "Planned":
+      return Effect.logDebug(`${event.count} migrations are pending`)
     case "Started":
       return Effect.logDebug(`Migration ${event.id}_${event.name} begins`)
     case "Resumed":

@@ -39,7 +39,7 @@ import { InvalidOptions } from "../options/InvalidOptions.ts"
 import * as Options from "../options/Options.ts"
 import { Pool } from "../pool/Pool.ts"
 import { isLoopback, serve } from "./serve.ts"
-import { collect, hear, nothingHeard, type Snapshot } from "./Snapshot.ts"
+import { collect, hear, hearPool, nothingHeard, type Snapshot } from "./Snapshot.ts"
 
 export type { DatabaseSnapshot, Happening, Snapshot } from "./Snapshot.ts"
 
@@ -107,6 +107,13 @@ export const make = Effect.fnUntraced(function*(
     Stream.runForEach(
       database.events,
       (event) => Effect.map(Clock.currentTimeMillis, (at) => hear(heard, at, event))
+    ),
+    { startImmediately: true }
+  )
+  yield* Effect.forkScoped(
+    Stream.runForEach(
+      pool.events,
+      (event) => Effect.map(Clock.currentTimeMillis, (at) => hearPool(heard, at, event))
     ),
     { startImmediately: true }
   )

@@ -9,6 +9,7 @@ import * as Metric from "effect/Metric"
 import type { CommitLost, Database, Repeated, StatementForm } from "../Database.ts"
 import * as SqlFailure from "../failure/SqlFailure.ts"
 import type { Activity, Pool, Stats } from "../pool/Pool.ts"
+import type { ConnectFailure, PoolEvent } from "../pool/state/PoolEvent.ts"
 
 /**
  * Something that happened.
@@ -17,9 +18,11 @@ import type { Activity, Pool, Stats } from "../pool/Pool.ts"
  * @since 0.2.0
  */
 export interface Happening {
-  /** In milliseconds since 1970. */
+  /** In milliseconds since 1970; the last time, where it happened several times. */
   readonly at: number
   readonly what: string
+  /** How many times it happened without anything else in between. */
+  readonly count: number
 }
 
 /**
@@ -86,10 +89,56 @@ const sentence = (event: Repeated | CommitLost): string => {
     : `repeated in ${Math.round(event.pauseMillis)} ms after ${failure}`
 }
 
+const connectFailures: Record<ConnectFailure, string | undefined> = {
+  Unreachable: "a connection could not be opened: the server cannot be reached",
+  Full: "a connection could not be opened: the server has no room for one more",
+  Permanent: "a connection could not be opened: the server refuses, see the log",
+  Interrupted: undefined
+}
+
+/** What happened to the pool, as far as somebody on call wants to know. */
+const poolSentence = (event: PoolEvent): string | undefined => {
+  switch (event._tag) {
+    case "ConnectFailed":
+      return connectFailures[event.reason]
+    case "OverloadLowered":
+      return `the server lets in fewer than \`pool.max\`: at most ${event.to} from now on`
+    case "OverloadRaised":
+      return `at most ${event.to} connections from now on`
+    case "LeakSuspected":
+      return `session ${event.connection} is held for longer than \`leakThreshold\``
+    case "LeakReclaimed":
+      return `session ${event.connection} was taken away from its holder`
+    case "Suspected":
+      return `${event.count} connections are asked for a sign of life`
+    case "ProcessStalled":
+      return `this process stood still for ${Math.round(event.millis)} ms`
+    case "AcquireFailed":
+      return `a caller got no connection: ${event.reason}`
+    case "Suspended":
+    case "Resumed":
+      return `the pool is ${event._tag.toLowerCase()}`
+    default:
+      return undefined
+  }
+}
+
+const remember = (heard: Heard, at: number, what: string): void => {
+  const [last] = heard.happenings
+  if (last?.what === what) heard.happenings[0] = { at, what, count: last.count + 1 }
+  else heard.happenings.unshift({ at, what, count: 1 })
+  heard.happenings.length = Math.min(kept, heard.happenings.length)
+}
+
+/** Takes notice of an event of the pool. */
+export const hearPool = (heard: Heard, at: number, event: PoolEvent): void => {
+  const what = poolSentence(event)
+  if (what !== undefined) remember(heard, at, what)
+}
+
 /** Takes notice of an event. */
 export const hear = (heard: Heard, at: number, event: Repeated | CommitLost): void => {
-  heard.happenings.unshift({ at, what: sentence(event) })
-  heard.happenings.length = Math.min(kept, heard.happenings.length)
+  remember(heard, at, sentence(event))
   if (event._tag === "Repeated") heard.repeated++
   else heard.lostCommits[outcomes[event.outcome]]++
 }

@@ -29,6 +29,7 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { text-align: left; padding: .2rem .6rem .2rem 0; vertical-align: top; border-bottom: 1px solid #8884; }
 td.number, th.number { text-align: right; white-space: nowrap; }
 td.text { overflow-wrap: anywhere; font-family: ui-monospace, monospace; font-size: .85rem; }
+section section { overflow-x: auto; }
 .bad { color: #c22; font-weight: 600; }
 @media (prefers-color-scheme: dark) { .bad { color: #f77; } }
 `
@@ -113,7 +114,8 @@ const draw = (database) => {
   }
   if (happenings.length > 0) {
     section.append(table("what happened", [["at"], ["what"]],
-      happenings.map((one) => [new Date(one.at).toLocaleTimeString(), one.what])))
+      happenings.map((one) => [new Date(one.at).toLocaleTimeString(),
+        one.what + (one.count > 1 ? ", " + one.count + " times" : "")])))
   }
   return section
 }

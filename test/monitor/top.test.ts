@@ -1,54 +1,16 @@
 /** The live view of a program: what it serves, and what a terminal and a browser show of it. */
 import { assert, describe, it } from "@effect/vitest"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
-import * as SqlClient from "effect/sql/SqlClient"
-import { execFile, execFileSync, spawnSync } from "node:child_process"
-import { randomBytes } from "node:crypto"
 import * as Http from "node:http"
-import * as path from "node:path"
-import { Pool } from "watertight"
 import { Cached } from "watertight/cache"
 import { Monitor } from "watertight/monitor"
 import { Postgres } from "watertight/postgres"
 import { screen } from "../../src/cli/top/screen.ts"
-import { cli, root } from "../cli/support.ts"
-import { freshDatabase, leftOut } from "../support/index.ts"
-
-const secret = "hunter2"
-
-/** A program with two connections, both in use, and a caller that waits. */
-const program = <A, E>(use: (monitor: Monitor.Monitor) => Effect.Effect<A, E, SqlClient.SqlClient>) =>
-  Effect.scoped(Effect.gen(function*() {
-    const url = yield* freshDatabase("postgresql")
-    return yield* Effect.scoped(Effect.gen(function*() {
-      const monitor = yield* Monitor.make({ port: 0 })
-      const pool = yield* Pool.Pool
-      const sql = yield* SqlClient.SqlClient
-      yield* sql`select ${secret} as password, '<img src=x onerror=alert(1)>' as html`
-      yield* Effect.ignore(sql`select 1 / 0`)
-      const open = yield* Deferred.make<void>()
-      const hold = (name: string) =>
-        Effect.forkScoped(pool.use(() => Deferred.await(open)).pipe(Effect.withSpan(name)), { startImmediately: true })
-      yield* hold("pay <b>invoice</b>")
-      yield* hold("send mail")
-      yield* Effect.forkScoped(Effect.ignore(pool.use(() => Effect.void)).pipe(Effect.withSpan("see account")), {
-        startImmediately: true
-      })
-      yield* Effect.suspend(() => monitor.snapshot).pipe(
-        Effect.repeat({
-          until: ({ databases: [one] }) => one!.activity.holders.length === 2 && one!.activity.waiters.length === 1
-        })
-      )
-      const result = yield* use(monitor)
-      yield* Deferred.succeed(open, undefined)
-      return result
-    })).pipe(
-      Effect.provide(Postgres.layer({ url: Redacted.make(url), pool: { max: 2 }, log: { statements: "none" } }))
-    )
-  }))
+import { cli } from "../cli/support.ts"
+import { freshDatabase } from "../support/index.ts"
+import { program, secret } from "./support.ts"
 
 const get = (url: string, headers: Record<string, string> = {}, method = "GET") =>
   Effect.callback<{ readonly status: number; readonly headers: Http.IncomingHttpHeaders; readonly body: string }>(
@@ -173,72 +135,6 @@ describe("top", () => {
             if (columns > 20) { for (const line of lines) assert.isAtMost([...line].length, columns) }
             assert.notInclude(lines.join("\n"), "\u001b")
           }
-        })
-      ),
-    120_000
-  )
-})
-
-const tmux = spawnSync("tmux", ["-V"]).status === 0
-const terminal = tmux ? describe : describe.skip
-
-terminal(tmux ? "top in a terminal" : `top in a terminal${leftOut}there is no tmux`, () => {
-  it.live(
-    "it is drawn, drawn again for another size, and `q` gives the terminal back",
-    () =>
-      program((monitor) =>
-        Effect.gen(function*() {
-          const name = `watertight-${randomBytes(4).toString("hex")}`
-          const run = (...args: ReadonlyArray<string>) =>
-            execFileSync("tmux", ["-L", name, "-f", "/dev/null", ...args], { encoding: "utf8" })
-          const command = `${path.join(root, "node_modules/node/bin/node")} --conditions=watertight-source ${
-            path.join(root, "src/cli/main.ts")
-          } top ${monitor.url} --interval 200; stty -a | tr '\\n' ' '; echo done; sleep 100`
-          yield* Effect.acquireRelease(
-            Effect.sync(() => run("new-session", "-d", "-x", "80", "-y", "24", command)),
-            () => Effect.sync(() => run("kill-server"))
-          )
-          const until = (text: string | RegExp) =>
-            Effect.sync(() => run("capture-pane", "-p")).pipe(
-              Effect.repeat({ until: (shown) => typeof text === "string" ? shown.includes(text) : text.test(shown) }),
-              Effect.timeout("90 seconds")
-            )
-          const shown = yield* until("who has a connection")
-          assert.match(shown, /2 in use, 0 idle/)
-          for (const line of shown.split("\n")) assert.isAtMost(line.length, 80)
-          run("resize-window", "-x", "120", "-y", "40")
-          yield* until(/at most 2; 1 waiting/)
-          run("send-keys", "q")
-          const left = yield* until("done")
-          assert.notInclude(left, "who has a connection")
-          assert.match(left, / icanon[\s\S]* echo /)
-        }).pipe(Effect.scoped)
-      ),
-    180_000
-  )
-})
-
-const browser = ["chromium", "chromium-browser", "google-chrome"].find((name) =>
-  spawnSync(name, ["--version"]).status === 0
-)
-const page = browser === undefined ? describe.skip : describe
-
-page(browser === undefined ? `top in a browser${leftOut}there is no Chromium` : "top in a browser", () => {
-  it.live(
-    "the page shows the same, and what a statement says stays text",
-    () =>
-      program((monitor) =>
-        Effect.gen(function*() {
-          const dom = yield* Effect.callback<string>((resume) => {
-            execFile(
-              browser!,
-              ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=3000", "--dump-dom", monitor.url],
-              (_, stdout) => resume(Effect.succeed(stdout))
-            )
-          })
-          assert.include(dom, "see account")
-          assert.include(dom, "pay &lt;b&gt;invoice&lt;/b&gt;")
-          assert.include(dom, "select ? / ?")
         })
       ),
     120_000

@@ -7,6 +7,7 @@ import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import type { TestProject } from "vitest/node"
 import * as Redis from "../breaker/redis.ts"
+import * as Browser from "./browser.ts"
 import type { Need, SharedServer } from "./need.ts"
 import { answer } from "./questions.ts"
 import * as Binaries from "./servers/binaries.ts"
@@ -21,6 +22,7 @@ import {
 } from "./servers/index.ts"
 import type { ServerError } from "./servers/ServerError.ts"
 import { temporaryFolder } from "./servers/ServerProcess.ts"
+import * as Terminal from "./terminal.ts"
 
 declare module "vitest" {
   interface ProvidedContext {
@@ -51,7 +53,9 @@ const programs: Record<Need, Effect.Effect<string, ServerError, Scope.Scope>> = 
   mariadb: Binaries.locate(MariadbServer.requirement),
   galera: Effect.andThen(Binaries.locate(MariadbServer.requirement), GaleraCluster.locate),
   "group-replication": Binaries.locate(MysqlServer.requirement),
-  redis: Binaries.locate(Redis.requirement)
+  redis: Binaries.locate(Redis.requirement),
+  tmux: Binaries.locate(Terminal.requirement),
+  chromium: Binaries.locate(Browser.requirement)
 }
 
 const urlOf = <E, R>(variable: string, server: Effect.Effect<{ readonly url: string }, E, R>) =>

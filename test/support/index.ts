@@ -9,11 +9,13 @@ import { type SharedServer, sharedUrl } from "./needs.ts"
 import { explain, live, ServerError } from "./servers/ServerError.ts"
 
 export * as FaultProxy from "../../src/testing/FaultProxy.ts"
+export * as Browser from "./browser.ts"
 export { leftOut } from "./leftOut.ts"
 export { describeWith, type Need, type SharedServer, sharedUrl, whyLeftOut } from "./needs.ts"
 export * from "./seed.ts"
 export * from "./servers/index.ts"
 export { explain, live } from "./servers/ServerError.ts"
+export * as Terminal from "./terminal.ts"
 
 /** The URL of the PostgreSQL server that all tests share, as a superuser. What a test changes there, others see. */
 export const postgresUrl = (): string => sharedUrl("postgresql")

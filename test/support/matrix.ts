@@ -69,8 +69,8 @@ interface Row {
 /** The folders of the newest servers, for the front of the `PATH`. */
 const newest = (family: Family): Effect.Effect<ReadonlyArray<string>, ServerError> =>
   Effect.forEach(
-    Object.values(family.servers),
-    ({ debian }) => Unpack.unpack({ ...debian, release: debian.release ?? "sid" })
+    Object.values(family.servers).flatMap(({ debian }) => debian ?? []),
+    (debian) => Unpack.unpack({ ...debian, release: debian.release ?? "sid" })
   )
 
 const versionsOf = Effect.fnUntraced(function*(family: Family, searchPath: string) {

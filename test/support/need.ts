@@ -11,6 +11,8 @@ export type Need =
   | "galera"
   | "group-replication"
   | "redis"
+  | "tmux"
+  | "chromium"
 
 /** A server that all tests share. It may be one that the environment names. */
 export type SharedServer = "postgresql" | "mysql" | "mariadb"

@@ -14,6 +14,7 @@ import { Adapter, type Connection } from "../../Adapter.ts"
 import { Exit, paint } from "../answer.ts"
 import { databaseOf, driverOf } from "../database.ts"
 import { conclude, json, named, url } from "../flags.ts"
+import { type Progress, progress } from "../progress.ts"
 import { type Line, ok, skipped } from "./Check.ts"
 import { refused } from "./login.ts"
 import { mysqlChecks } from "./mysql.ts"
@@ -51,7 +52,9 @@ export const doctor = Command.make("doctor", {
     flags.json,
     Effect.gen(function*() {
       const url = yield* named(Option.orElse(flags.target, () => flags.url))
-      const lines = yield* Effect.scoped(examine(url, flags))
+      const lines = yield* Effect.scoped(Effect.gen(function*() {
+        return yield* examine(url, flags, yield* progress(flags.json))
+      }))
       const count = (status: Line["status"]) => lines.filter((line) => line.status === status).length
       const [problems, warnings] = [count("problem"), count("warning")]
       const isReached = lines.some(({ check, status }) => check === "login" && status === "ok")
@@ -99,28 +102,31 @@ interface Sizes {
 }
 
 /** Everything from the name to the server, as far as it goes. */
-const examine = Effect.fnUntraced(function*(url: Redacted.Redacted, sizes: Sizes) {
+const examine = Effect.fnUntraced(function*(url: Redacted.Redacted, sizes: Sizes, bar: Progress) {
   const versions = ownVersions(driverOf(url))
   if (Redacted.value(url).startsWith("pglite:")) {
-    return [ok("name", "PGlite, in this process"), ...yield* login(url, sizes), versions]
+    return [ok("name", "PGlite, in this process"), ...yield* login(url, sizes, bar), versions]
   }
   const target = yield* targetOf(url)
+  yield* bar.now("looks for the way")
   const [name, addresses] = yield* resolveName(target)
   if (addresses.length === 0) return [name, skipped("tcp", "there is no address"), ...unreached, versions]
   const tcp = yield* reach(target, addresses)
   if (tcp.status === "problem") return [name, tcp, ...unreached, versions]
   const tls = yield* encryption(target, addresses[0]!)
-  return [name, tcp, tls, ...yield* login(url, sizes), versions]
+  return [name, tcp, tls, ...yield* login(url, sizes, bar), versions]
 })
 
 /** What the server itself says, on one connection. */
-const login = Effect.fnUntraced(function*(url: Redacted.Redacted, sizes: Sizes) {
+const login = Effect.fnUntraced(function*(url: Redacted.Redacted, sizes: Sizes, bar: Progress) {
+  yield* bar.now("logs in")
   const built = yield* Effect.result(Effect.flatMap(databaseOf(url), (layer) => Layer.build(layer)))
   if (Result.isFailure(built)) {
     return built.failure._tag === "SqlError" ? [refused(built.failure)] : yield* Effect.fail(built.failure)
   }
   const connected = yield* Effect.result(open.pipe(Effect.provideContext(built.success)))
   if (Result.isFailure(connected)) return [refused(connected.failure)]
+  yield* bar.now("asks the server")
   const probe = makeProbe(connected.success, sizes)
   const isEmbedded = Redacted.value(url).startsWith("pglite:")
   return [

@@ -12,6 +12,7 @@ import { read, type Scope } from "../../drift/Shape.ts"
 import * as Migrations from "../../migrations/Migrations.ts"
 import { Exit, paint } from "../answer.ts"
 import { conclude, directory, json, open, ownTables, table, url } from "../flags.ts"
+import { progress } from "../progress.ts"
 import { shadow } from "./shadow.ts"
 
 export const drift = Command.make("drift", {
@@ -42,6 +43,8 @@ export const drift = Command.make("drift", {
     "drift",
     flags.json,
     Effect.scoped(Effect.gen(function*() {
+      const bar = yield* progress(flags.json)
+      yield* bar.now("looks at what is applied")
       const live = yield* Layer.build(yield* open(flags.url))
       const source = { loader: Migrations.fromDirectory(flags.directory), table: flags.table }
       const { entries } = yield* Migrations.status(source).pipe(Effect.provideContext(live))
@@ -55,7 +58,9 @@ export const drift = Command.make("drift", {
         isIgnored: (name) => patterns.some((pattern) => Glob.match(pattern, name.replaceAll("/", "_")))
       }
       const url = Option.getOrElse(flags.url, () => Redacted.make(""))
-      const made = yield* shadow(url, flags.shadow, migrations)
+      const made = yield* shadow(url, flags.shadow, migrations, bar)
+      yield* bar.of(0, 0)
+      yield* bar.now("compares")
       const expected = yield* read(scope).pipe(Effect.provideContext(made))
       const found = yield* read(scope).pipe(Effect.provideContext(live))
       const all = compare(expected, found)

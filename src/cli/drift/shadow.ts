@@ -16,6 +16,7 @@ import type { MigrationsError } from "../../migrations/MigrationsError.ts"
 import type { InvalidOptions } from "../../options/InvalidOptions.ts"
 import { type Database, databaseOf } from "../database.ts"
 import { describe, Usage } from "../problems.ts"
+import type { Progress } from "../progress.ts"
 
 type Failure = SqlError | InvalidOptions | MigrationsError | Usage
 
@@ -38,47 +39,60 @@ class Reach {
 export const shadow = (
   live: Redacted.Redacted,
   where: string,
-  migrations: ReadonlyArray<Migration>
+  migrations: ReadonlyArray<Migration>,
+  bar: Progress
 ): Effect.Effect<Database, Failure, Scope.Scope> =>
   Effect.gen(function*() {
-    if (where === "pglite") return yield* embedded(migrations)
-    if (where === "database") return yield* throwaway(live, true, migrations)
-    if (where !== "auto") return yield* throwaway(Redacted.make(where), false, migrations)
-    if (!/^(?:postgres|pglite)/.test(Redacted.value(live))) return yield* throwaway(live, true, migrations)
+    if (where === "pglite") return yield* embedded(migrations, bar)
+    if (where === "database") return yield* throwaway(live, true, migrations, bar)
+    if (where !== "auto") return yield* throwaway(Redacted.make(where), false, migrations, bar)
+    if (!/^(?:postgres|pglite)/.test(Redacted.value(live))) return yield* throwaway(live, true, migrations, bar)
     const isEmbedded = Redacted.value(live).startsWith("pglite")
-    return yield* embedded(migrations).pipe(
+    return yield* embedded(migrations, bar).pipe(
       Effect.catch((error) =>
         isEmbedded
           ? Effect.fail(error)
           : Effect.andThen(
-            Console.error(`… PGlite cannot do it, so a database on the server is made: ${describe(error).message}`),
-            throwaway(live, true, migrations)
+            bar.line(`… PGlite cannot do it, so a database on the server is made: ${describe(error).message}`),
+            throwaway(live, true, migrations, bar)
           )
       )
     )
   })
 
-const apply = (database: Database, migrations: ReadonlyArray<Migration>) =>
-  Migrations.run({ loader: Effect.succeed(migrations), onEvent: () => Effect.void }).pipe(
-    Effect.provideContext(database)
+const apply = (database: Database, migrations: ReadonlyArray<Migration>, bar: Progress) => {
+  let done = 0
+  const onEvent = (event: Migrations.Event): Effect.Effect<void> =>
+    event._tag === "Started"
+      ? bar.now(`${event.id}_${event.name}, in the shadow`)
+      : event._tag === "Applied"
+      ? bar.of(migrations.length, ++done)
+      : Effect.void
+  return Effect.andThen(
+    bar.of(migrations.length, 0),
+    Migrations.run({ loader: Effect.succeed(migrations), onEvent }).pipe(Effect.provideContext(database))
   )
+}
 
 /** Builds a layer for the whole scope, so that what runs in it finds the same database. */
 const build = (url: Redacted.Redacted): Effect.Effect<Database, Failure, Scope.Scope> =>
   Effect.flatMap(databaseOf(url), (layer) => Layer.build(layer))
 
 const embedded = Effect.fnUntraced(function*(
-  migrations: ReadonlyArray<Migration>
+  migrations: ReadonlyArray<Migration>,
+  bar: Progress
 ): Effect.fn.Return<Database, Failure, Scope.Scope> {
+  yield* bar.now("PGlite starts")
   const database = yield* build(Redacted.make("pglite:"))
-  yield* apply(database, migrations)
+  yield* apply(database, migrations, bar)
   return database
 })
 
 const throwaway = Effect.fnUntraced(function*(
   server: Redacted.Redacted,
   isGuarded: boolean,
-  migrations: ReadonlyArray<Migration>
+  migrations: ReadonlyArray<Migration>,
+  bar: Progress
 ): Effect.fn.Return<Database, Failure, Scope.Scope> {
   const isPostgres = Redacted.value(server).startsWith("postgres")
   const dialect = isPostgres ? "postgres" : "mysql"
@@ -89,6 +103,7 @@ const throwaway = Effect.fnUntraced(function*(
       if (reach !== undefined) return yield* refuse(`${file} reaches ${reach}`)
     }
   }
+  yield* bar.now("a database is made for the shadow")
   const name = `watertight_shadow_${randomBytes(6).toString("hex")}`
   const url = new URL(Redacted.value(server))
   const home = decodeURIComponent(url.pathname.slice(1))
@@ -108,7 +123,7 @@ const throwaway = Effect.fnUntraced(function*(
     const reach = reachOf(statement.compile(true)[0], dialect, others)
     return reach === undefined ? Effect.succeed(statement) : Effect.die(new Reach(reach))
   }
-  yield* apply(database, migrations).pipe(
+  yield* apply(database, migrations, bar).pipe(
     isGuarded ? Effect.provideService(Statement.CurrentTransformer, guard) : (self) => self,
     Effect.catchDefect((defect) =>
       defect instanceof Reach ? refuse(`a migration in code reaches ${defect.text}`) : Effect.die(defect)

@@ -137,5 +137,7 @@ const statements = ({ statements }: DatabaseSnapshot): Table => ({
 
 const happenings = ({ happenings }: DatabaseSnapshot): Table => ({
   title: "what happened",
-  body: happenings.map((one) => `${new Date(one.at).toISOString().slice(11, 19)}  ${one.what}`)
+  body: happenings.map(({ at, count, what }) =>
+    `${new Date(at).toISOString().slice(11, 19)}  ${what}${count > 1 ? `, ${count} times` : ""}`
+  )
 })

@@ -13,6 +13,11 @@ import type { Session } from "./session.ts"
 /** What happens while migrations are applied. */
 export type Event =
   | { readonly _tag: "Waiting"; readonly holder: string | undefined; readonly waitedMillis: number }
+  | {
+    /** It is this process's turn, and there are so many to apply. */
+    readonly _tag: "Planned"
+    readonly count: number
+  }
   | { readonly _tag: "Started"; readonly id: number; readonly name: string }
   | {
     /** It goes on where a process before has ended. */

@@ -20,8 +20,8 @@ export interface Requirement {
   readonly byName?: boolean | undefined
   /** Folders to search after the `PATH`. */
   readonly folders: () => ReadonlyArray<string>
-  /** What to unpack where the programs are not on this machine. */
-  readonly debian: Unpack.Package
+  /** What to unpack where the programs are not on this machine; none where that does not run. */
+  readonly debian?: Unpack.Package | undefined
   /** Whether a package of npm has it too. */
   readonly npm?: boolean | undefined
   /** How to install it, where it cannot be unpacked. */
@@ -65,7 +65,10 @@ export const which = (programs: ReadonlyArray<string>, folders: ReadonlyArray<st
 
 /** The path of the server's main program on this machine or in the cache, if it is there now. */
 const found = ({ byName, debian, folders, npm, programs }: Requirement): string | undefined => {
-  const cached = [Unpack.unpacked(debian), npm === true ? Embedded.downloaded() : undefined]
+  const cached = [
+    debian === undefined ? undefined : Unpack.unpacked(debian),
+    npm === true ? Embedded.downloaded() : undefined
+  ]
   const files = all(programs, [...folders(), ...cached.filter((folder) => folder !== undefined)])
   // A link of this name may lead to another server: `mysqld` to that of MariaDB.
   return byName === true
@@ -83,7 +86,7 @@ const downloading = Semaphore.makeUnsafe(1)
 
 const download = Effect.fnUntraced(function*(requirement: Requirement): Effect.fn.Return<string, ServerError> {
   const sources = [
-    ...(Unpack.canUnpack() ? [Unpack.unpack(requirement.debian)] : []),
+    ...(requirement.debian !== undefined && Unpack.canUnpack() ? [Unpack.unpack(requirement.debian)] : []),
     ...(requirement.npm === true ? [Embedded.download] : [])
   ]
   const errors: Array<string> = []
