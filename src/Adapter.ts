@@ -152,11 +152,19 @@ export interface Position {
  * @since 0.2.0
  */
 export interface Causality {
-  /** Commits as `connection.commit` does, and says behind what the transaction is. No further round trip is awaited. */
+  /**
+   * What the servers are called by in positions, where they have no identity that all of them agree on; otherwise that
+   * is `Observation.lineage`. Begins with `name-`.
+   */
+  readonly lineage?: string | undefined
+  /**
+   * Commits as `connection.commit` does, and says behind what the transaction is: `undefined` if nobody knows. No further
+   * round trip is awaited where the database can pipeline.
+   */
   readonly commit: (connection: Connection) => Effect.Effect<Position | undefined, SqlError>
   /**
    * Where the server is, behind everything that was asked of this session before: on a primary what a replica needs to
-   * have, on a replica what it has.
+   * have, on a replica what it has. `undefined` if nobody knows.
    */
   readonly position: (connection: Connection) => Effect.Effect<Position | undefined, SqlError>
   /**
@@ -164,6 +172,8 @@ export interface Causality {
    * those of statements that are sent after it without waiting for it.
    */
   readonly reached: (connection: Connection, position: Position) => Effect.Effect<boolean, SqlError>
+  /** Whether a text is the value of a position at all. It may come from outside. */
+  readonly isPosition: (value: string) => boolean
   /** The least place that has both, of one generation. */
   readonly join: (a: string, b: string) => string
   /** Whether a server that is at one place has another, where that can be told without asking. */

@@ -14,9 +14,11 @@
  * **Gotchas**
  *
  * A token is no secret, and is not believed more than can do no harm: with one that was made up, a read waits as long as
- * `replicas.wait` and goes to the primary. After a failover tokens from before it are served by the primary.
+ * `replicas.wait` and goes to the primary; with one that cannot be read, it goes there at once. After a failover tokens
+ * from before it are served by the primary.
  *
- * A statement outside of a transaction is followed by one more round trip, which asks for its place. A COMMIT is not.
+ * A statement outside of a transaction is followed by one more round trip, which asks for its place. A COMMIT is not,
+ * where the driver can pipeline. The page about replicas has the table.
  *
  * **Example** (A request that sees what the one before it has written)
  *
@@ -39,6 +41,47 @@ import { dual } from "effect/Function"
 import type { Causality, Position } from "../Adapter.ts"
 import * as Token from "./token.ts"
 
+/** What may have been applied without anybody knowing where: a COMMIT without an answer, a token that says nothing. */
+class Doubts {
+  count = 0
+  private readonly last = new Map<string | undefined, number>()
+  private readonly settled = new Map<string, number>()
+
+  /** `undefined`: of whichever database. */
+  add(database: string | undefined): void {
+    this.last.set(database, ++this.count)
+  }
+
+  settle(database: string, count: number): void {
+    if (count > 0) this.settled.set(database, Math.max(count, this.settled.get(database) ?? 0))
+  }
+
+  isOpenFor(database: string): boolean {
+    return Math.max(this.last.get(database) ?? 0, this.last.get(undefined) ?? 0) > (this.settled.get(database) ?? 0)
+  }
+
+  get isOpen(): boolean {
+    return this.count > 0 &&
+      [...new Set([...databases, ...this.last.keys()])].some((database) =>
+        database !== undefined && this.isOpenFor(database)
+      )
+  }
+}
+
+/** The databases of this process that have positions, and those of their names in tokens which are no identity. */
+const databases = new Set<string>()
+const named = new Set<string>()
+
+/** A database has positions. */
+export const introduce = (database: string, causality: Causality | undefined): void => {
+  if (causality === undefined) return
+  databases.add(database)
+  if (causality.lineage !== undefined) named.add(causality.lineage)
+}
+
+/** Whether it may be a database of this process under another name. */
+const isForeign = (lineage: string): boolean => lineage.startsWith("name-") && !named.has(lineage)
+
 /**
  * What the reads of a region must not fall behind.
  *
@@ -46,31 +89,74 @@ import * as Token from "./token.ts"
  * @since 0.2.0
  */
 export class Region {
-  private readonly positions: Map<string, Position>
-  /** Nobody knows what was applied, so only the primary can tell what there is. */
-  isPinned = false
+  /** Of one lineage there may be several, until it is used: only the database can join them. */
+  private positions: ReadonlyArray<Position> = []
+  private readonly doubts = new Doubts()
+  /** The databases whose primary has not got all of this: it was lost, or there is another primary by now. */
+  private readonly ahead = new Set<string>()
 
-  constructor(positions: Iterable<Position>) {
-    this.positions = new Map(Array.from(positions, (position) => [position.lineage, position]))
+  /** What a token says is added. */
+  enter({ isDoubtful, positions }: Token.Token): void {
+    this.positions = [...this.positions, ...positions]
+    if (isDoubtful) this.doubts.add(undefined)
   }
 
   get token(): string | undefined {
-    return this.positions.size === 0 ? undefined : Token.write(this.positions.values())
+    const { doubts: { isOpen: isDoubtful }, positions } = this
+    return positions.length === 0 && !isDoubtful ? undefined : Token.write({ positions, isDoubtful })
   }
 
-  /** The least place of reads from a database. */
-  floor(lineage: string | undefined): Position | undefined {
-    return lineage === undefined ? undefined : this.positions.get(lineage)
+  /** Whether only the primary of a database can tell what there is. */
+  isPinned(database: string): boolean {
+    return this.ahead.has(database) || this.doubts.isOpenFor(database) ||
+      this.positions.some(({ lineage }) => isForeign(lineage))
+  }
+
+  /** The least place of reads from a database. A token that says something else than a place is a reason for doubt. */
+  floor(lineage: string | undefined, causality: Causality): Position | undefined {
+    if (lineage === undefined) return undefined
+    const own = this.positions.filter((position) => position.lineage === lineage)
+    if (own.length > 1 || own.some(({ value }) => !causality.isPosition(value))) {
+      this.positions = this.positions.filter((position) => position.lineage !== lineage)
+      for (const position of own) {
+        if (causality.isPosition(position.value)) this.advance(position, causality)
+        else this.doubts.add(undefined)
+      }
+    }
+    return this.positions.find((position) => position.lineage === lineage)
   }
 
   /** Something has been seen or written. The floor only rises. */
-  advance(position: Position | undefined, { join }: Causality): void {
-    if (position === undefined) return
-    const known = this.positions.get(position.lineage)
+  advance(position: Position, causality: Causality): void {
+    const known = this.floor(position.lineage, causality)
     const age = (known?.generation ?? 0) - (position.generation ?? 0)
     if (known !== undefined && age > 0) return
-    const value = known === undefined || age < 0 ? position.value : join(known.value, position.value)
-    this.positions.set(position.lineage, { ...position, value })
+    const value = known === undefined || age < 0 ? position.value : causality.join(known.value, position.value)
+    this.positions = [...this.positions.filter((other) => other !== known), { ...position, value }]
+  }
+
+  /** Something may have been applied, and nobody knows where. */
+  doubt(database: string): void {
+    this.doubts.add(database)
+  }
+
+  /** What the answer of a primary to a question of now is going to settle. */
+  get asked(): number {
+    return this.doubts.count
+  }
+
+  /** The primary of a database has answered a question. */
+  settle(database: string, asked: number): void {
+    this.doubts.settle(database, asked)
+  }
+
+  /** The primary of a database is at this position. */
+  compare(database: string, position: Position, causality: Causality): void {
+    const floor = this.floor(position.lineage, causality)
+    const isAhead = floor !== undefined && floor.generation === position.generation &&
+      causality.includes?.(position.value, floor.value) === false
+    if (isAhead) this.ahead.add(database)
+    else this.ahead.delete(database)
   }
 }
 
@@ -89,10 +175,13 @@ let used = false
 /** Whether there has been any region so far. Until then nobody has to look. */
 export const isUsed = (): boolean => used
 
-const enter = <A, E, R>(self: Effect.Effect<A, E, R>, positions: ReadonlyArray<Position>): Effect.Effect<A, E, R> =>
-  Effect.suspend(() => {
+const enter = <A, E, R>(self: Effect.Effect<A, E, R>, given: string | undefined): Effect.Effect<A, E, R> =>
+  Effect.withFiber((fiber) => {
     used = true
-    return Effect.provideService(self, Current, new Region(positions))
+    const around = fiber.getRef(Current)
+    const region = around ?? new Region()
+    if (given !== undefined) region.enter(Token.read(given))
+    return around === undefined ? Effect.provideService(self, Current, region) : self
   })
 
 /**
@@ -101,11 +190,10 @@ const enter = <A, E, R>(self: Effect.Effect<A, E, R>, positions: ReadonlyArray<P
  * @category combinators
  * @since 0.2.0
  */
-export const track = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.withFiber((fiber) => fiber.getRef(Current) === undefined ? enter(self, []) : self)
+export const track = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => enter(self, undefined)
 
 /**
- * The same, for reads that also see what the token stands for. Without a token it is a region that begins with nothing.
+ * The same, for reads that also see what the token stands for. Without a token it is as `track`.
  *
  * @category combinators
  * @since 0.2.0
@@ -115,8 +203,7 @@ export const after: {
   <A, E, R>(self: Effect.Effect<A, E, R>, token: string | undefined): Effect.Effect<A, E, R>
 } = dual(
   2,
-  <A, E, R>(self: Effect.Effect<A, E, R>, token: string | undefined): Effect.Effect<A, E, R> =>
-    enter(self, token === undefined ? [] : Token.read(token))
+  <A, E, R>(self: Effect.Effect<A, E, R>, token: string | undefined): Effect.Effect<A, E, R> => enter(self, token)
 )
 
 /**

@@ -15,7 +15,7 @@ import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
-import type { Causality, Connection, Position } from "../Adapter.ts"
+import type { Connection, Position } from "../Adapter.ts"
 import * as Evidence from "../failure/Evidence.ts"
 import * as Outcome from "../failure/Outcome.ts"
 import { Lane } from "../pool/Lending.ts"
@@ -28,7 +28,7 @@ import type { Target } from "./ClusterAdapter.ts"
 import * as ClusterError from "./ClusterError.ts"
 import type { ClusterRuntime } from "./ClusterRuntime.ts"
 import { describe } from "./describe.ts"
-import { behind, guarded, noted } from "./following.ts"
+import { behind, guarded, type Noted, noted } from "./following.ts"
 import { type Member, overflowLane } from "./Member.ts"
 import { readOnly } from "./readOnly.ts"
 import * as Reads from "./Reads.ts"
@@ -44,9 +44,7 @@ type Around = (f: Body) => Body
 const nothing: Around = (f) => f
 
 /** What a read of a region has to see, and what is noted of it. */
-interface Following {
-  readonly region: Causal.Region
-  readonly causality: Causality
+interface Following extends Noted {
   /** What its server must have; `undefined` if that is known. */
   readonly floor: Position | undefined
   /** Since when the read waits for a server that has it. */
@@ -81,6 +79,7 @@ export class Router {
   constructor(runtime: ClusterRuntime, acquireTimeout: number) {
     this.runtime = runtime
     this.standing = standing[runtime.cluster.target]
+    for (const { adapter } of runtime.members.values()) Causal.introduce(runtime.cluster.name, adapter.causality)
     this.acquireTimeout = acquireTimeout
   }
 
@@ -93,7 +92,9 @@ export class Router {
         const { causality } = member.adapter
         return member.pool.share(
           profile,
-          region === undefined || causality === undefined ? f : noted(region, causality, f)
+          region === undefined || causality === undefined
+            ? f
+            : noted({ region, causality, database: this.runtime.cluster.name, as: "Statement" }, f)
         )
       })
     })
@@ -200,11 +201,12 @@ export class Router {
     const since = this.runtime.now()
     const causality = members.values().next().value?.adapter.causality
     if (causality === undefined) return this.otherwise(reads, fiber, run)
-    const floor = region.floor(state.lineage)
-    const following = { region, causality, floor: undefined, since }
+    const { name: database } = this.runtime.cluster
+    const floor = region.floor(causality.lineage ?? state.lineage, causality)
+    const following: Following = { region, causality, database, as: "ReplicaRead", floor: undefined, since }
     if (floor?.generation !== undefined) this.runtime.tell(() => state.hint(floor.generation!, since))
     // A place of another generation cannot be held against positions of this one.
-    if (region.isPinned || (floor !== undefined && floor.generation !== state.generation)) {
+    if (region.isPinned(database) || (floor !== undefined && floor.generation !== state.generation)) {
       return this.otherwise(reads, fiber, run, following)
     }
     if (floor === undefined) return this.readFrom(reads, query, fiber, run, following)
@@ -312,7 +314,7 @@ export class Router {
       this.routed.overflow++
       const isGuarded = fiber.getRef(Reads.IsGuarded)
       // The primary has everything.
-      const around = aroundOf(following === undefined ? undefined : { ...following, floor: undefined })
+      const around = aroundOf(following === undefined ? undefined : { ...following, as: "Read", floor: undefined })
       const onPrimary = this.write("Read", (member) => run(member, isGuarded, around))
       return Effect.provideService(
         Effect.mapError(onPrimary, (error) => isSqlError(error) ? this.readFailed(error) : error),
@@ -380,9 +382,9 @@ const standing: { readonly [target in Target]?: Reads.Policy } = {
 
 const aroundOf = (following: Following | undefined): Around => {
   if (following === undefined) return nothing
-  const { causality, floor, region } = following
+  const { causality, floor } = following
   return (f) => {
-    const read = noted(region, causality, f)
+    const read = noted(following, f)
     return floor === undefined ? read : guarded(causality, floor, read)
   }
 }

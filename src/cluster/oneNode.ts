@@ -28,6 +28,7 @@ export const standingOf = (pool: Pool): Reads.Policy | undefined => routing.get(
 /** Lets a pool write nothing inside `Reads`. Costs nothing in programs that do not use it. */
 export const guardReads = (pool: Pool, adapter: Adapter): Pool => {
   if (routing.has(pool)) return pool
+  Causal.introduce(adapter.name, adapter.causality)
   const unguarded = { share: pool.share, use: pool.use, reserve: pool.reserve }
   const failed = <E>(error: E): E | SqlError =>
     isSqlError(error)
@@ -39,8 +40,14 @@ export const guardReads = (pool: Pool, adapter: Adapter): Pool => {
       Reads.isUsed() || Causal.isUsed()
         ? Effect.withFiber((fiber) => {
           const region = adapter.causality === undefined ? undefined : fiber.getRef(Causal.Current)
-          const body = region === undefined ? f : noted(region, adapter.causality!, f)
-          return fiber.getRef(Reads.Current) === undefined
+          const reads = fiber.getRef(Reads.Current)
+          const body = region === undefined ? f : noted({
+            region,
+            causality: adapter.causality!,
+            database: adapter.name,
+            as: reads === undefined ? "Statement" : "Read"
+          }, f)
+          return reads === undefined
             ? unguarded.share(profile, body)
             : Effect.mapError(unguarded.use(readOnly(body)), failed)
         })

@@ -1,34 +1,61 @@
 /**
  * Places in the history of databases as a text for a cookie or a header: `1.lineage.generation.value`, with `~` between
- * those of several databases. All characters are allowed in a cookie and in a URL.
+ * those of several databases, and `0` among them if something may have been applied of which nobody knows the place. All
+ * characters are allowed in a cookie and in a URL.
  */
 import type { Position } from "../Adapter.ts"
 
+/** What a text says. */
+export interface Token {
+  readonly positions: ReadonlyArray<Position>
+  /** Whether there may be something that only the primary is sure to have. */
+  readonly isDoubtful: boolean
+}
+
 const version = "1"
+
+const doubt = "0"
+
+/** The longest text. A browser keeps no cookie that is twice as long. */
+const limit = 2_048
 
 const encode = (text: string): string => encodeURIComponent(text).replace(/[~.!'()*]/g, (c) => `%${hex(c)}`)
 
 const hex = (character: string): string => character.charCodeAt(0).toString(16).toUpperCase()
 
-export const write = (positions: Iterable<Position>): string =>
-  Array.from(
-    positions,
-    ({ generation, lineage, value }) => [version, encode(lineage), generation ?? "", encode(value)].join(".")
-  ).join("~")
+export const write = ({ isDoubtful, positions }: Token): string => {
+  const places = positions.map(({ generation, lineage, value }) =>
+    [version, encode(lineage), generation ?? "", encode(value)].join(".")
+  )
+  const text = [...places, ...(isDoubtful ? [doubt] : [])].join("~")
+  return text.length <= limit ? text : doubt
+}
 
-/** What a text says. Whatever is no place says nothing: it comes from outside. */
-export const read = (token: string): ReadonlyArray<Position> =>
-  token.length > 4_096 ? [] : token.split("~").flatMap((each) => {
-    const [given, lineage, generation, value, ...rest] = each.split(".")
-    if (given !== version || !lineage || !value || rest.length > 0 || !/^\d{0,15}$/.test(generation!)) return []
-    // The only thing that the decoder throws for.
-    try {
-      return [{
-        lineage: decodeURIComponent(lineage),
-        generation: generation === "" ? undefined : Number(generation),
-        value: decodeURIComponent(value)
-      }]
-    } catch {
-      return []
+const unreadable: Token = { positions: [], isDoubtful: true }
+
+/**
+ * What a text says. It comes from outside: whatever is no place may have been one, so that only the primary is sure to
+ * have what it stood for. An empty one is none.
+ */
+export const read = (token: string): Token => {
+  if (token === "") return { positions: [], isDoubtful: false }
+  if (token.length > limit) return unreadable
+  const parts = token.split("~")
+  const positions = parts.flatMap((each) => readPosition(each) ?? [])
+  return { positions, isDoubtful: positions.length < parts.length }
+}
+
+const readPosition = (text: string): Position | undefined => {
+  const [given, lineage, generation, value, ...rest] = text.split(".")
+  if (given !== version || !lineage || !value || rest.length > 0 || !/^\d{0,15}$/.test(generation!)) return undefined
+  // The only thing that the decoder throws for.
+  try {
+    return {
+      lineage: decodeURIComponent(lineage),
+      generation: generation === "" ? undefined : Number(generation),
+      value: decodeURIComponent(value)
     }
-  })
+  } catch {
+    return undefined
+  }
+}

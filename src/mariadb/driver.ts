@@ -157,6 +157,7 @@ class MariadbConnection implements DriverConnection {
   readonly batch: DriverConnection["batch"]
   // It cannot be had together with pipelining.
   readonly load: undefined
+  readonly written: undefined
   private readonly connection: Connection
   private readonly trouble: Trouble
   private readonly cache: StatementCache<Kept>
@@ -455,4 +456,4 @@ const connect: Driver["connect"] = (options: ConnectOptions, done) => {
   }, trouble.report))
 }
 
-export const driver: Driver = { name: "mariadb", module: "Mariadb", canPipeline: true, connect }
+export const driver: Driver = { name: "mariadb", module: "Mariadb", canPipeline: true, tellsWritten: false, connect }

@@ -17,6 +17,7 @@ import {
   type Receiver,
   type Result,
   type RowSource,
+  Status,
   type StreamReceiver,
   unwanted
 } from "../mysql-family/driver/Driver.ts"
@@ -32,6 +33,13 @@ interface Header {
   readonly serverStatus: number
   readonly info: string
   readonly changedRows: number
+  /** What the server says of the session, if that has changed. */
+  readonly stateChanges?: {
+    readonly systemVariables: Readonly<Record<string, string>>
+    readonly schema: string | null
+    readonly gtids: ReadonlyArray<string>
+    readonly trackStateChange: string | null
+  }
 }
 
 /** A column as `mysql2` describes it, and as its parser of rows takes it. */
@@ -93,12 +101,26 @@ const okOf = (header: Header): Ok => ({
   info: header.info.trim()
 })
 
+/** Which transactions a statement has written. The server tells only where it is asked to, see `session_track_gtids`. */
+const writtenBy = (rows: unknown): string | undefined => {
+  const gtids = Array.isArray(rows) ? undefined : (rows as Header | undefined)?.stateChanges?.gtids
+  return gtids === undefined || gtids.length === 0 ? undefined : gtids.join()
+}
+
+/** The flags of an answer. What was written is no change of the session, though the server has no other flag for it. */
+const statusOf = ({ serverStatus, stateChanges }: Header): number => {
+  if (stateChanges === undefined || stateChanges.gtids.length === 0) return serverStatus
+  const { schema, systemVariables, trackStateChange } = stateChanges
+  const isOther = schema !== null || trackStateChange !== null || Object.keys(systemVariables).length > 0
+  return isOther ? serverStatus : serverStatus & ~Status.SessionChanged
+}
+
 /** Passes an answer on. */
 const pass = (receiver: Receiver, error: unknown, rows: unknown, fields: unknown): void => {
   if (error !== null && error !== undefined) return receiver.onError(error, true)
   if (!Array.isArray(rows)) {
     const header = rows as Header
-    return receiver.onOk(okOf(header), header.serverStatus)
+    return receiver.onOk(okOf(header), statusOf(header))
   }
   if (!Array.isArray(fields) || fields.length > 0 && fields[0] !== undefined && !Array.isArray(fields[0])) {
     return receiver.onRows(rows, decoderOf(fields), undefined)
@@ -106,7 +128,7 @@ const pass = (receiver: Receiver, error: unknown, rows: unknown, fields: unknown
   let status: number | undefined
   const results = rows.map((result: unknown, index): Result => {
     if (Array.isArray(result)) return { rows: result, decoder: decoderOf(fields[index]) }
-    status = (result as Header).serverStatus
+    status = statusOf(result as Header)
     return { ok: okOf(result as Header) }
   })
   receiver.onMany(results, status)
@@ -175,6 +197,7 @@ class Mysql2Connection implements DriverConnection {
   readonly serverVersion: string
   readonly batch: undefined
   readonly load: DriverConnection["load"]
+  written: string | undefined = undefined
   private readonly connection: Connection
   private readonly trouble: Trouble
   private readonly cache: StatementCache<PrepareStatementInfo>
@@ -191,7 +214,10 @@ class Mysql2Connection implements DriverConnection {
   }
 
   /** The driver calls back by itself, where an exception would end the process. */
-  private readonly deliver = guarded(pass, (error) => this.trouble.report(error))
+  private readonly deliver = guarded((receiver: Receiver, error: unknown, rows: unknown, fields: unknown): void => {
+    this.written = writtenBy(rows)
+    pass(receiver, error, rows, fields)
+  }, (error) => this.trouble.report(error))
 
   query(sql: string, receiver: Receiver): void {
     described(this.connection.query({ sql }, (error, rows, fields) => this.deliver(receiver, error, rows, fields)))
@@ -473,4 +499,4 @@ const sslOf = (material: object, verify: boolean, verifyName: boolean): object =
 
 const sslOptions = new WeakMap<object, object>()
 
-export const driver: Driver = { name: "mysql2", module: "Mysql", canPipeline: false, connect }
+export const driver: Driver = { name: "mysql2", module: "Mysql", canPipeline: false, tellsWritten: true, connect }

@@ -10,6 +10,7 @@ import * as Option from "effect/Option"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import type { Adapter, Connection } from "../Adapter.ts"
 import * as Causal from "../cluster/Causal.ts"
+import { doubtful } from "../cluster/following.ts"
 import * as Evidence from "../failure/Evidence.ts"
 import * as Outcome from "../failure/Outcome.ts"
 import * as Retry from "../failure/Retry.ts"
@@ -90,14 +91,10 @@ export class CommitProtocol {
     if (causality === undefined || !Causal.isUsed()) return base.commit
     return Effect.withFiber((fiber) => {
       const region = fiber.getRef(Causal.Current)
-      return region === undefined ? base.commit : Effect.matchEffect(causality.commit(base), {
-        onSuccess: (position) => Effect.sync(() => region.advance(position, causality)),
-        onFailure: (error) => {
-          // If it was applied after all, only the primary is sure to have it.
-          region.isPinned = true
-          return Effect.fail(error)
-        }
-      })
+      return region === undefined ? base.commit : Effect.map(
+        doubtful(causality.commit(base), region, this.database),
+        (position) => position === undefined ? region.doubt(this.database) : region.advance(position, causality)
+      )
     })
   }
 

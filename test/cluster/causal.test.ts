@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
 import { SqlClient } from "effect/sql"
+import type { Causality } from "../../src/Adapter.ts"
 import * as Cluster from "../../src/cluster/Cluster.ts"
 import * as Token from "../../src/cluster/token.ts"
 import { Causal, Reads, Transaction } from "../../src/index.ts"
@@ -107,7 +108,7 @@ describeWith("standby")("a standby that is behind", () => {
       const { layer, primary, standby } = yield* setUp()
       yield* Effect.gen(function*() {
         yield* ready
-        const [real] = Token.read((yield* Effect.andThen(insert, Causal.token).pipe(Causal.track))!)
+        const { positions: [real] } = Token.read((yield* Effect.andThen(insert, Causal.token).pipe(Causal.track))!)
         for (
           const [position, port] of [
             [{ ...real!, value: "99999999999999" }, primary.port],
@@ -115,16 +116,80 @@ describeWith("standby")("a standby that is behind", () => {
             [{ ...real!, lineage: "another" }, standby.port]
           ] as const
         ) {
-          const token = Token.write([position])
+          const token = Token.write({ positions: [position], isDoubtful: false })
           assert.strictEqual((yield* newest.pipe(Reads.prefer, Causal.after(token))).port, port, token)
         }
-        for (const token of ["", "x", "1.a.b.c", "~~~", "1.%E0.1.1"]) {
-          assert.strictEqual((yield* newest.pipe(Reads.prefer, Causal.after(token))).port, standby.port)
+        assert.strictEqual((yield* newest.pipe(Reads.prefer, Causal.after(""))).port, standby.port)
+        const malformed = Token.write({ positions: [{ ...real!, value: "1'; drop table item" }], isDoubtful: false })
+        for (const token of ["x", "1.a.b.c", "~~~", "1.%E0.1.1", "x".repeat(10_000), malformed]) {
+          // It may have stood for something. What the primary has answered settles it.
+          const [first, second] = yield* Effect.all([newest, newest]).pipe(Reads.prefer, Causal.after(token))
+          assert.deepStrictEqual([first.port, second.port], [primary.port, standby.port], token)
         }
         // Writes go on.
         assert.isAbove(yield* insert, 0)
       }).pipe(Effect.provide(layer))
     }).pipe(Effect.scoped), 60_000)
+})
+
+/** Positions that are numbers. */
+const numbers: Causality = {
+  commit: () => Effect.die("not asked for"),
+  position: () => Effect.die("not asked for"),
+  reached: () => Effect.die("not asked for"),
+  isPosition: (value) => /^\d+$/.test(value),
+  join: (a, b) => Number(a) > Number(b) ? a : b,
+  includes: (at, wanted) => Number(at) >= Number(wanted)
+}
+
+describe("regions", () => {
+  const at = (value: string) => ({ lineage: "x", generation: 1, value })
+
+  it("are one where one is inside of another", () =>
+    Effect.gen(function*() {
+      const token = (value: string) => Token.write({ positions: [at(value)], isDoubtful: false })
+      const all = yield* Effect.gen(function*() {
+        yield* Causal.after(Effect.void, token("9"))
+        yield* Causal.after(Effect.void, token("4"))
+        return yield* Effect.flatMap(Effect.service(Causal.Current), (region) =>
+          Effect.sync(() => region!.floor("x", numbers)))
+      }).pipe(Causal.after(token("7")))
+      assert.deepStrictEqual(all, at("9"))
+    }).pipe(Effect.runPromise))
+
+  it("go to the primary after a doubt, until its answer to a later question", () => {
+    const region = new Causal.Region()
+    Causal.introduce("db", numbers)
+    assert.isFalse(region.isPinned("db"))
+    region.doubt("db")
+    assert.isTrue(region.isPinned("db"))
+    assert.isFalse(region.isPinned("other"))
+    const { asked } = region
+    region.doubt("db")
+    region.settle("db", asked)
+    assert.isTrue(region.isPinned("db"))
+    assert.isTrue(Token.read(region.token!).isDoubtful)
+    region.settle("db", region.asked)
+    assert.isFalse(region.isPinned("db"))
+    assert.isUndefined(region.token)
+  })
+
+  it("go to the primary when it has not got the place itself", () => {
+    const region = new Causal.Region()
+    region.advance(at("9"), numbers)
+    region.compare("db", at("8"), numbers)
+    assert.isTrue(region.isPinned("db"))
+    region.compare("db", at("9"), numbers)
+    assert.isFalse(region.isPinned("db"))
+  })
+
+  it("go to the primary for a place of a database that this process has under another name", () => {
+    const region = new Causal.Region()
+    region.advance({ lineage: "name-abc", generation: undefined, value: "1" }, numbers)
+    assert.isTrue(region.isPinned("db"))
+    Causal.introduce("elsewhere", { ...numbers, lineage: "name-abc" })
+    assert.isFalse(region.isPinned("db"))
+  })
 })
 
 describe("tokens", () => {
@@ -133,20 +198,30 @@ describe("tokens", () => {
       { lineage: "7431", generation: 3, value: "123" },
       { lineage: "a.b~c", generation: undefined, value: "3E11FA47-71CA-11E1-9E33-C80AA9429562:1-5,\n x" }
     ]
-    const token = Token.write(positions)
-    assert.match(token, /^[\w.~%-]+$/)
-    assert.deepStrictEqual(Token.read(token), positions)
+    for (const isDoubtful of [false, true]) {
+      const token = Token.write({ positions, isDoubtful })
+      assert.match(token, /^[\w.~%-]+$/)
+      assert.deepStrictEqual(Token.read(token), { positions, isDoubtful })
+    }
+  })
+
+  it("that would not fit send reads to the primary", () => {
+    const token = Token.write({
+      positions: [{ lineage: "x", generation: 1, value: "1".repeat(3_000) }],
+      isDoubtful: false
+    })
+    assert.deepStrictEqual(Token.read(token), { positions: [], isDoubtful: true })
   })
 
   it("rise within a generation, and never fall to an older one", () => {
-    const region = new Causal.Region([])
-    const causality = { join: (a: string, b: string) => Number(a) > Number(b) ? a : b } as never
+    const region = new Causal.Region()
+    const causality = { ...numbers, lineage: undefined }
     const at = (generation: number, value: string) => region.advance({ lineage: "x", generation, value }, causality)
     at(1, "5")
     at(1, "3")
-    assert.strictEqual(region.floor("x")?.value, "5")
+    assert.strictEqual(region.floor("x", causality)?.value, "5")
     at(2, "4")
     at(1, "9")
-    assert.deepStrictEqual(region.floor("x"), { lineage: "x", generation: 2, value: "4" })
+    assert.deepStrictEqual(region.floor("x", causality), { lineage: "x", generation: 2, value: "4" })
   })
 })

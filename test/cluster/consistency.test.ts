@@ -5,15 +5,12 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
 import { SqlClient } from "effect/sql"
-import type { SqlError } from "effect/sql/SqlError"
-import * as Cluster from "../../src/cluster/Cluster.ts"
 import { Causal, Reads } from "../../src/index.ts"
 import { Postgres } from "../../src/postgres/index.ts"
 import { describeWith } from "../support/needs.ts"
 import { PostgresServer } from "../support/servers/index.ts"
+import { none, now, ready, record, roundRobin } from "./clients.ts"
 import * as Histories from "./histories.ts"
-
-const now = () => performance.now()
 
 const lag = 3_000
 
@@ -33,17 +30,6 @@ const setUp = Effect.gen(function*() {
   return { primary, slow, layer }
 })
 
-const ready = Effect.gen(function*() {
-  const found = yield* Effect.serviceOption(Cluster.Cluster)
-  if (found._tag === "None") throw new Error("no cluster")
-  yield* Effect.repeat(found.value.topology, {
-    until: ({ nodes }) => nodes.filter(({ staleMillis }) => staleMillis < Infinity).length === 3,
-    schedule: Schedule.spaced("20 millis")
-  })
-})
-
-type Guard = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-
 /** Reads the number, wherever it goes. */
 const look = Effect.gen(function*() {
   const sql = yield* SqlClient.SqlClient
@@ -51,66 +37,38 @@ const look = Effect.gen(function*() {
   return row!.n
 })
 
-/** Takes turns, as a client does that knows no guard. */
-const roundRobin = (servers: ReadonlyArray<PostgresServer.PostgresServer>) => {
-  let turn = 0
-  return Effect.suspend(() => servers[turn++ % servers.length]!.query("select n from counter")).pipe(
-    Effect.map(([row]) => row!["n"] as number),
-    Effect.orDie
-  )
-}
+const write = Effect.gen(function*() {
+  const sql = yield* SqlClient.SqlClient
+  const [row] = yield* sql<{ n: number }>`update counter set n = n + 1 returning n`
+  return row!.n
+})
 
-/** Some clients, each of which writes and reads by turns. `session` is around all that one of them does. */
-const record = (options: {
-  readonly session: Guard
-  readonly read: Effect.Effect<number, SqlError, SqlClient.SqlClient>
-  readonly bound?: number | undefined
-}): Effect.Effect<Histories.History, SqlError, SqlClient.SqlClient> =>
-  Effect.gen(function*() {
-    const sql = yield* SqlClient.SqlClient
-    const writes: Array<Histories.Write> = []
-    const reads: Array<Histories.Read> = []
-    const client = (client: string) =>
-      Effect.gen(function*() {
-        for (let i = 0; i < 8; i++) {
-          const [row] = yield* sql<{ n: number }>`update counter set n = n + 1 returning n`
-          writes.push({ client, value: row!.n, acknowledgedAt: now() })
-          for (let j = 0; j < 3; j++) {
-            const startedAt = now()
-            const value = yield* options.read
-            reads.push({ client, value, startedAt, endedAt: now(), bound: options.bound })
-          }
-        }
-      }).pipe(options.session)
-    yield* Effect.all(["a", "b", "c"].map(client), { concurrency: "unbounded" })
-    return { writes, reads }
-  })
-
-const none: Guard = (self) => self
+const ask = (server: PostgresServer.PostgresServer) =>
+  Effect.map(server.query("select n from counter"), ([row]) => row!["n"] as number)
 
 describeWith("standby")("histories", () => {
   it.live("keep what was promised, and are caught where a guard is missing", () =>
     Effect.gen(function*() {
       const { layer, primary, slow } = yield* setUp
       yield* Effect.gen(function*() {
-        yield* ready
-        const guarded = yield* record({ session: Causal.track, read: Reads.prefer(look) })
+        yield* ready(3)
+        const guarded = yield* record({ session: Causal.track, write, read: Reads.prefer(look) })
         assert.deepStrictEqual(Histories.readYourWrites(guarded), [])
         assert.deepStrictEqual(Histories.monotonic(guarded), [])
 
-        const naive = yield* record({ session: none, read: roundRobin([primary, slow]) })
+        const naive = yield* record({ session: none, write, read: roundRobin([primary, slow], ask) })
         assert.isAbove(Histories.readYourWrites(naive).length, 0)
         assert.isAbove(Histories.monotonic(naive).length, 0)
 
         // The slow one stands still for a while.
         yield* slow.query("select pg_wal_replay_pause()")
-        const fresh = yield* record({ session: none, read: Reads.within("1500 millis")(look), bound: 1_500 })
+        const fresh = yield* record({ session: none, write, read: Reads.within("1500 millis")(look), bound: 1_500 })
         assert.deepStrictEqual(Histories.bounded(fresh), [])
         yield* Effect.repeat(Effect.sync(now), {
           until: (at) => at - fresh.writes[0]!.acknowledgedAt > 2_500,
           schedule: Schedule.spaced("50 millis")
         })
-        const stale = yield* record({ session: none, read: roundRobin([slow]), bound: 1_500 })
+        const stale = yield* record({ session: none, write, read: roundRobin([slow], ask), bound: 1_500 })
         // What was written before the reads began counts as well.
         const all = { writes: [...fresh.writes, ...stale.writes], reads: stale.reads }
         assert.isAbove(Histories.bounded(all).length, 0)

@@ -36,6 +36,8 @@ export interface Resolved {
   readonly lockTimeout: number | undefined
   readonly sessionVariables: Readonly<Record<string, string | number | boolean>>
   readonly preparedStatementCacheSize: number
+  /** Whether the server is asked to tell which transactions a statement has written. */
+  readonly tracksWritten: boolean
 }
 
 const maxTimer = 0x7fffffff
@@ -219,7 +221,8 @@ const join = (
       statementTimeout: given.statementTimeout ?? Infinity,
       lockTimeout: given.lockTimeout,
       sessionVariables: given.sessionVariables ?? {},
-      preparedStatementCacheSize: given.preparedStatementCacheSize
+      preparedStatementCacheSize: given.preparedStatementCacheSize,
+      tracksWritten: false
     }
   })
 

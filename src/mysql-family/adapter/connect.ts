@@ -163,6 +163,8 @@ const settings = (config: Resolved, isMariadb: boolean): string => {
   if (config.lockTimeout !== undefined) {
     list.push(`SESSION innodb_lock_wait_timeout = ${Math.max(1, Math.ceil(config.lockTimeout / 1_000))}`)
   }
+  // Known by all servers of MySQL that can be a part of a cluster, and not by others that only look like one.
+  if (config.tracksWritten && !isMariadb) list.push("SESSION session_track_gtids = OWN_GTID")
   // For readers of streams that pause, and sources of rows that do: the servers' own limits are 60 and 30 seconds.
   for (const name of ["net_write_timeout", "net_read_timeout"]) {
     if (config.sessionVariables[name] === undefined) list.push(`SESSION ${name} = ${patience}`)

@@ -22,6 +22,7 @@ import { lazyLocks } from "../../locks/lazy.ts"
 import { InvalidOptions } from "../../options/InvalidOptions.ts"
 import * as Pool from "../../pool/Pool.ts"
 import type * as Transaction from "../../transaction/Transaction.ts"
+import { causalityOf } from "../cluster/causality.ts"
 import { clusterOf } from "../cluster/cluster.ts"
 import type { Driver } from "../driver/Driver.ts"
 import { afterTheEnd, inTheMiddle, ruleOfError } from "../errors/errno.ts"
@@ -110,7 +111,8 @@ const fromConfig = (driver: Driver, config: Resolved, known: Known): Adapter => 
       return refused && unknownError(config.name, refused.message, refused, "execute")
     },
     idempotency,
-    resolveCommit: undefined
+    resolveCommit: undefined,
+    causality: causalityOf(config.database)
   }
 }
 
@@ -136,6 +138,13 @@ const idempotency: Idempotency = {
   prune: (table) => `DELETE FROM ${table} WHERE created_at < NOW() - INTERVAL ? SECOND`
 }
 
+/** Makes the adapter of a server that is one of several. */
+const makeNode = (driver: Driver, known: Known) => (options: MysqlOptions): Effect.Effect<Adapter, InvalidOptions> =>
+  Effect.map(
+    resolve(driver.module, options),
+    (config) => fromConfig(driver, { ...config, tracksWritten: driver.tellsWritten }, known)
+  )
+
 /** Makes the adapter of a database. */
 export const makeAdapter =
   (driver: Driver, known: Known = { server: undefined }) =>
@@ -151,7 +160,7 @@ export const layer = (driver: Driver) => (options: LayerOptions): Layer.Layer<Se
     const { nodes: _5, replicas: _6, zone: _7, ...mysql } = given
     const known: Known = { server: undefined }
     const adapterOf = makeAdapter(driver, known)
-    const cluster = yield* clusterOf(driver.module, given, adapterOf)
+    const cluster = yield* clusterOf(driver.module, given, makeNode(driver, known))
     const client = clientLayer(mysql, known)
     if (cluster === undefined) {
       const own = Layer.effect(Adapter, adapterOf(mysql))

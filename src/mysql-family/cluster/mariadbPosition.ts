@@ -15,11 +15,24 @@ export type Position = ReadonlyMap<number, Last>
 export const parse = (text: string): Position | undefined => {
   const position = new Map<number, Last>()
   for (const each of text.split(",").filter((each) => each !== "")) {
-    const found = /^\s*(\d+)-(\d+)-(\d+)\s*$/.exec(each)
+    const found = /^\s*(\d{1,10})-(\d{1,10})-(\d{1,20})\s*$/.exec(each)
     if (found === null) return undefined
     position.set(Number(found[1]), { server: Number(found[2]), sequence: Number(found[3]) })
   }
   return position
+}
+
+export const format = (position: Position): string =>
+  Array.from(position, ([domain, { sequence, server }]) => `${domain}-${server}-${sequence}`).join(",")
+
+/** The least position that has both. */
+export const union = (a: Position, b: Position): Position => {
+  const all = new Map(a)
+  for (const [domain, last] of b) {
+    const known = all.get(domain)
+    if (known === undefined || last.sequence > known.sequence) all.set(domain, last)
+  }
+  return all
 }
 
 /**

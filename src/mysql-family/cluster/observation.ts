@@ -2,6 +2,7 @@
 import type { Observation } from "../../cluster/state/Observation.ts"
 import { isWritable } from "../adapter/serverRole.ts"
 import * as MariadbPosition from "./mariadbPosition.ts"
+import * as Place from "./position.ts"
 
 /** What a server of MySQL answers. */
 export interface MysqlAnswer {
@@ -87,15 +88,13 @@ export const ofGalera = (
 ): Observation => {
   const lineage = status["wsrep_cluster_state_uuid"]
   const committed = Number(status["wsrep_last_committed"])
-  const has = positions.findIndex((position) => {
-    const [uuid, sequence] = position.split(":")
-    return uuid === lineage && committed >= Number(sequence)
-  })
+  const position = lineage === undefined || !(committed >= 0) ? undefined : Place.ofGalera(lineage, committed)
+  const has = position === undefined ? -1 : positions.findIndex((wanted) => Place.includes(position, wanted))
   const own = {
     server,
     lineage,
     generation: undefined,
-    position: lineage === undefined || !(committed >= 0) ? undefined : `${lineage}:${committed}`,
+    position,
     has: has === -1 ? undefined : has
   }
   const why = refusal(status)

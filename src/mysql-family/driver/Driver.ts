@@ -76,6 +76,11 @@ export interface DriverConnection {
   readonly threadId: number
   /** Such as `10.11.19-MariaDB`. */
   readonly serverVersion: string
+  /**
+   * The transactions that the last statement has written, if it has and the server told of them: see
+   * `session_track_gtids`. `undefined` also where the driver does not pass that on.
+   */
+  readonly written: string | undefined
   /** Runs a text without parameters. */
   readonly query: (sql: string, receiver: Receiver) => void
   /** Runs a prepared statement. */
@@ -171,6 +176,8 @@ export interface Driver {
   readonly module: "Mysql" | "Mariadb"
   /** Whether statements may be written before the ones ahead of them were answered. */
   readonly canPipeline: boolean
+  /** Whether it passes on which transactions a statement has written. */
+  readonly tellsWritten: boolean
   /** Connects. Calls back once, never synchronously. */
   readonly connect: (
     options: ConnectOptions,

@@ -29,6 +29,9 @@ export class ControlExchange extends Exchange implements Receiver {
   /** The first value of the rows that a step was answered with. */
   answer: unknown = undefined
 
+  /** What it is for is done. What it still waits for can only fail by itself. */
+  hasSucceeded = false
+
   private readonly host: ExchangeHost
   private readonly script: (exchange: ControlExchange) => void
   private readonly resume: ((effect: Effect.Effect<void, SqlError>) => void) | undefined
@@ -71,6 +74,18 @@ export class ControlExchange extends Exchange implements Receiver {
     this.sent = true
     this.step = then
     this.host.driver.query(sql, this)
+  }
+
+  /** Asks for one value beside the steps, which may be on the wire before it; `undefined` if the server refuses. */
+  question(sql: string, then: (answer: unknown) => void): void {
+    const nothing = () => then(undefined)
+    this.host.driver.query(sql, {
+      isWanted: true,
+      onRows: (rows) => then(rows[0]?.[0]),
+      onOk: nothing,
+      onMany: nothing,
+      onError: (error) => serverErrorOf(error) === undefined ? this.host.broken(error) : nothing()
+    })
   }
 
   /** Finds out first whether the transaction is still open, where an error has left that unknown. */
@@ -126,6 +141,7 @@ export class ControlExchange extends Exchange implements Receiver {
   }
 
   override fail(error: SqlError): void {
+    if (this.hasSucceeded) return this.settle(Effect.void)
     super.fail(this.refusal ?? error)
   }
 

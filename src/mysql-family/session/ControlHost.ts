@@ -14,6 +14,7 @@ export interface ControlHost {
   readonly database: string
   readonly server: ServerInfo
   readonly driver: DriverConnection
+  readonly canPipeline: boolean
   readonly transaction: TransactionTracker
   readonly residue: SessionResidue
   readonly statementLimit: StatementLimit

@@ -177,6 +177,11 @@ export class Session extends SessionCore implements Connection {
     return this.transactions.commit
   }
 
+  /** Commits, and asks in the same write where the server is behind that; `undefined` if it has not said it. */
+  commitAt(question: string): Effect.Effect<string | undefined, SqlError> {
+    return this.transactions.commitAt(question)
+  }
+
   get rollback(): Effect.Effect<void, SqlError> {
     return this.transactions.rollback
   }

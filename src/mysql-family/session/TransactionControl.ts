@@ -54,6 +54,36 @@ export class TransactionControl {
   }
 
   get commit(): Effect.Effect<void, SqlError> {
+    return this.committing((exchange) => this.finish(exchange, "COMMIT"))
+  }
+
+  /**
+   * The question is a part of the same exchange, so that no other one comes between, and its failure is none of COMMIT's.
+   * Nobody asks where the driver tells what was written.
+   */
+  commitAt(question: string): Effect.Effect<string | undefined, SqlError> {
+    return Effect.suspend(() => {
+      const { canPipeline, driver } = this.host
+      let place: string | undefined
+      const ask = (exchange: ControlExchange) =>
+        exchange.question(question, (answer) => {
+          if (typeof answer === "string") place = answer
+          exchange.succeed()
+        })
+      const committed = this.committing((exchange) => {
+        this.finish(exchange, "COMMIT", () => {
+          place = driver.written
+          if (place !== undefined) return exchange.succeed()
+          exchange.hasSucceeded = true
+          if (!canPipeline) ask(exchange)
+        })
+        if (canPipeline) ask(exchange)
+      })
+      return Effect.map(committed, () => place)
+    })
+  }
+
+  private committing(send: (exchange: ControlExchange) => void): Effect.Effect<void, SqlError> {
     const { host } = this
     return Effect.uninterruptible(host.control("commit", (exchange) =>
       exchange.verified(() => {
@@ -67,7 +97,7 @@ export class TransactionControl {
             "commit"
           ))
         }
-        this.finish(exchange, "COMMIT")
+        send(exchange)
       })))
   }
 
@@ -75,12 +105,16 @@ export class TransactionControl {
     return this.host.control("rollback", (exchange) => this.finish(exchange, "ROLLBACK"))
   }
 
-  private finish(exchange: ControlExchange, sql: "COMMIT" | "ROLLBACK"): void {
+  private finish(
+    exchange: ControlExchange,
+    sql: "COMMIT" | "ROLLBACK",
+    then: () => void = () => exchange.succeed()
+  ): void {
     const { host } = this
     exchange.query(sql, (error) => {
       if (error === undefined) {
         host.transaction.finished()
-        return exchange.succeed()
+        return then()
       }
       host.transaction.finishRefused()
       exchange.refuse(host.errorOf(error, exchange.operation))

@@ -63,6 +63,7 @@ export const causality: Causality = {
       ([follows, at]) => (follows === "t" || follows === true) && Number(at) >= Number(value)
     )
   },
+  isPosition: (value) => /^\d{1,15}$/.test(value),
   join: (a, b) => Number(a) >= Number(b) ? a : b,
   includes: (at, wanted) => Number(at) >= Number(wanted)
 }

@@ -6,6 +6,7 @@ import * as Schedule from "effect/Schedule"
 import * as MariadbPosition from "../../../src/mysql-family/cluster/mariadbPosition.ts"
 import { type Members, ofGalera, ofMysql } from "../../../src/mysql-family/cluster/observation.ts"
 import { observe } from "../../../src/mysql-family/cluster/observe.ts"
+import * as Place from "../../../src/mysql-family/cluster/position.ts"
 import { describeWith, GaleraCluster, GroupReplication, Replication } from "../../support/index.ts"
 import { connector, describeEach, subjects } from "../support.ts"
 
@@ -63,8 +64,10 @@ describe("a member of a group", () => {
 })
 
 describe("a node of a Galera cluster", () => {
+  const uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
+  const at = (sequence: number, cluster = uuid) => Place.ofGalera(cluster, sequence)
   const synced = {
-    wsrep_cluster_state_uuid: "u",
+    wsrep_cluster_state_uuid: uuid,
     wsrep_last_committed: "7",
     wsrep_cluster_status: "Primary",
     wsrep_local_state: "4",
@@ -72,11 +75,11 @@ describe("a node of a Galera cluster", () => {
     wsrep_ready: "ON"
   }
   const ask = (status: Record<string, string>, readOnly = "0|0") =>
-    ofGalera("s", { readOnly, status: { ...synced, ...status } }, ["u:9", "other:1", "u:7", "u:1"])
+    ofGalera("s", { readOnly, status: { ...synced, ...status } }, [at(9), at(1, uuid.replace("3", "4")), at(7), at(1)])
 
   it("is a peer while it is synced with a majority", () => {
     const observation = ask({})
-    assert.deepInclude(observation, { role: "peer", lineage: "u", position: "u:7", has: 2 })
+    assert.deepInclude(observation, { role: "peer", lineage: uuid, position: at(7), has: 2 })
     assert.strictEqual(ask({}, "1|0").role, "replica")
     assert.strictEqual(ask({ wsrep_cluster_status: "non-Primary" }).role, "unfit")
     assert.strictEqual(ask({ wsrep_local_state: "2", wsrep_local_state_comment: "Donor/Desynced" }).role, "unfit")

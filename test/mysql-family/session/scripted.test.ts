@@ -25,6 +25,36 @@ describe("a session, step by step", () => {
     assert.deepStrictEqual(log, ["START TRANSACTION", "select x", "DO 0"])
   })
 
+  for (
+    const [what, end] of [
+      ["is refused", (sent: ReturnType<typeof make>["sent"]) => sent[0]!.fail(1193)],
+      ["is not answered any more", (_, session) => session.destroy("the network is gone")]
+    ] as ReadonlyArray<
+      [string, (sent: ReturnType<typeof make>["sent"], session: ReturnType<typeof make>["session"]) => void]
+    >
+  ) {
+    it(`the question behind COMMIT ${what}: what was committed is committed`, () => {
+      const { log, sent, session } = make()
+      start(session.begin({}))
+      sent[0]!.ok(inside)
+      const commit = start(session.commitAt("select place"))
+      sent[0]!.ok()
+      assert.deepStrictEqual(log, ["START TRANSACTION", "COMMIT", "select place"])
+      end(sent, session)
+      assert.deepStrictEqual(commit.exit, Exit.succeed(undefined))
+    })
+  }
+
+  it("COMMIT is refused: nobody asks where it is", () => {
+    const { log, sent, session } = make()
+    start(session.begin({}))
+    sent[0]!.ok(inside)
+    const commit = start(session.commitAt("select place"))
+    sent[0]!.fail(1213)
+    assert.deepStrictEqual(log, ["START TRANSACTION", "COMMIT"])
+    assert.isTrue(Exit.isFailure(commit.exit as never))
+  })
+
   it("an interruption while the server is asked: the statement is never sent", () => {
     const { log, sent, session } = make()
     start(session.begin({}))

@@ -65,6 +65,7 @@ export const make = (options: {
   const driver: DriverConnection = {
     threadId: 1,
     serverVersion: "scripted",
+    written: undefined,
     query: (sql, receiver) => send(sql, receiver),
     execute: (sql, _params, receiver) => send(sql, receiver),
     stream: () => ({ pause: () => {}, resume: () => {} }),

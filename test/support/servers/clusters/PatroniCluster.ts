@@ -260,7 +260,12 @@ const makeNode = Effect.fnUntraced(function*(
       "select exists (select from pg_stat_wal_receiver where status = 'streaming') as holds",
       "does not follow"
     ),
+    // At first Patroni knows of no standby that has everything, and refuses.
     handOver: request(`http://${host}:${apiPort}/switchover`, { leader: name }).pipe(
+      Effect.retry({
+        schedule: Schedule.spaced("200 millis"),
+        while: ({ message }) => message.includes("can not find sync_standby")
+      }),
       Effect.asVoid,
       within("60 seconds", () => `Patroni does not switch over from ${name}`)
     ),

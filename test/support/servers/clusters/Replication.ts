@@ -38,6 +38,11 @@ export interface Node extends Family.Server {
   readonly demote: Effect.Effect<void, ServerError>
   /** Follows another one from where it is. What it has alone is an error of replication. */
   readonly follow: (primary: Node) => Effect.Effect<void, ServerError>
+  /** Applies what it is sent so many seconds later; at once again with 0. */
+  readonly delay: (seconds: number) => Effect.Effect<void, ServerError>
+  /** Applies nothing until `goOn`; what it is sent waits. */
+  readonly standStill: Effect.Effect<void, ServerError>
+  readonly goOn: Effect.Effect<void, ServerError>
   /** Throws its data away, and follows another one from the beginning. */
   readonly rejoin: (primary: Node) => Effect.Effect<void, ServerError>
 }
@@ -59,6 +64,9 @@ interface Dialect {
   readonly has: string
   readonly status: string
   readonly stop: ReadonlyArray<string>
+  /** How the part of it is called that applies what it is sent. */
+  readonly applier: string
+  readonly delay: (seconds: number) => ReadonlyArray<string>
   readonly follow: (
     source: { readonly host: string; readonly port: number },
     server: Family.Server
@@ -73,6 +81,12 @@ const mysql: Dialect = {
   has: "select gtid_subset(?, @@global.gtid_executed) as has",
   status: "show replica status",
   stop: ["stop replica", "reset replica all"],
+  applier: "replica sql_thread",
+  delay: (seconds) => [
+    "stop replica sql_thread",
+    `change replication source to source_delay = ${seconds}`,
+    "start replica sql_thread"
+  ],
   follow: ({ host, port }, { password, user }) => [
     `change replication source to source_host = '${host}', source_port = ${port}, source_user = '${user}',
       source_password = '${password}', source_auto_position = 1, get_source_public_key = 1,
@@ -90,6 +104,9 @@ const mariadb: Dialect = {
   has: "select master_gtid_wait(?, 0) = 0 as has",
   status: "show slave status",
   stop: ["stop slave", "reset slave all"],
+  applier: "slave sql_thread",
+  // For this one it must not even receive.
+  delay: (seconds) => ["stop slave", `change master to master_delay = ${seconds}`, "start slave"],
   follow: ({ host, port }, { password, user }) => [
     `change master to master_host = '${host}', master_port = ${port}, master_user = '${user}',
       master_password = '${password}', master_use_gtid = slave_pos, master_connect_retry = 1,
@@ -174,6 +191,9 @@ const makeNode = Effect.fnUntraced(function*(
     promote: say(dialect.stop).pipe(Effect.andThen(setReadOnly(false)), Effect.asVoid),
     demote: Effect.asVoid(setReadOnly(true)),
     follow,
+    delay: (seconds) => Effect.asVoid(say(dialect.delay(seconds))),
+    standStill: Effect.asVoid(say([`stop ${dialect.applier}`])),
+    goOn: Effect.asVoid(say([`start ${dialect.applier}`])),
     rejoin: (primary) =>
       Effect.suspend(() => {
         isReadOnly = true
