@@ -1,6 +1,7 @@
 /** What the doctor says of databases that are well and of those that are not. Each screen is written down here. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import { layerAt } from "../migrations/support.ts"
 import { describeWith, freshDatabase, PgBouncer, PostgresServer, sharedUrl } from "../support/index.ts"
@@ -29,6 +30,8 @@ const run = (url: string, statements: ReadonlyArray<string>) =>
 /** A screen without what is another one each time. */
 const masked = (screen: string, url: string): string =>
   screen
+    .replaceAll(/\w+:\/\/[\d.]+:\d+\/\w+/g, "<url>")
+    .replaceAll(/: remaining .* \(53300\)/g, ": <the server's words> (53300)")
     .replaceAll(new URL(url).hostname, "<host>")
     .replaceAll(new URL(url).port, "<port>")
     .replaceAll(new URL(url).pathname.slice(1), "<database>")
@@ -133,6 +136,149 @@ describeWith("url-postgresql")("doctor: PostgreSQL", () => {
       assert.strictEqual(full.code, 9)
       assert.include(of(full, "login")!.remedy, "lower `pool.max`")
     })), 180_000)
+})
+
+/** What people see of a server that is not well. */
+const screens: ReadonlyArray<{
+  readonly name: string
+  readonly make: (server: PostgresServer.PostgresServer) => Effect.Effect<string, unknown, Scope.Scope>
+  readonly code: number
+  readonly screen: string
+}> = [
+  {
+    name: "full",
+    make: (server) =>
+      Effect.gen(function*() {
+        yield* run(server.url, ["create role app login"])
+        const url = new URL(server.url)
+        url.username = "app"
+        yield* Effect.forEach(Array.from({ length: 9 }), () => hold(url.href))
+        return url.href
+      }),
+    code: 9,
+    screen: `✓ name              <host> is an address
+✓ tcp               port <port> answers
+! tls               the server offers none, and \`sslmode=prefer\` goes on without
+                    → switch TLS on at the server, and say \`sslmode=verify-full\`
+✗ login             <url>: the server refused the connection: <the server's words> (53300)
+                    → somebody has all connections: lower \`pool.max\` of the programs, put a pooler in between, or raise \`max_connections\`
+✓ versions          <versions>
+
+1 problem, 1 warning
+`
+  },
+  {
+    name: "nearly full",
+    make: (server) =>
+      Effect.gen(function*() {
+        yield* Effect.forEach(Array.from({ length: 10 }), () => hold(server.url))
+        return server.url
+      }),
+    code: 1,
+    screen: `✓ name              <host> is an address
+✓ tcp               port <port> answers
+! tls               the server offers none, and \`sslmode=prefer\` goes on without
+                    → switch TLS on at the server, and say \`sslmode=verify-full\`
+✓ login             the server lets this user in
+✓ server            PostgreSQL <version>
+✓ pooler            none: the server's own process answers
+✓ latency           <n> ms for a round trip
+✗ connections       <n> of <n> in use; 1 process with \`pool.max\` 10 may open 10
+                    → nearly all are taken: look who has them, before the next program gets none
+! statements        statement_timeout is off
+                    → set \`statementTimeout\` of the layer, so that no statement runs for ever
+! locks             lock_timeout is off
+                    → set \`lockTimeout\` of the layer, so that nobody waits for ever
+! idle transactions idle_in_transaction_session_timeout is off
+                    → set \`idleInTransactionTimeout\` of the layer: a transaction that was forgotten keeps its locks
+✓ clock             the clocks are less than a second apart
+✗ isolation         read committed, synchronous_commit on, fsync off
+                    → switch fsync on: a crash of the machine loses the database
+✓ role              the primary, with 0 replicas
+✓ keys              watertight_transaction is made when a transaction first has a key
+✓ transactions      none is old, and none waits
+✓ versions          <versions>
+
+2 problems, 4 warnings
+`
+  },
+  {
+    name: "misconfigured",
+    make: (server) =>
+      Effect.gen(function*() {
+        yield* run(server.url, [
+          "create role app login connection limit 5",
+          "create table t (a int)",
+          "create index broken on t (a)",
+          "update pg_index set indisvalid = false where indexrelid = 'broken'::regclass",
+          "revoke create on schema public from public",
+          "alter role app set default_transaction_isolation = 'serializable'",
+          "alter role app set synchronous_commit = off"
+        ])
+        const url = new URL(server.url)
+        url.username = "app"
+        return url.href
+      }),
+    code: 1,
+    screen: `✓ name              <host> is an address
+✓ tcp               port <port> answers
+! tls               the server offers none, and \`sslmode=prefer\` goes on without
+                    → switch TLS on at the server, and say \`sslmode=verify-full\`
+✓ login             the server lets this user in
+✓ server            PostgreSQL <version>
+✓ pooler            none: the server's own process answers
+✓ latency           <n> ms for a round trip
+✗ connections       <n> of <n> in use; 1 process with \`pool.max\` 10 may open 10
+                    → lower \`pool.max\` to 5, put a pooler in between, or raise \`max_connections\`
+! statements        statement_timeout is off
+                    → set \`statementTimeout\` of the layer, so that no statement runs for ever
+! locks             lock_timeout is off
+                    → set \`lockTimeout\` of the layer, so that nobody waits for ever
+! idle transactions idle_in_transaction_session_timeout is off
+                    → set \`idleInTransactionTimeout\` of the layer: a transaction that was forgotten keeps its locks
+✓ clock             the clocks are less than a second apart
+✗ isolation         serializable, synchronous_commit off, fsync off
+                    → switch fsync on: a crash of the machine loses the database
+✓ role              the primary, with 0 replicas
+! keys              the user may not make watertight_transaction in public
+                    → let somebody who may run one transaction with a key, then grant select, insert, delete
+✓ transactions      none is old, and none waits
+✗ indexes           the server does not use broken
+                    → a CREATE INDEX CONCURRENTLY has failed: drop it and build it again
+✓ versions          <versions>
+
+3 problems, 5 warnings
+`
+  },
+  {
+    name: "dead",
+    make: (server) => Effect.as(server.kill, server.url),
+    code: 9,
+    screen: `✓ name              <host> is an address
+✗ tcp               port <port> does not answer: <host>: refused
+                    → nobody listens there: start the server, correct the port, or look at \`listen_addresses\` or \`bind-address\`
+· tls               there is no way there
+· login             there is no way there
+✓ versions          <versions>
+
+1 problem, 0 warnings
+`
+  }
+]
+
+describeWith("url-postgresql")("doctor: screens", () => {
+  for (const { code, make, name, screen } of screens) {
+    it.live(name, () =>
+      Effect.scoped(Effect.gen(function*() {
+        const server = yield* PostgresServer.make({
+          settings: { max_connections: 12, superuser_reserved_connections: 3 }
+        })
+        const url = yield* make(server)
+        const ended = yield* cli(".", ["doctor", url])
+        assert.strictEqual(masked(ended.stdout, url), screen)
+        assert.strictEqual(ended.code, code)
+      })), 180_000)
+  }
 })
 
 /** A connection that stays open. */
