@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import { Migrations } from "watertight/migrations"
-import { freshDatabase } from "../support/index.ts"
+import { describeWith, freshDatabase } from "../support/index.ts"
 import { databases, layerAt, migrate, reasonOf, recorded, tables, text } from "./support.ts"
 
 const three = {
@@ -16,7 +16,7 @@ const three = {
   })
 }
 
-describe.each(["postgresql", "mariadb"] as const)("%s", (server) => {
+describe.each(["postgresql", "mariadb", "mysql"] as const)("%s", (server) => {
   it.live(
     "run: ids of 14 digits, and a table of Effect's Migrator with small ones → widened, and it goes on",
     () =>
@@ -36,8 +36,8 @@ describe.each(["postgresql", "mariadb"] as const)("%s", (server) => {
   )
 })
 
-for (const { isPostgres, layer, name } of databases) {
-  describe(name, () => {
+for (const { isPostgres, layer, name, needs } of databases) {
+  describeWith(...needs)(name, () => {
     it.live("run: nothing applied → all in order; again → nothing to do", () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient

@@ -9,7 +9,7 @@ import { Migrations, type MigrationsError } from "watertight/migrations"
 import { Mysql } from "watertight/mysql"
 import { Pglite } from "watertight/pglite"
 import { Postgres } from "watertight/postgres"
-import { freshDatabase } from "../support/index.ts"
+import { freshDatabase, type SharedServer } from "../support/index.ts"
 
 /** A layer over a database at a URL. */
 export const layerAt = (url: string) => {
@@ -37,24 +37,22 @@ const emptyPglite = Layer.effectContext(Effect.flatMap(pglite.contextEffect, (co
     context
   )))
 
+const emptyOn = (server: SharedServer, scheme: string) =>
+  Layer.unwrap(Effect.map(freshDatabase(server), (url) => layerAt(url.replace(/^\w+:/, `${scheme}:`))))
+
 /** Each has an empty database of its own. */
 export const databases = [
   {
     name: "PostgreSQL",
+    needs: ["url-postgresql"],
     isPostgres: true,
-    layer: Layer.unwrap(Effect.map(freshDatabase("postgresql"), layerAt))
+    layer: emptyOn("postgresql", "postgres")
   },
-  { name: "PGlite", isPostgres: true, layer: emptyPglite },
-  {
-    name: "MariaDB",
-    isPostgres: false,
-    layer: Layer.unwrap(Effect.map(freshDatabase("mariadb"), (url) => layerAt(url.replace(/^mysql:/, "mariadb:"))))
-  },
-  {
-    name: "MariaDB over mysql2",
-    isPostgres: false,
-    layer: Layer.unwrap(Effect.map(freshDatabase("mariadb"), (url) => layerAt(url.replace(/^mariadb:/, "mysql:"))))
-  }
+  { name: "PGlite", needs: [], isPostgres: true, layer: emptyPglite },
+  { name: "MariaDB", needs: ["url-mariadb"], isPostgres: false, layer: emptyOn("mariadb", "mariadb") },
+  { name: "MariaDB over mysql2", needs: ["url-mariadb"], isPostgres: false, layer: emptyOn("mariadb", "mysql") },
+  { name: "MySQL", needs: ["url-mysql"], isPostgres: false, layer: emptyOn("mysql", "mysql") },
+  { name: "MySQL over mariadb", needs: ["url-mysql"], isPostgres: false, layer: emptyOn("mysql", "mariadb") }
 ] as const
 
 /** The tables of the current schema, in order, without those of the migrations themselves. */
