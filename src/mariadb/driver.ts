@@ -20,6 +20,7 @@ import {
 import { StatementCache } from "../mysql-family/driver/StatementCache.ts"
 import type { Parameter } from "../mysql-family/statement/parameters.ts"
 import { type Ok, RowDecoder, toUnsigned } from "../mysql-family/statement/results.ts"
+import { Writes } from "../node/Writes.ts"
 
 /** What the connector answers without rows. */
 interface OkPacket {
@@ -158,11 +159,13 @@ class MariadbConnection implements DriverConnection {
   // It cannot be had together with pipelining.
   readonly load: undefined
   readonly written: undefined
+  readonly writes: Writes
   private readonly connection: Connection
   private readonly trouble: Trouble
   private readonly cache: StatementCache<Kept>
 
-  constructor(connection: Connection, preparedStatements: number, trouble: Trouble) {
+  constructor(connection: Connection, writes: Writes, preparedStatements: number, trouble: Trouble) {
+    this.writes = writes
     this.connection = connection
     this.trouble = trouble
     this.threadId = connection.threadId
@@ -170,12 +173,14 @@ class MariadbConnection implements DriverConnection {
     // Without it the connector would send the rows one by one, and go on after one has failed.
     this.batch = (connection.info.serverCapabilities & bulkOperations) === 0n
       ? undefined
-      : (sql, rows, receiver) =>
+      : (sql, rows, receiver) => {
         connection.batch(
           { sql, fullResult: false },
           rows,
           (error, answer) => this.deliver(receiver, error, answer?.[0], answer?.[1])
         )
+        receiver.onWritten?.(this.writes.given)
+      }
     this.cache = new StatementCache(preparedStatements, (_, kept) => kept.prepared?.close())
   }
 
@@ -201,6 +206,7 @@ class MariadbConnection implements DriverConnection {
 
   query(sql: string, receiver: Receiver): void {
     this.connection.query({ sql }, (error, rows, fields) => this.deliver(receiver, error, rows, fields))
+    receiver.onWritten?.(this.writes.given)
   }
 
   execute(sql: string, params: ReadonlyArray<Parameter>, receiver: Receiver): void {
@@ -225,6 +231,7 @@ class MariadbConnection implements DriverConnection {
       return
     }
     this.connection.execute({ sql }, values, (error, rows, fields) => this.deliver(receiver, error, rows, fields))
+    receiver.onWritten?.(this.writes.given)
   }
 
   private run(prepared: Prepared, values: ReadonlyArray<unknown>, receiver: Receiver): void {
@@ -235,12 +242,14 @@ class MariadbConnection implements DriverConnection {
       const [rows, fields] = (answer ?? []) as ReadonlyArray<unknown>
       this.deliver(receiver, error, rows, fields)
     })
+    receiver.onWritten?.(this.writes.given)
   }
 
   stream(sql: string, params: ReadonlyArray<Parameter> | undefined, receiver: StreamReceiver): RowSource {
     const source = new StreamSource(receiver, this.guard)
     if (params === undefined) {
       source.read(this.connection.queryStream({ sql }))
+      receiver.onWritten?.(this.writes.given)
       return source
     }
     this.connection.prepare(
@@ -256,6 +265,7 @@ class MariadbConnection implements DriverConnection {
           return receiver.onError(new Miscounted(prepared.parameterCount, params.length), false)
         }
         source.read(prepared.executeStream(encode(params), undefined), () => prepared.close())
+        receiver.onWritten?.(this.writes.given)
       })
     )
     return source
@@ -452,7 +462,8 @@ const connect: Driver["connect"] = (options: ConnectOptions, done) => {
     guardPackets(inner, trouble)
     // With compression there is another listener by now.
     if (inner.socket !== undefined) guardData(inner.socket, trouble.report)
-    end(undefined, new MariadbConnection(connection, options.preparedStatements, trouble))
+    const writes = new Writes(inner.socket ?? options.socket, tls !== undefined)
+    end(undefined, new MariadbConnection(connection, writes, options.preparedStatements, trouble))
   }, trouble.report))
 }
 

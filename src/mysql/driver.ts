@@ -3,7 +3,7 @@ import mysql2 from "mysql2"
 import type { Connection, FieldPacket, PrepareStatementInfo, Query } from "mysql2"
 import { EventEmitter } from "node:events"
 import type { Socket } from "node:net"
-import type { Readable } from "node:stream"
+import type { Duplex, Readable } from "node:stream"
 import { brokenBy, goodbyeIn, guardData, guarded, ProtocolBroken, Trouble } from "../mysql-family/driver/boundary.ts"
 import { binaryCollation, type Column, Kind, kindOf, Type } from "../mysql-family/driver/columns.ts"
 import {
@@ -24,6 +24,7 @@ import {
 import { StatementCache } from "../mysql-family/driver/StatementCache.ts"
 import type { Parameter } from "../mysql-family/statement/parameters.ts"
 import { type Ok, RowDecoder, toUnsigned } from "../mysql-family/statement/results.ts"
+import { Writes } from "../node/Writes.ts"
 
 /** What `mysql2` answers without rows. */
 interface Header {
@@ -198,12 +199,14 @@ class Mysql2Connection implements DriverConnection {
   readonly batch: undefined
   readonly load: DriverConnection["load"]
   written: string | undefined = undefined
+  readonly writes: Writes
   private readonly connection: Connection
   private readonly trouble: Trouble
   private readonly cache: StatementCache<PrepareStatementInfo>
 
   constructor(connection: Connection, serverVersion: string, options: ConnectOptions, trouble: Trouble) {
-    const { compress, preparedStatements } = options
+    const { compress, preparedStatements, tls } = options
+    this.writes = new Writes((connection as unknown as Inner).stream, tls !== undefined)
     this.connection = connection
     this.trouble = trouble
     // What is still to be compressed is kept in memory, however much it is.
@@ -221,6 +224,7 @@ class Mysql2Connection implements DriverConnection {
 
   query(sql: string, receiver: Receiver): void {
     described(this.connection.query({ sql }, (error, rows, fields) => this.deliver(receiver, error, rows, fields)))
+    receiver.onWritten?.(this.writes.given)
   }
 
   execute(sql: string, params: ReadonlyArray<Parameter>, receiver: Receiver): void {
@@ -235,6 +239,7 @@ class Mysql2Connection implements DriverConnection {
           statement.execute(encode(params), (error, rows, fields) => this.deliver(receiver, error, rows, fields)),
           statement
         )
+        receiver.onWritten?.(this.writes.given)
       }
     )
   }
@@ -258,8 +263,10 @@ class Mysql2Connection implements DriverConnection {
 
   stream(sql: string, params: ReadonlyArray<Parameter> | undefined, receiver: StreamReceiver): RowSource {
     const { connection } = this
-    if (params === undefined) streamed(connection.query({ sql }), undefined, receiver)
-    else {
+    if (params === undefined) {
+      streamed(connection.query({ sql }), undefined, receiver)
+      receiver.onWritten?.(this.writes.given)
+    } else {
       this.prepared(
         sql,
         () => receiver.isWanted,
@@ -269,6 +276,7 @@ class Mysql2Connection implements DriverConnection {
           if (wrong !== undefined) return receiver.onError(wrong, false)
           const execute = statement.execute as (values: Array<any>) => Query
           streamed(execute.call(statement, encode(params)), statement, receiver)
+          receiver.onWritten?.(this.writes.given)
         }
       )
     }
@@ -287,6 +295,7 @@ class Mysql2Connection implements DriverConnection {
       { sql, infileStreamFactory },
       (error, rows, fields) => this.deliver(receiver, error, rows, fields)
     ))
+    receiver.onWritten?.(this.writes.given)
   }
 
   forget(sql: string): void {
@@ -350,7 +359,7 @@ const named = (socket: Socket, host: string): Socket => {
 
 /** What has to be known of the driver inside. */
 interface Inner {
-  readonly stream: EventEmitter
+  readonly stream: Duplex
   readonly sequenceId: number
   readonly _paused: boolean
   readonly _command: unknown

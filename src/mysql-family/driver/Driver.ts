@@ -4,6 +4,7 @@
  */
 import type { Socket } from "node:net"
 import type * as Tls from "node:tls"
+import type { Writes } from "../../node/Writes.ts"
 import type { Parameter } from "../statement/parameters.ts"
 import type { Ok, RowDecoder } from "../statement/results.ts"
 
@@ -15,10 +16,19 @@ export const Status = {
   SessionChanged: 0x4000
 } as const
 
-/** Takes the answer of one statement. */
-export interface Receiver {
+/** Hears what becomes of a statement. */
+export interface Sender {
   /** Whether a statement that had to be prepared first is still to be run. */
   readonly isWanted: boolean
+  /**
+   * The statement itself was written, so far at least: what is written to prepare it is not part of it. `end` is where
+   * its bytes end, counted as `Writes.given` is.
+   */
+  readonly onWritten?: (end: number) => void
+}
+
+/** Takes the answer of one statement. */
+export interface Receiver extends Sender {
   /** `status` is `undefined` where the driver does not tell. */
   readonly onRows: (rows: Rows, decoder: RowDecoder, status: number | undefined) => void
   readonly onOk: (ok: Ok, status: number | undefined) => void
@@ -37,9 +47,7 @@ export type Result =
   | { readonly ok: Ok }
 
 /** Takes the answer of one statement row by row. */
-export interface StreamReceiver {
-  /** Whether a statement that had to be prepared first is still to be run. */
-  readonly isWanted: boolean
+export interface StreamReceiver extends Sender {
   /** What the rows after this are read with. Called again for each further result that has rows. */
   readonly onColumns: (decoder: RowDecoder) => void
   readonly onRow: (row: Array<any>) => void
@@ -72,6 +80,8 @@ export interface RowSource {
 
 /** One connection of a driver. Nothing here queues: a statement is written when it is given. */
 export interface DriverConnection {
+  /** What the kernel has taken of what was written. */
+  readonly writes: Writes
   /** What the server calls the session. */
   readonly threadId: number
   /** Such as `10.11.19-MariaDB`. */

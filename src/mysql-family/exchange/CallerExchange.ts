@@ -75,7 +75,12 @@ export abstract class CallerExchange extends Exchange {
     host.noteSent(this.profile)
     host.startLimit(this.fiber, this, this.sql, this.profile)
     this.sent = true
+    this.writtenTo = Infinity
     this.transmit(host.driver)
+  }
+
+  onWritten(end: number): void {
+    this.writtenTo = end
   }
 
   protected end(effect: Effect.Effect<any, any>): void {

@@ -72,6 +72,7 @@ export class ControlExchange extends Exchange implements Receiver {
   /** Runs a statement of ours as a step. */
   query(sql: string, then: (error: MysqlError | undefined) => void): void {
     this.sent = true
+    this.writtenTo = Infinity
     this.step = then
     this.host.driver.query(sql, this)
   }
@@ -86,6 +87,10 @@ export class ControlExchange extends Exchange implements Receiver {
       onMany: nothing,
       onError: (error) => serverErrorOf(error) === undefined ? this.host.broken(error) : nothing()
     })
+  }
+
+  onWritten(end: number): void {
+    this.writtenTo = end
   }
 
   /** Finds out first whether the transaction is still open, where an error has left that unknown. */

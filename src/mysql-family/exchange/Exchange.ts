@@ -12,6 +12,8 @@ export abstract class Exchange {
   readonly operation: string
   /** Whether the server may have run it. */
   sent = false
+  /** Where it ends among the bytes of the connection, as far as it was written; infinite until it was. */
+  writtenTo = Infinity
   /** Its caller has been interrupted. */
   abandoned = false
   /** It has its turn: it is on the wire, or about to be. */
@@ -52,7 +54,7 @@ export abstract class Exchange {
     return undefined
   }
 
-  /** What was written last has not been begun with by the server. */
+  /** The server has not begun with what was written last. */
   takeBack(): void {
     this.sent = false
   }

@@ -100,7 +100,7 @@ export abstract class SessionCore implements ExchangeHost, ControlHost, Schedule
     this.stopper = new Stopper(this, context.canceller)
     this.scheduler = new Scheduler(this, this.stopper)
     this.deadlines = new Deadlines(() => this.scheduler.all(), (exchange, stalled) => this.expire(exchange, stalled))
-    this.termination = new Termination(context.database, socket, () => {
+    this.termination = new Termination(context.database, socket, driver.writes, () => {
       this.deadlines.stop()
       return this.scheduler.drain()
     })

@@ -4,6 +4,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import type { Socket } from "node:net"
 import type { EndedBy, SessionTimes } from "../../failure/Evidence.ts"
 import { lostError } from "../../failure/lostError.ts"
+import type { Writes } from "../../node/Writes.ts"
 import { afterAwake } from "../../timing/DeadlineTimer.ts"
 import type { MysqlError } from "../errors/errors.ts"
 import type { Exchange } from "../exchange/Exchange.ts"
@@ -19,8 +20,8 @@ export interface Ending {
   readonly stalledMillis?: number | undefined
   /** The exchange whose limit it was: it alone has reached one. */
   readonly culprit?: Exchange | undefined
-  /** What the server has not begun with although it was written: everything, or what was written last. */
-  readonly notBegun?: "all" | "last" | undefined
+  /** Whether the server has begun with nothing of what was written. */
+  readonly hasBegunNothing?: boolean | undefined
 }
 
 /** How long the goodbye may take, in milliseconds. */
@@ -29,6 +30,7 @@ const closeLimit = 1_000
 export class Termination {
   private readonly database: string
   private readonly socket: Socket
+  private readonly writes: Writes
   /** Takes all exchanges out of the session. */
   private readonly drain: () => ReadonlyArray<Exchange>
   private readonly openedAt = performance.now()
@@ -37,9 +39,10 @@ export class Termination {
   private lost: SqlError | undefined = undefined
   private readonly listeners: Array<(error: SqlError) => void> = []
 
-  constructor(database: string, socket: Socket, drain: () => ReadonlyArray<Exchange>) {
+  constructor(database: string, socket: Socket, writes: Writes, drain: () => ReadonlyArray<Exchange>) {
     this.database = database
     this.socket = socket
+    this.writes = writes
     this.drain = drain
   }
 
@@ -100,11 +103,10 @@ export class Termination {
   }
 
   private failAll(ending: Ending): void {
-    const exchanges = this.drain()
-    const last = exchanges.findLast((exchange) => exchange.sent)
-    for (const exchange of exchanges) {
+    for (const exchange of this.drain()) {
       exchange.isDone = true
-      if (ending.notBegun === "all" || ending.notBegun === "last" && exchange === last) exchange.takeBack()
+      // The server begins with nothing before it has the whole of it.
+      if (ending.hasBegunNothing === true || exchange.writtenTo > this.writes.accepted) exchange.takeBack()
       if (!exchange.abandoned) exchange.fail(this.errorFor(exchange))
     }
   }

@@ -5,11 +5,6 @@ import type { Ending } from "./Termination.ts"
 
 /**
  * The connection failed. `lastWord` is an error that the server has answered before, after which it ends sessions.
- *
- * **Details**
- *
- * What the kernel has refused to take was not sent, at least not whole, and the server begins with nothing before it
- * has the whole of it.
  */
 export const endingOf = (error: unknown, lastWord: MysqlError | undefined): Ending => {
   const serverError = serverErrorOf(error) ?? lastWord
@@ -19,16 +14,15 @@ export const endingOf = (error: unknown, lastWord: MysqlError | undefined): Endi
       endedBy: "Server",
       serverError,
       cause: error,
-      notBegun: error instanceof Goodbye ? "all" : undefined
+      hasBegunNothing: error instanceof Goodbye
     }
   }
   if (error === undefined) return { what: "the server closed the connection", endedBy: "Silence" }
-  const { code, syscall } = error as { readonly code?: unknown; readonly syscall?: unknown }
+  const { code } = error as { readonly code?: unknown }
   return {
     what: `the connection failed: ${describe(error)}`,
     endedBy: !(error instanceof ProtocolBroken) && isClose(code) ? "Silence" : "Network",
-    cause: error,
-    notBegun: syscall === "write" ? "last" : undefined
+    cause: error
   }
 }
 

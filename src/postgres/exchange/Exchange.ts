@@ -55,6 +55,8 @@ export abstract class Exchange {
   head: Uint8Array | undefined = undefined
   bind: Uint8Array | undefined = undefined
   tail: Uint8Array | undefined = undefined
+  /** Where it ends among the bytes that the session has written. */
+  writtenTo = 0
   /** Nothing else may be on the wire with it, except what belongs to the same cycle. */
   exclusive = false
   /** Its cycle goes on with the exchange behind it: the server says only after that one that it is ready for more. */

@@ -35,8 +35,6 @@ export interface End {
   readonly cause?: unknown
   /** The exchange that ended it for all of them, and what that is for its own caller. */
   readonly culprit?: { readonly exchange: Exchange; readonly endedBy: EndedBy } | undefined
-  /** What the kernel has refused to take, at least in part: the server does not begin with what it has not whole. */
-  readonly unwritten?: Exchange | undefined
   /** For how long this process stood still meanwhile, in milliseconds. */
   readonly stalledMillis?: number | undefined
 }

@@ -31,13 +31,8 @@ export class Termination {
     else this.listeners.push(listener)
   }
 
-  readonly onSocketError = (cause: Error & { readonly syscall?: string }): void =>
-    this.lose({
-      what: `the connection failed: ${describeCause(cause)}`,
-      endedBy: "Network",
-      cause,
-      unwritten: cause.syscall === "write" ? Array.from(this.core.inFlight.all()).at(-1) : undefined
-    })
+  readonly onSocketError = (cause: Error): void =>
+    this.lose({ what: `the connection failed: ${describeCause(cause)}`, endedBy: "Network", cause })
 
   readonly onSocketClose = (): void =>
     this.lose({ what: "the connection was closed by the other side", endedBy: "Silence" })
@@ -116,8 +111,17 @@ export class Termination {
    * then it has not run. Only its own last word counts: a pooler's does not say what the server behind it has done.
    */
   private wasTurnedAway(exchange: Exchange): boolean {
-    return this.core.end!.unwritten === exchange ||
+    return this.isUnwritten(exchange) ||
       this.isOrderly && exchange.isBoundFirst && exchange.progress === Progress.Written
+  }
+
+  /**
+   * Whether the kernel has not taken all of it. The server begins with nothing that it has not seen a byte of. Of what it
+   * has seen in part it commits nothing, unless the statement itself commits.
+   */
+  private isUnwritten(exchange: Exchange): boolean {
+    const { writes } = this.core.transport
+    return exchange.writtenTo > writes.accepted && (writes.isWhole || exchange.isStatement && commitsLast(exchange))
   }
 
   /**

@@ -28,6 +28,8 @@ export class Writer {
   private length = 0
   /** The last exchange of a cycle with BEGIN that others may join as long as it is not written. */
   private open: Exchange | undefined = undefined
+  /** Where what was written before ends. */
+  private start = 0
 
   constructor(core: SessionCore, cancellation: Cancellation, termination: Termination) {
     this.core = core
@@ -74,6 +76,7 @@ export class Writer {
     const wasIdle = core.inFlight.size === 0
     if (wasIdle) core.tick()
     this.open = undefined
+    this.start = core.transport.writes.given
     for (let exchange = core.pending.head; exchange !== undefined; exchange = core.pending.head) {
       const trace = core.residue.tracesOf(exchange.trace, exchange.calls)
       // No other caller's statement may follow it before what it leaves behind is undone.
@@ -195,6 +198,7 @@ export class Writer {
     const tail = core.status === "T" ? core.evidence.rides(exchange) ?? exchange.tail : exchange.tail
     if (tail !== undefined) this.push(tail)
     exchange.progress = Progress.Written
+    exchange.writtenTo = this.start + this.length
     if (!exchange.abandoned) core.awaited++
     if (exchange.stage === Stage.Describe) core.describing++
     core.inFlight.push(exchange)

@@ -14,7 +14,7 @@ import type * as Tls from "node:tls"
 import { tls } from "../../node/builtins.ts"
 import type { Read } from "../../node/certificates.ts"
 import { dial, type Resolving } from "../../node/dial.ts"
-import { afterReading } from "../../timing/StallGuard.ts"
+import { Writes } from "../../node/Writes.ts"
 import { connectError } from "../errors/errors.ts"
 
 /** Where the server is and how it is spoken to. */
@@ -48,6 +48,8 @@ export type Encryption = "none" | "offer" | "demand"
 export interface Transport {
   readonly socket: Duplex
   readonly encrypted: boolean
+  /** What of it the kernel has taken. */
+  readonly writes: Writes
 }
 
 /** Why a transport could not be opened, and whether TLS was to blame. */
@@ -85,8 +87,7 @@ export const openUnsafe = (
     socket.off("close", onClose)
     // An error may come at any time until the socket is closed, and without a listener it would end the process.
     socket.on("error", ignore)
-    readBeforeDestroy(socket)
-    done(Result.succeed({ socket, encrypted }))
+    done(Result.succeed({ socket, encrypted, writes: new Writes(socket, encrypted) }))
   }
   const onError = (cause: Error) => fail(`could not connect: ${describeCause(cause)}`, cause)
   const onClose = () => fail("the connection was closed before it was ready", undefined)
@@ -213,22 +214,6 @@ export const open = (endpoint: Endpoint, encryption: Encryption): Effect.Effect<
     const abort = openUnsafe(endpoint, encryption, (result) => resume(Effect.fromResult(result)))
     return Effect.sync(abort)
   })
-
-/**
- * Lets what the other side has sent be read before a write that has failed destroys the socket. A server that ends a
- * session in order sends its goodbye first: it lies in the buffer when a write finds the connection closed.
- */
-const readBeforeDestroy = (socket: Duplex): void => {
-  const destroy = socket.destroy.bind(socket)
-  let isWaiting = false
-  socket.destroy = (cause?: Error | null) => {
-    const { syscall } = (cause ?? {}) as { readonly syscall?: string }
-    if (syscall !== "write") return destroy(cause ?? undefined)
-    if (!isWaiting) afterReading(() => destroy(cause ?? undefined))
-    isWaiting = true
-    return socket
-  }
-}
 
 const ignore = (): void => {}
 

@@ -7,6 +7,7 @@ import { Status } from "../../../src/mysql-family/driver/Driver.ts"
 import { Session } from "../../../src/mysql-family/session/Session.ts"
 import type { ServerInfo, SessionContext } from "../../../src/mysql-family/session/SessionContext.ts"
 import { Profiles } from "../../../src/mysql-family/statement/statements.ts"
+import { Writes } from "../../../src/node/Writes.ts"
 
 export const outside = Status.Autocommit
 export const inside = Status.Autocommit | Status.InTransaction
@@ -63,6 +64,7 @@ export const make = (options: {
   const call = (sql: string) => (done: (error: unknown) => void) =>
     send(sql, { onOk: () => done(undefined), onError: done })
   const driver: DriverConnection = {
+    writes: new Writes(new Socket(), false),
     threadId: 1,
     serverVersion: "scripted",
     written: undefined,
