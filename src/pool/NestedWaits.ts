@@ -5,11 +5,11 @@
  */
 import * as Context from "effect/Context"
 import type { Connection } from "../Adapter.ts"
+import type { DeadlockDetector, Place } from "./DeadlockDetector.ts"
 import { LeasedConnection } from "./LeasedConnection.ts"
 import type { LeaseRequest } from "./LeaseRequest.ts"
 import type { PoolHost } from "./PoolHost.ts"
 import type { ConnectionQuota } from "./state/ConnectionQuota.ts"
-import type { DeadlockDetector, Place } from "./state/DeadlockDetector.ts"
 import type { Lease } from "./state/Slot.ts"
 
 /**

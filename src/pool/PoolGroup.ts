@@ -1,9 +1,9 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type { Connection } from "../Adapter.ts"
+import type { DeadlockDetector } from "./DeadlockDetector.ts"
 import type { ShutdownReport, Stats } from "./PoolStats.ts"
 import type { ConnectionQuota } from "./state/ConnectionQuota.ts"
-import type { DeadlockDetector } from "./state/DeadlockDetector.ts"
 import type { PoolTelemetry } from "./telemetry/PoolTelemetry.ts"
 
 /** A pool, as the group that it belongs to sees it. */

@@ -10,6 +10,7 @@ import * as Lanes from "./Lanes.ts"
 import type { LeakWatch } from "./LeakWatch.ts"
 import type { Limiter } from "./Limiter.ts"
 import type { Opening } from "./Opening.ts"
+import type { FailReason } from "./PoolEvent.ts"
 import type { ServerLimit } from "./ServerLimit.ts"
 import type { Sharing } from "./Sharing.ts"
 import type { Lease, Slot } from "./Slot.ts"
@@ -153,6 +154,12 @@ export class Dispatcher<C> {
     if (this.connections.suspecting) this.connections.probe(now, this.maxConnecting)
     lease = this.queue.first()
     if (lease !== undefined) this.agenda.wake(lease.deadline)
+  }
+
+  /** A lease that waits gets nothing, for this reason. */
+  refuse(lease: Lease<C>, reason: FailReason): void {
+    this.dequeue(lease)
+    this.agenda.fail(lease, reason)
   }
 
   /** The lease leaves the queue. */

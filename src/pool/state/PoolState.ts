@@ -37,7 +37,7 @@
  *    idle ones in the background, a few at a time (`Connections`). A server that refuses one more connection lowers the
  *    limit for a while, and no caller fails for it (`ServerLimit`).
  * 8. While the pool is used, it opens connections ahead of demand and closes those that were not needed lately
- *    (`Demand`). A pool that is not used has no timer for this, and `idleTimeout` ends its connections.
+ *    (`Demand`, `Upkeep`). A pool that is not used has no timer for this, and `idleTimeout` ends its connections.
  * 9. A lease that is held for too long is reported, or its connection is taken away (`LeakWatch`).
  *
  * @since 0.1.0
@@ -47,7 +47,7 @@ import { Connections } from "./Connections.ts"
 import { Demand } from "./Demand.ts"
 import { Dispatcher } from "./Dispatcher.ts"
 import * as Lanes from "./Lanes.ts"
-import { isLent, LeakWatch } from "./LeakWatch.ts"
+import { LeakWatch } from "./LeakWatch.ts"
 import { Limiter } from "./Limiter.ts"
 import { Opening } from "./Opening.ts"
 import type { ConnectFailure, FailReason } from "./PoolEvent.ts"
@@ -55,6 +55,7 @@ import { ServerLimit } from "./ServerLimit.ts"
 import { Sharing } from "./Sharing.ts"
 import type { Lease, Slot } from "./Slot.ts"
 import type { Options } from "./StateOptions.ts"
+import { Upkeep } from "./Upkeep.ts"
 import { WaitQueue } from "./WaitQueue.ts"
 
 /**
@@ -87,12 +88,12 @@ export class PoolState<C> {
   private readonly connections: Connections<C>
   private readonly demand: Demand<C>
   private readonly dispatcher: Dispatcher<C>
-  private readonly leaks: LeakWatch<C>
   private readonly limiter: Limiter | undefined
   private readonly opening: Opening
   private readonly queue: WaitQueue<C>
   private readonly server: ServerLimit
   private readonly sharing: Sharing<C>
+  private readonly upkeep: Upkeep<C>
   private readonly random: () => number
   private draining = false
 
@@ -113,11 +114,11 @@ export class PoolState<C> {
     this.sharing = sharing
     this.connections = connections
     this.demand = demand
-    this.leaks = leaks
     this.limiter = limiter
     this.opening = opening
     this.server = server
     this.dispatcher = new Dispatcher<C>(parts, options)
+    this.upkeep = new Upkeep<C>(parts, this.dispatcher, options)
   }
 
   /** What is to be done, in this order. The caller of an event takes them out. */
@@ -316,7 +317,7 @@ export class PoolState<C> {
     // The next one may be opened now, also if no lease waits.
     if (dispatcher.suspended === undefined) dispatcher.openForDemand(now)
     // Connections that were kept without demand so far may now be one too many.
-    if (connections.open === this.demand.floor + 1) this.rearm()
+    if (connections.open === this.demand.floor + 1) this.upkeep.rearm()
   }
 
   /** A connection could not be opened. */
@@ -329,7 +330,7 @@ export class PoolState<C> {
     // The pool itself has ended the attempt, so nothing is known about the server.
     if (reason === "Interrupted") return dispatcher.dispatch(now)
     if (reason === "Full") {
-      this.lowerLimit(now)
+      this.upkeep.lowerLimit(now)
       // The server is there, and the connections that it has accepted serve all callers.
       if (connections.open > 0) return dispatcher.dispatch(now)
     }
@@ -424,116 +425,9 @@ export class PoolState<C> {
     if (this.draining) this.drained()
   }
 
-  // -------------------------------------------------------------------------------------------------------------------
-  // Time
-  // -------------------------------------------------------------------------------------------------------------------
-
   /** The time that the last `Wake` named has come. */
   tick(now: number): void {
-    this.agenda.woken()
-    this.giveUpQuestions(now)
-    if (this.closing) return this.agenda.wake(this.connections.unansweredAt)
-    this.expireWaiters(now)
-    if (this.demand.lookAt <= now) this.scale(now)
-    this.lookAtIdle(now)
-    if (this.server.raiseAt <= now) this.raiseLimit(now)
-    if (this.leaks.after !== Infinity) this.lookForLeaks(now)
-    this.dispatcher.dispatch(now)
-    this.rearm()
-  }
-
-  private expireWaiters(now: number): void {
-    const reason = this.dispatcher.suspended === undefined ? "AcquireTimeout" : "Suspended"
-    let first: Lease<C> | undefined
-    while ((first = this.queue.first()) !== undefined && first.deadline <= now) this.refuse(first, reason)
-  }
-
-  /** A connection that does not answer within `controlTimeout` is destroyed, whatever its adapter promises. */
-  private giveUpQuestions(now: number): void {
-    const { connections } = this
-    let slot: Slot<C> | undefined
-    while ((slot = connections.unanswered(now)) !== undefined) {
-      if (slot.phase === "Closing") {
-        connections.closing.shift()
-        this.agenda.actions.push({ _tag: "Close", slot, reason: "Unanswered", abrupt: true })
-      } else {
-        const isPing = slot.phase === "Validating"
-        const since = slot.since
-        connections.cut(slot, "Unanswered", now)
-        if (isPing && !this.closing) connections.suspect("NetworkFault", since)
-      }
-    }
-  }
-
-  /** Ends or pings idle connections whose time has come, from the bottom: those that were not needed for longest. */
-  private lookAtIdle(now: number): void {
-    const { connections, options: { idleTimeout, keepAlive } } = this
-    for (const slot of connections.idle.slice()) {
-      if (slot.expiresAt <= now) {
-        connections.closeIdle(slot, "Lifetime", now)
-      } else if (slot.idleSince + idleTimeout <= now && connections.open > this.demand.floor) {
-        connections.closeIdle(slot, "IdleTimeout", now)
-      } else if (slot.aliveAt + keepAlive <= now) {
-        connections.idle.splice(connections.idle.indexOf(slot), 1)
-        connections.validate(slot, now)
-      }
-    }
-  }
-
-  /** Opens connections ahead of demand, and closes those that were not needed lately. */
-  private scale(now: number): void {
-    const { connections, dispatcher, server } = this
-    const { idle, open } = connections
-    const opening = connections.opening.length
-    // A server that has refused one more is asked again only for a caller that waits.
-    const mayGrow = dispatcher.suspended === undefined && server.ceiling === Infinity
-    const excess = this.demand.look(now, {
-      limit: Math.min(server.limit, this.limiter?.limit ?? Infinity),
-      open,
-      opening,
-      most: mayGrow ? open + opening + this.roomInQuota : open,
-      serviceTime: this.sharing.serviceTime
-    })
-    if (excess === undefined) return
-    let count = 0
-    while (open - count > excess.enough && idle[count] !== undefined && idle[count]!.idleSince <= excess.idleSince) {
-      count++
-    }
-    if (count === 0) return
-    this.agenda.report({ _tag: "ScaledDown", from: open, to: open - count, reason: "Unneeded" })
-    for (const slot of idle.splice(0, count)) connections.close(slot, "Unneeded", now)
-  }
-
-  private lookForLeaks(now: number): void {
-    for (const slot of Array.from(this.slots)) {
-      if (!isLent(slot)) continue
-      const lease = this.leaks.look(slot, now)
-      if (lease === undefined) continue
-      this.connections.cut(slot, "Reclaimed", now)
-      this.agenda.actions.push({ _tag: "Reclaim", lease })
-    }
-  }
-
-  /** Names the time when something must be done about any idle connection, lease or limit. */
-  private rearm(): void {
-    let at = Infinity
-    for (const slot of this.connections.idle) at = Math.min(at, this.dispatcher.idleDueAt(slot))
-    if (this.leaks.after !== Infinity) at = Math.min(at, this.leaks.dueAt(this.slots))
-    this.agenda.wake(Math.min(at, this.server.raiseAt, this.demand.lookAt, this.connections.unansweredAt))
-  }
-
-  /** The server has refused one more connection than there are. */
-  private lowerLimit(now: number): void {
-    const from = this.limit
-    this.server.lower(this.slots.size, now)
-    this.agenda.wake(this.server.raiseAt)
-    if (this.limit < from) this.agenda.report({ _tag: "OverloadLowered", from, to: this.limit })
-  }
-
-  private raiseLimit(now: number): void {
-    const from = this.limit
-    this.server.raise(now)
-    if (this.limit > from) this.agenda.report({ _tag: "OverloadRaised", from, to: this.limit })
+    this.upkeep.tick(now, this.roomInQuota)
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -601,7 +495,7 @@ export class PoolState<C> {
     }
     connections.retireExcess(max)
     this.dispatcher.dispatch(now)
-    this.rearm()
+    this.upkeep.rearm()
   }
 
   /** No more leases: those that wait fail, idle connections are closed, lent ones when they come back. */
@@ -640,14 +534,9 @@ export class PoolState<C> {
     return this.connections.begin(now)
   }
 
-  private refuse(lease: Lease<C>, reason: FailReason): void {
-    this.dispatcher.dequeue(lease)
-    this.agenda.fail(lease, reason)
-  }
-
   private refuseAll(reason: FailReason): void {
     let lease: Lease<C> | undefined
-    while ((lease = this.queue.first()) !== undefined) this.refuse(lease, reason)
+    while ((lease = this.queue.first()) !== undefined) this.dispatcher.refuse(lease, reason)
   }
 
   private drained(): void {

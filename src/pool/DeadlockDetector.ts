@@ -9,9 +9,9 @@
  *
  * @since 0.1.0
  */
-import type { ConnectionQuota } from "./ConnectionQuota.ts"
-import type { PoolState } from "./PoolState.ts"
-import type { Lease, Slot } from "./Slot.ts"
+import type { ConnectionQuota } from "./state/ConnectionQuota.ts"
+import type { PoolState } from "./state/PoolState.ts"
+import type { Lease, Slot } from "./state/Slot.ts"
 
 /**
  * A pool in which somebody may wait.

@@ -1,10 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
-import { ConnectionQuota } from "../../../src/pool/state/ConnectionQuota.ts"
-import { DeadlockDetector, type Place } from "../../../src/pool/state/DeadlockDetector.ts"
-import { PoolState } from "../../../src/pool/state/PoolState.ts"
-import { Lease, type Slot } from "../../../src/pool/state/Slot.ts"
-import { type Seed, seed } from "../../support/seed.ts"
-import { defaults } from "./steps.ts"
+import { DeadlockDetector, type Place } from "../../src/pool/DeadlockDetector.ts"
+import { ConnectionQuota } from "../../src/pool/state/ConnectionQuota.ts"
+import { PoolState } from "../../src/pool/state/PoolState.ts"
+import { Lease, type Slot } from "../../src/pool/state/Slot.ts"
+import { type Seed, seed } from "../support/seed.ts"
+import { defaults } from "./state/steps.ts"
 
 /** A pool whose connections are there at once if there is room in the budget. */
 class Fake implements Place<number> {
