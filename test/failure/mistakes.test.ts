@@ -354,7 +354,7 @@ const printed = (exit: Exit.Exit<unknown, unknown>, server: PostgresServer.Postg
     .replace(/(^ +at (?!the program).*\n?)+/gm, "    at other frames\n")
     .replace(/\d+\.\d{3,}/g, "N")
     .replace(/, of which this process stood still for [\d.]+ s/g, "")
-    .replace(/(stalledMillis|fiberId|connectionId|position): '?[\w.]+'?/g, "$1: N")
+    .replace(/(stalledMillis|fiberId|connectionId|position|line): '?[\w.]+'?/g, "$1: N")
     .replace(/fiber #\d+/g, "fiber #N")
 }
 

@@ -4,23 +4,20 @@ import { Effect } from "effect"
 import { Retry } from "watertight"
 import * as Storm from "./storm.ts"
 
-const seconds = 5
-
 it.live("the budget bounds what is repeated", () =>
   Effect.gen(function*() {
-    const { attempts, calls, recovery } = yield* Storm.run(Storm.postgres, seconds, {
+    const { attempts, calls, recovery } = yield* Storm.run(Storm.postgres, 2_000, {
       breaker: false,
       budget: { conflictCost: 1 }
     })
     // The capacity; what was earned before the outage is within it. And those that were under way at either end.
     assert.isAtMost(attempts, calls + 100 + Storm.callers)
-    assert.isAtLeast(calls, 1000)
-    assert.isBelow(recovery, 3000)
+    assert.isBelow(recovery, 10_000)
   }), 60_000)
 
 it.live("the same check finds repetition without a budget", () =>
   Effect.gen(function*() {
-    const { attempts, calls } = yield* Storm.run(Storm.postgres, seconds, {
+    const { attempts, calls } = yield* Storm.run(Storm.postgres, 600, {
       breaker: false,
       budget: { capacity: Infinity },
       retry: Retry.defaults

@@ -38,8 +38,11 @@ export const postgres: Place = {
   attempts: "select last_value::int as n from attempts"
 }
 
-/** How many calls were made and attempts seen while everything was rejected, and how long all took to be served again. */
-export const run = Effect.fnUntraced(function*(place: Place, seconds: number, options: Options) {
+/**
+ * How many calls were made and attempts seen while everything was rejected, and how long all took to be served again.
+ * The server rejects until there were `enough` calls.
+ */
+export const run = Effect.fnUntraced(function*(place: Place, enough: number, options: Options) {
   const url = yield* place.url
   const beside = <A, E>(f: (sql: SqlClient.SqlClient) => Effect.Effect<A, E>) =>
     Effect.provide(Effect.flatMap(SqlClient.SqlClient, f), place.layer(url, {}))
@@ -73,7 +76,7 @@ export const run = Effect.fnUntraced(function*(place: Place, seconds: number, op
     yield* everybody
     yield* set(true)
     const before = { calls, attempts: yield* attempts }
-    yield* Effect.sleep(`${seconds} seconds`)
+    yield* Effect.repeat(Effect.sleep("10 millis"), { while: () => calls < before.calls + enough })
     // Calls go on while the attempts are asked for. So at both ends those of which attempts may be seen are counted.
     const seen = (yield* attempts) - before.attempts
     const during = { calls: calls - before.calls, attempts: seen }

@@ -9,8 +9,6 @@ import * as Storm from "../../failure/storm.ts"
 import * as Interruption from "../../transaction/faults/interruption.ts"
 import { describeEach, liveWith } from "../support.ts"
 
-const seconds = 1.5
-
 describeEach("over $name", (subject) => {
   const place = {
     url: subject.server.fresh,
@@ -33,13 +31,13 @@ describeEach("over $name", (subject) => {
 
   liveWith(subject, "sequences")("the budget bounds what is repeated", () =>
     Effect.gen(function*() {
-      const { attempts, calls, recovery } = yield* Storm.run(rejected, seconds, {
+      const { attempts, calls, recovery } = yield* Storm.run(rejected, 1_000, {
         breaker: false,
         budget: { conflictCost: 1 }
       })
       assert.isAtMost(attempts, calls + 100 + Storm.callers)
-      assert.isBelow(recovery, 3000)
-      const without = yield* Storm.run(rejected, seconds, { breaker: false, budget: { capacity: Infinity } })
+      assert.isBelow(recovery, 10_000)
+      const without = yield* Storm.run(rejected, 600, { breaker: false, budget: { capacity: Infinity } })
       assert.isAbove(without.attempts, 2 * without.calls, "the check would not have noticed")
     }), 60_000)
 
