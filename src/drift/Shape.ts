@@ -5,11 +5,12 @@ import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Introspection from "../introspection/Introspection.ts"
 import * as Transaction from "../transaction/Transaction.ts"
+import { readCode, type Routine } from "./code.ts"
 import * as Spelling from "./spelling.ts"
 
 /** A part of a table, or a thing of its own. */
 export interface Part {
-  readonly kind: "column" | "index" | "constraint" | "query"
+  readonly kind: "column" | "index" | "constraint" | "query" | "trigger" | "policy" | "row security"
   readonly name: string
   /** For people, without the name. */
   readonly text: string
@@ -62,23 +63,36 @@ export const read = (
 const readAll = Effect.fnUntraced(function*(
   isPostgres: boolean,
   scope: Scope
-): Effect.fn.Return<Shape, SqlError, Introspection.Introspection> {
+): Effect.fn.Return<Shape, SqlError, Introspection.Introspection | SqlClient.SqlClient> {
   const db = yield* Introspection.Introspection
   const context = { isPostgres, home: isPostgres ? "public" : yield* db.currentDatabase }
   const filters = scope.schemas.length > 0
     ? scope.schemas.map((schema) => ({ schema }))
     : [isPostgres ? {} : { schema: context.home }]
   const things = (yield* Effect.forEach(filters, (filter) => readTables(db, filter, context))).flat()
+  const code = yield* readCode(isPostgres, context.home)
+  const own = Array_.groupBy(code.parts, ({ schema, table }) => JSON.stringify([schema, table]))
+  const complete = things.map(({ of, thing }) => {
+    const more = (own[JSON.stringify([of.schema, of.name])] ?? []).map(({ kind, name, text }) =>
+      plain(kind, name, text)
+    )
+    return { of, thing: { ...thing, parts: [...thing.parts, ...more] } }
+  })
+  const routines = code.routines.map((routine) => routineThing(routine, context))
   const types = isPostgres ? (yield* db.types).map((type) => typeThing(type, context)) : []
   return new Map(
-    [...things, ...types]
+    [...complete, ...types, ...routines]
       .filter(({ of }) =>
         !scope.isIgnored(of.name) && !scope.isIgnored(`${of.schema}.${of.name}`) &&
         (scope.schemas.length === 0 || scope.schemas.includes(of.schema))
       )
-      .map(({ thing }) => [`${thing.kind === "type" ? "type" : "table"} ${thing.name}`, thing])
+      .map(({ thing }) => [`${familyOf(thing.kind)} ${thing.name}`, thing])
   )
 })
+
+/** Things of one family cannot have the same name. */
+const familyOf = (kind: string): string =>
+  kind === "type" ? "type" : /^(?:function|procedure|event)$/.test(kind) ? kind : "table"
 
 interface Named {
   readonly of: { readonly schema: string; readonly name: string }
@@ -263,20 +277,35 @@ const queryPart = (table: Introspection.Table, context: Context): Part => {
   }
 }
 
+/** A part that is compared as it is. */
+const plain = (kind: Part["kind"], name: string, text: string): Part => ({
+  kind,
+  name,
+  text,
+  meaning: text,
+  subject: name,
+  isServerName: false,
+  again: undefined
+})
+
+const routineThing = (routine: Routine, context: Context): Named => {
+  const name = nameOf(routine.schema, routine.name, context)
+  return {
+    of: routine,
+    thing: {
+      kind: routine.kind,
+      name: context.isPostgres ? `${name}(${routine.parameters})` : name,
+      parts: [plain("query", "", routine.text)]
+    }
+  }
+}
+
 const typeThing = (type: Introspection.Type, context: Context): Named => {
   const ref = (name: Introspection.TypeName): string =>
     `${nameOf(name.schema === "pg_catalog" ? undefined : name.schema, name.name, context)}${
       "[]".repeat(name.dimensions)
     }`
-  const part = (name: string, text: string): Part => ({
-    kind: "column",
-    name,
-    text,
-    meaning: text,
-    subject: name,
-    isServerName: false,
-    again: undefined
-  })
+  const part = (name: string, text: string) => plain("column", name, text)
   const whole = type.kind === "enum"
     ? [part("", `enum (${type.labels.map((label) => `'${label.replaceAll("'", "''")}'`).join(", ")})`)]
     : type.base === undefined

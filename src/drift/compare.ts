@@ -47,7 +47,10 @@ const both = (left: Thing, right: Thing): ReadonlyArray<Difference> => {
     ...named(left, right, "column"),
     ...named(left, right, "query"),
     ...structured(left, right, "constraint"),
-    ...structured(left, right, "index")
+    ...structured(left, right, "index"),
+    ...named(left, right, "trigger"),
+    ...named(left, right, "row security"),
+    ...named(left, right, "policy")
   ]
 }
 

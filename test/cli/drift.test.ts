@@ -39,7 +39,17 @@ const postgres = {
      create materialized view counted as select count(*) as n from account;
      create table log (at date not null, id int, primary key (at, id)) partition by range (at);
      create table log_2026 partition of log for values from ('2026-01-01') to ('2027-01-01');`,
-    `create unique index concurrently named_later on account (at)`
+    `create unique index concurrently named_later on account (at)`,
+    `create function total(who bigint, since timestamptz default now()) returns bigint language sql stable as $$
+       select count(*) from account where id = who and at >= since $$;
+     create function shop.touch() returns trigger language plpgsql as $$ begin
+       new.at := now();
+       return new;
+     end $$;
+     create procedure tidy_up() language plpgsql security definer set search_path = public as $$ begin delete from shop.item; end $$;
+     create trigger touched before update on account for each row when (old.email <> new.email) execute function shop.touch();
+     alter table shop.item enable row level security, force row level security;
+     create policy own on shop.item for select using (account = nullif(current_setting('app.account', true), '')::bigint);`
   ],
   // Nothing of this is a difference.
   same: [
@@ -52,6 +62,8 @@ const postgres = {
     `alter table account alter column tags set default '{}'::text[]`,
     `create sequence other owned by account.counted`,
     `alter table account alter column counted set default nextval('other')`,
+    `create or replace function total(who bigint, since timestamptz default now()) returns bigint stable language sql as $$
+       select count(*) from account where id = who and at >= since   $$`,
     `alter database {name} set search_path = shop, public`
   ],
   differences: [
@@ -89,7 +101,27 @@ const postgres = {
       part: "query"
     }],
     [`alter type mood add value 'great'`, { name: "mood", found: "enum ('sad', 'ok', 'great')" }],
-    [`alter type shop.address add attribute country text`, { name: "shop.address", partName: "country" }]
+    [`alter type shop.address add attribute country text`, { name: "shop.address", partName: "country" }],
+    [
+      `create or replace function total(who bigint, since timestamptz default now()) returns bigint language sql stable as $$ select 1::bigint $$`,
+      {
+        name: "total(who bigint, since timestamp with time zone)",
+        part: "query"
+      }
+    ],
+    [`alter function total(bigint, timestamptz) volatile`, { part: "query" }],
+    [`create function total(who text) returns int language sql as $$ select 1 $$`, {
+      name: "total(who text)",
+      found: "function"
+    }],
+    [`drop procedure tidy_up`, { name: "tidy_up()", expected: "procedure" }],
+    [`alter procedure tidy_up security invoker`, { name: "tidy_up()" }],
+    [`alter table account disable trigger touched`, { name: "account", part: "trigger", partName: "touched" }],
+    [`drop trigger touched on account`, { name: "account", part: "trigger", partName: "touched" }],
+    [`alter table shop.item disable row level security`, { name: "shop.item", part: "row security" }],
+    [`alter table shop.item no force row level security`, { name: "shop.item", found: "enabled" }],
+    [`alter policy own on shop.item using (true)`, { name: "shop.item", part: "policy", partName: "own" }],
+    [`create policy all_of_it on shop.item using (true)`, { name: "shop.item", partName: "all_of_it" }]
   ] as ReadonlyArray<readonly [string, Partial<Found>]>
 }
 
@@ -102,7 +134,10 @@ const mysql = {
        constraint has_at check (email like '%@%'), key named (mood, at));
      create table item (id int primary key, account bigint unsigned, foreign key (account) references account (id) on delete cascade);
      create view happy as select a.id, count(*) from account a join item i on i.account = a.id where a.mood = 'ok' group by a.id;
-     create table log (at date not null, id int, primary key (at, id)) partition by range (year(at)) (partition p0 values less than (2027));`
+     create table log (at date not null, id int, primary key (at, id)) partition by range (year(at)) (partition p0 values less than (2027));
+     create function twice(n int) returns int deterministic no sql return n * 2;
+     create procedure tidy_up(in who bigint) begin delete from item where account = who; end;
+     create trigger touched before update on account for each row set new.active = true;`
   ],
   same: [
     `alter table log add partition (partition p1 values less than (2028))`,
@@ -124,7 +159,21 @@ const mysql = {
       `alter table item drop foreign key item_ibfk_1, add constraint other foreign key (account) references account (id)`,
       { part: "constraint" }
     ],
-    [`create or replace view happy as select id, 1 as one from account`, { name: "happy" }]
+    [`create or replace view happy as select id, 1 as one from account`, { name: "happy" }],
+    [`drop function twice`, { name: "twice", expected: "function" }],
+    [`drop function twice; create function twice(n int) returns int deterministic no sql return n + n`, {
+      name: "twice"
+    }],
+    [`drop procedure tidy_up; create procedure tidy_up(in who int) begin delete from item where account = who; end`, {
+      name: "tidy_up",
+      part: "query"
+    }],
+    [`drop trigger touched`, { name: "account", part: "trigger", partName: "touched" }],
+    [`drop trigger touched; create trigger touched after update on account for each row set @changed = 1`, {
+      part: "trigger",
+      partName: "touched"
+    }],
+    [`create event every_night on schedule every 1 day do delete from item`, { name: "every_night", found: "event" }]
   ] as ReadonlyArray<readonly [string, Partial<Found>]>
 }
 
@@ -170,14 +219,14 @@ for (const { differences, migrations, same, scheme, server } of databases) {
             const copy = (yield* freshDatabase(server)).replace(/^\w+:/, scheme)
             const copied = { DATABASE_URL: copy }
             assert.strictEqual((yield* cli(cwd, ["migrate", "--to", "98"], copied)).code, 0)
-            yield* run(copy, statement.split("; "))
+            yield* run(copy, statement.split(/; (?=create|drop)/))
             const ended = yield* cli(cwd, ["drift", "--json", "--shadow", "database"], copied)
             const found = (JSON.parse(ended.stdout) as { differences: ReadonlyArray<Found> }).differences
             assert.strictEqual(ended.code, 1, statement)
             assert.strictEqual(found.length, 1, `${statement}: ${ended.stdout}`)
             assert.deepInclude(found[0], wanted, statement)
           }
-          assert.deepStrictEqual((yield* databasesOf(url)).filter((name) => name.startsWith("watertight")), [])
+          assert.deepStrictEqual((yield* databasesOf(url)).filter((name) => name.startsWith("watertight_shadow_")), [])
           assert.isAbove(before.length, 0)
         })),
       1_200_000
@@ -215,14 +264,20 @@ describeWith("url-mariadb", "url-postgresql")("drift", () => {
         const cwd = yield* folder
         const url = yield* freshDatabase("postgresql")
         const { username } = new URL(sharedUrl("postgresql"))
-        write(cwd, "1_a.sql", `create table a (id int, b text); grant select on a to "${decodeURIComponent(username)}"`)
+        write(
+          cwd,
+          "1_a.sql",
+          `create table a (id int, b text); grant select on a to "${decodeURIComponent(username)}";
+          create function f() returns int language plpgsql as $$\nbegin\n  return 1;\nend $$`
+        )
         write(cwd, "2_b.sql", "create role nobody_knows_this_role")
         const env = { DATABASE_URL: url }
         assert.strictEqual((yield* cli(cwd, ["migrate", "--to", "1"], env)).code, 0)
         yield* run(url, [
           "alter table a add c int",
           "alter table a alter b type varchar(3)",
-          "create index a_b on a (b)"
+          "create index a_b on a (b)",
+          "create or replace function f() returns int language plpgsql as $$\nbegin\n  return 2;\nend $$"
         ])
         const ended = yield* cli(cwd, ["drift"], env)
         assert.strictEqual(ended.code, 1)
@@ -230,13 +285,20 @@ describeWith("url-mariadb", "url-postgresql")("drift", () => {
           ended.stdout,
           `- as the migrations make it   + as the database has it
 
+function f()
+   () returns integer language plpgsql
+   begin
+  -  return 1;
+  +  return 2;
+   end
+
 table a
   - column b: text
   + column b: character varying(3)
   + column c: integer
   + index a_b: btree (b)
 
-3 differences
+4 differences
 `
         )
       })),

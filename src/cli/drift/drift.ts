@@ -6,6 +6,7 @@ import * as Glob from "effect/Glob"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import * as TextDiff from "effect/TextDiff"
 import { compare, type Difference } from "../../drift/compare.ts"
 import { reprint } from "../../drift/reprint.ts"
 import { read, type Scope } from "../../drift/Shape.ts"
@@ -34,7 +35,9 @@ export const drift = Command.make("drift", {
     Flag.atLeast(0)
   ),
   ignore: Flag.String("ignore").pipe(
-    Flag.withDescription("Leave out tables and types with such a name, with or without their schema; several times"),
+    Flag.withDescription(
+      "Leave out tables, types and functions with such a name, with or without their schema; several times"
+    ),
     Flag.withMetavar("PATTERN"),
     Flag.atLeast(0)
   )
@@ -86,6 +89,21 @@ export const drift = Command.make("drift", {
     ])
   )
 
+/** How two texts of several lines differ, with the lines around. */
+const longText = Effect.fnUntraced(
+  function*(title: string, expected: string, found: string): Effect.fn.Return<ReadonlyArray<string>> {
+    const edits = TextDiff.lines(`${expected}\n`, `${found}\n`)
+    const all = TextDiff.unified(edits).split("\n").filter((line) => !/^(?:---|\+\+\+|@@|\\)/.test(line) && line !== "")
+    return [
+      ...title.trim() === "" || title === "query " ? [] : [`  ${title}`],
+      ...yield* Effect.forEach(all, (line) =>
+        line.startsWith("-") ? paint("red", `  ${line}`) : line.startsWith("+") ?
+          paint("green", `  ${line}`)
+          : Effect.succeed(`  ${line}`))
+    ]
+  }
+)
+
 /** The differences below the things that they are in. */
 const print = Effect.fnUntraced(
   function*(differences: ReadonlyArray<Difference>): Effect.fn.Return<ReadonlyArray<string>> {
@@ -102,6 +120,10 @@ const print = Effect.fnUntraced(
       if (thing !== `${kind} ${name}`) {
         thing = `${kind} ${name}`
         lines.push("", yield* paint("bold", thing))
+      }
+      if (expected?.includes("\n") || found?.includes("\n")) {
+        lines.push(...yield* longText(part === undefined ? "" : `${part} ${partName}`, expected ?? "", found ?? ""))
+        continue
       }
       const title = part === undefined ? "" : `${part}${partName === "" ? "" : ` ${partName}`}: `
       if (expected !== undefined) lines.push(yield* paint("red", `  - ${title}${expected}`))
