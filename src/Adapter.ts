@@ -16,6 +16,7 @@
  */
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
 import type * as SqlConnection from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
 import type * as Statement from "effect/sql/Statement"
@@ -291,6 +292,13 @@ export interface Connection extends SqlConnection.Connection {
   readonly commit: Effect.Effect<void, SqlError>
 
   /**
+   * Has COMMIT follow the next so many statements, without waiting for their answers: either all of them run and are
+   * committed, or none is. `commit` then waits for that answer. `undefined` where the database does not skip what
+   * comes after a failure, and for a transaction whose COMMIT has to wait.
+   */
+  readonly commitBehind?: ((statements: number) => CommitBehind | undefined) | undefined
+
+  /**
    * What identifies the transaction to `resolveCommit`, as far as it is known: it stays after a COMMIT without answer.
    */
   readonly commitToken: unknown
@@ -318,6 +326,21 @@ export interface Connection extends SqlConnection.Connection {
 
   /** Asks the server to give up whatever runs on this session. Never fails; bounded by the connect timeout. */
   readonly cancel: Effect.Effect<void>
+}
+
+/**
+ * A COMMIT that follows statements which have not been answered.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface CommitBehind {
+  /** Whether COMMIT was asked for. If not, a statement was in its way, and `commit` sends it as always. */
+  readonly isAskedFor: boolean
+  /** Waits for its answer, after which the transaction is over. Only for a COMMIT that was asked for. */
+  readonly answered: Effect.Effect<Exit.Exit<void, SqlError>>
+  /** No caller waits for it any more. What is not written yet never is. */
+  readonly abandon: () => void
 }
 
 /**

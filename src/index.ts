@@ -19,6 +19,13 @@ export * as Adapter from "./Adapter.ts"
 export * as AdvisoryLock from "./locks/AdvisoryLock.ts"
 
 /**
+ * Several statements in as few round trips as the database allows.
+ *
+ * @since 0.2.0
+ */
+export * as Batch from "./transaction/Batch.ts"
+
+/**
  * Many rows at once, as fast as the database takes them.
  *
  * @since 0.1.0

@@ -122,6 +122,12 @@ export class LeasedConnection implements Connection {
   get commit() {
     return this.run((base) => base.commit, "COMMIT")
   }
+  get commitBehind(): Connection["commitBehind"] {
+    const { base } = this
+    return base.commitBehind === undefined
+      ? undefined
+      : (statements) => this.ended ? undefined : base.commitBehind!(statements)
+  }
   get commitToken() {
     return this.base.commitToken
   }

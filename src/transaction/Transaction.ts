@@ -50,6 +50,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
+import type * as Result from "effect/Result"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Adapter } from "../Adapter.ts"
@@ -105,6 +106,15 @@ export interface Manager {
   readonly run: <A, E, R>(self: Effect.Effect<A, E, R>, spec: Spec) => Effect.Effect<A, E | SqlError, R>
   /** Tells `observer` how the transaction of the fiber ends. Returns whether the fiber is in one. */
   readonly observe: (observer: EndObserver) => Effect.Effect<boolean>
+  /** Runs statements as one transaction, see `Batch.run`. */
+  readonly batch: (
+    statements: ReadonlyArray<Effect.Effect<any, SqlError>>,
+    spec: Spec
+  ) => Effect.Effect<ReadonlyArray<any>, SqlError>
+  /** Runs statements on one connection, each by itself, see `Batch.each`. */
+  readonly each: (
+    statements: ReadonlyArray<Effect.Effect<any, SqlError>>
+  ) => Effect.Effect<ReadonlyArray<Result.Result<any, SqlError>>, SqlError>
   /** Forgets the idempotency keys that are older than `age`. */
   readonly prune: (age: Duration.Input) => Effect.Effect<void, SqlError>
 }
@@ -256,6 +266,8 @@ export const make = (options: Options): Manager & {
   })
   return {
     run: (self, spec) => runner.run(self, spec),
+    batch: (statements, spec) => runner.batch(statements, spec),
+    each: (statements) => runner.each(statements),
     observe: (observer) => runner.observe(observer),
     prune: (age) => Effect.andThen(keys.prepare, keys.prune(Duration.fromInputUnsafe(age))),
     withTransaction: runner.withTransaction

@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import { ConnectionError, SqlError, UnknownError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
-import type { Adapter, Connection } from "../Adapter.ts"
+import type { Adapter, CommitBehind, Connection } from "../Adapter.ts"
 import * as ClusterError from "../cluster/ClusterError.ts"
 import { ClassifyingConnection, endsTransaction } from "../database/ClassifyingConnection.ts"
 import type { StatementLog } from "../database/StatementLog.ts"
@@ -76,7 +76,9 @@ export class TransactionConnection extends ClassifyingConnection {
   /** COMMIT or ROLLBACK is all that may come. */
   private closed = false
   private observers: Array<EndObserver> | undefined = undefined
-  private readonly surroundings: Surroundings
+  readonly surroundings: Surroundings
+  /** A COMMIT that follows the statements of a batch, which need not be answered before it. */
+  ride: CommitBehind | undefined = undefined
 
   constructor(base: Connection, surroundings: Surroundings, beginning: Beginning) {
     super(base, surroundings.adapter, surroundings.log)
@@ -115,9 +117,14 @@ export class TransactionConnection extends ClassifyingConnection {
     this.levels.leave(this.levels.root)
   }
 
+  /** Whether COMMIT is on its way already, or answered. */
+  get isCommitting(): boolean {
+    return this.ride?.isAskedFor === true
+  }
+
   /** Whether a statement has ended the transaction that was not meant to. */
   get isEndedInside(): boolean {
-    return !this.base.isClosed && !this.base.inTransaction
+    return !this.isCommitting && !this.base.isClosed && !this.base.inTransaction
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -293,6 +300,7 @@ export const transactionError = (reason: TransactionError.TransactionErrorReason
 const outcomeOf = (reason: TransactionError.TransactionErrorReason): Outcome.Outcome => {
   switch (reason._tag) {
     case "AlreadyApplied":
+    case "ResultsLost":
       return "Applied"
     case "DeadlineExceeded":
       return reason.during === "acquire" ? "NotSent" : "NotApplied"

@@ -225,6 +225,24 @@ export class AlreadyApplied extends Data.TaggedClass("AlreadyApplied")<{
 }
 
 /**
+ * The statements of a batch have been applied together with its COMMIT, whose answer was lost; and with it rows that they
+ * returned.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export class ResultsLost extends Data.TaggedClass("ResultsLost")<{
+  readonly database: string
+  /** Why they were lost. */
+  readonly cause: SqlError
+}> {
+  get message(): string {
+    return `The batch has been applied to ${this.database}, but the connection was lost before its results arrived. ` +
+      "Read again what you need, and do not repeat it"
+  }
+}
+
+/**
  * @category models
  * @since 0.1.0
  */
@@ -242,6 +260,7 @@ export type TransactionErrorReason =
   | EndedInside
   | DeadlineExceeded
   | AlreadyApplied
+  | ResultsLost
 
 const TypeId = "~watertight/TransactionError"
 

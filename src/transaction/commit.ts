@@ -73,10 +73,13 @@ export class CommitProtocol {
   commit(connection: TransactionConnection): Effect.Effect<void, SqlError> {
     const { doomed } = connection.levels.root
     connection.close()
-    if (connection.gone !== undefined) return Effect.fail(this.aborted(connection, connection.gone, "Ended"))
-    if (doomed !== undefined) return Effect.fail(doomed)
-    if (connection.isEndedInside) {
-      return Effect.fail(transactionError(new TransactionError.EndedInside({ database: this.database })))
+    // Of a COMMIT that is sent already only its answer tells what it did.
+    if (!connection.isCommitting) {
+      if (connection.gone !== undefined) return Effect.fail(this.aborted(connection, connection.gone, "Ended"))
+      if (doomed !== undefined) return Effect.fail(doomed)
+      if (connection.isEndedInside) {
+        return Effect.fail(transactionError(new TransactionError.EndedInside({ database: this.database })))
+      }
     }
     const committed = Effect.catch(this.send(connection), (error) => this.notCommitted(connection, error))
     if (!connection.isObserved) return committed
@@ -102,7 +105,9 @@ export class CommitProtocol {
   rollBack(connection: TransactionConnection, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> {
     connection.close()
     // COMMIT has told the observers itself. Where it was not sent, only a statement can have applied anything.
-    if (connection.isObserved) connection.tellEnd(connection.isEndedInside ? "Unknown" : "NotApplied")
+    if (connection.isObserved) {
+      connection.tellEnd(connection.isEndedInside || connection.isCommitting ? "Unknown" : "NotApplied")
+    }
     if (Exit.isSuccess(exit)) return Effect.void
     for (const reason of exit.cause.reasons) {
       if (Cause.isFailReason(reason)) this.ended(connection, reason.error)

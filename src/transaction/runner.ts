@@ -19,10 +19,12 @@ import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Adapter } from "../Adapter.ts"
 import * as Reads from "../cluster/Reads.ts"
+import { ClassifyingConnection } from "../database/ClassifyingConnection.ts"
 import type { StatementLog } from "../database/StatementLog.ts"
 import * as Retry from "../failure/Retry.ts"
 import { Holds, type Pool } from "../pool/Pool.ts"
 import { guardOf, monotonicOf, timeoutOrElse } from "../timing/timeout.ts"
+import * as Batch from "./batchRun.ts"
 import type { CommitProtocol } from "./commit.ts"
 import type { makeKeys } from "./idempotency.ts"
 import type { Level } from "./Levels.ts"
@@ -128,6 +130,37 @@ export class Runner {
       return outer === undefined || resolved.nesting === "requiresNew"
         ? this.outermost(limited, resolved, outer !== undefined, fiber)
         : this.inner(limited, resolved, outer, fiber)
+    })
+  }
+
+  /** Runs statements as one transaction. */
+  batch(statements: Batch.Statements, spec: Spec): Effect.Effect<ReadonlyArray<any>, SqlError> {
+    return Effect.withFiber((fiber) => {
+      const isWhole = this.current(fiber) === undefined || spec.nesting === "requiresNew"
+      const body = Effect.withFiber((inside) => Batch.run(this.current(inside)!, statements, isWhole))
+      return Effect.flatMap(this.run(body, spec), (answers) => Batch.finished(answers, this.database))
+    })
+  }
+
+  /** Runs statements on one connection, each by itself. */
+  each(statements: Batch.Statements): Effect.Effect<ReadonlyArray<Result.Result<any, SqlError>>, SqlError> {
+    const { adapter, budget, log, onRepeat, pool, retry: policy, transactionService } = this.options
+    const all = Batch.each(statements)
+    return Effect.withFiber((fiber) => {
+      const settings = adapter.settings === undefined ? undefined : fiber.getRef(adapter.settings)
+      // With settings each statement is a transaction of its own.
+      if (this.current(fiber) !== undefined || settings !== undefined && settings !== "none") return all
+      const once = Effect.scoped(
+        Effect.flatMap(
+          pool.reserve,
+          (lent) => Effect.provideService(all, transactionService, [new ClassifyingConnection(lent, adapter, log), 0])
+        )
+      )
+      // What fails is only that there is no connection.
+      return Effect.catchCause(
+        once,
+        (cause) => Retry.recover(cause, once, { name: this.database, policy, budget, onRepeat })
+      )
     })
   }
 

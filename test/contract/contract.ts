@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import type { Dialect, Services } from "./dialects/dialects.ts"
+import { batches } from "./sections/batches.ts"
 import { bulk } from "./sections/bulk.ts"
 import { consumers } from "./sections/consumers.ts"
 import { faults } from "./sections/faults.ts"
@@ -22,6 +23,7 @@ const sections: Readonly<Record<string, Section>> = {
   types,
   transactions,
   "nested transactions": nesting,
+  batches,
   streams,
   interruption,
   faults,

@@ -41,7 +41,8 @@ export abstract class Exchange {
   readonly operation: string
   /** Called once, with the result. */
   protected resume: Settle
-  private isSettled = false
+  /** Whether the caller has been told. */
+  isSettled = false
 
   stage: Stage = Stage.Run
   progress: Progress = Progress.Unsent
@@ -142,6 +143,11 @@ export abstract class Exchange {
   /** Whether it may share the cycle of the one ahead of it, and let another one share its own. */
   get canJoin(): boolean {
     return false
+  }
+
+  /** Whether it still makes sense now that its turn to be written has come. */
+  get mayBeSent(): boolean {
+    return true
   }
 
   /** Whether it ends the transaction, so that one that was not begun need not be. */

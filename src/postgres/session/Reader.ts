@@ -20,12 +20,12 @@ import { Stage } from "../statement/StatementPlan.ts"
 import { takeParameter } from "../wire/parameters.ts"
 import { isTooLarge } from "../wire/tooLarge.ts"
 import type { Cancellation } from "./Cancellation.ts"
-import { readAnswer } from "./CommitEvidence.ts"
 import type { Describer } from "./Describer.ts"
 import type { Restoration } from "./Restoration.ts"
 import type { SessionCore } from "./SessionCore.ts"
 import { describeCause, type Termination } from "./Termination.ts"
-import type { TransactionControl } from "./TransactionControl.ts"
+import { readAnswer } from "./transaction/CommitEvidence.ts"
+import type { TransactionControl } from "./transaction/TransactionControl.ts"
 import type { Writer } from "./Writer.ts"
 
 /** The SQLSTATE of what a cancel request or a time limit has ended. */
@@ -317,8 +317,12 @@ export class Reader {
 
   /** The server has not run it, because the transaction had failed before. It would have said so in another cycle. */
   private skip(exchange: Exchange): void {
-    this.core.encoder.onSkipped(exchange as StatementExchange, this.core.now)
-    this.fail(exchange, transactionFailed)
+    const { encoder, now, options } = this.core
+    if (exchange instanceof StatementExchange) {
+      encoder.onSkipped(exchange, now)
+      encoder.release(exchange)
+    }
+    exchange.settle(Effect.fail(statementError(options.database, transactionFailed, true, exchange.operation)))
   }
 
   private failed(exchange: Exchange, error: PgProtocol.ErrorFields): void {

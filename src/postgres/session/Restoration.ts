@@ -14,7 +14,7 @@ import type { Cancellation } from "./Cancellation.ts"
 import type { Describer } from "./Describer.ts"
 import type { SessionCore } from "./SessionCore.ts"
 import type { Termination } from "./Termination.ts"
-import type { TransactionControl } from "./TransactionControl.ts"
+import type { TransactionControl } from "./transaction/TransactionControl.ts"
 import type { Writer } from "./Writer.ts"
 
 export class Restoration {

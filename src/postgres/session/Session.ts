@@ -25,7 +25,7 @@ import type * as Queue from "effect/Queue"
 import * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
-import type { Connection } from "../../Adapter.ts"
+import type { CommitBehind, Connection } from "../../Adapter.ts"
 import * as StatementTimeout from "../../transaction/StatementTimeout.ts"
 import type { TransactionSettings } from "../../transaction/TransactionSettings.ts"
 import type { Begin } from "../../transaction/TransactionSpec.ts"
@@ -50,7 +50,7 @@ import { SessionCore } from "./SessionCore.ts"
 import { SessionHost } from "./SessionHost.ts"
 import type { SessionKey, SessionOptions } from "./SessionOptions.ts"
 import { Termination } from "./Termination.ts"
-import { TransactionControl } from "./TransactionControl.ts"
+import { TransactionControl } from "./transaction/TransactionControl.ts"
 import { Writer } from "./Writer.ts"
 
 type RowTransform = (<A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>) | undefined
@@ -217,6 +217,7 @@ export class Session implements Connection, SessionKey {
       Effect.callback((resume) => {
         const exchange = new StatementExchange(shape, sql, params, prepare, limit, resume)
         this.describer.open(exchange)
+        this.transaction.ride?.opened(exchange)
         return Effect.sync(() => this.cancellation.abandon(exchange))
       })
     )
@@ -341,6 +342,10 @@ export class Session implements Connection, SessionKey {
 
   get commit(): Effect.Effect<void, SqlError> {
     return this.transaction.commit
+  }
+
+  commitBehind(statements: number): CommitBehind | undefined {
+    return this.transaction.commitBehind(statements)
   }
 
   /** Asks a question whose answer is older than those of all statements after it. Returns the first row, as text. */

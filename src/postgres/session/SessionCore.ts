@@ -21,11 +21,11 @@ import type { TypeStore } from "../types/TypeStore.ts"
 import type { MessageReader } from "../wire/MessageReader.ts"
 import type { Transport } from "../wire/Socket.ts"
 import type { Started } from "../wire/Startup.ts"
-import { CommitEvidence } from "./CommitEvidence.ts"
-import { LazyBegin } from "./LazyBegin.ts"
 import type { SessionOptions } from "./SessionOptions.ts"
 import { SessionResidue } from "./SessionResidue.ts"
 import { StatementLimit } from "./StatementLimit.ts"
+import { CommitEvidence } from "./transaction/CommitEvidence.ts"
+import { LazyBegin } from "./transaction/LazyBegin.ts"
 
 /** How a session ended. */
 export interface End {

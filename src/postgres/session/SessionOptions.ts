@@ -3,8 +3,8 @@
  */
 import type { SettingsReference } from "../../transaction/TransactionSettings.ts"
 import type { StatementEncoderOptions } from "../statement/StatementEncoder.ts"
-import type { ServerIdentity } from "./CommitEvidence.ts"
 import type { FunctionOrigins } from "./FunctionOrigins.ts"
+import type { ServerIdentity } from "./transaction/CommitEvidence.ts"
 
 export interface SessionOptions extends StatementEncoderOptions {
   /** Which functions are the server's own. Shared by all sessions of an adapter. */

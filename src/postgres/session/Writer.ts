@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { SqlError } from "effect/sql/SqlError"
 import { Buffer } from "node:buffer"
+import { unknownError } from "../errors/errors.ts"
 import { Carries, type Exchange, Progress } from "../exchange/Exchange.ts"
 import { LimitExchange, UserScript } from "../exchange/ScriptExchange.ts"
 import { StatementExchange } from "../exchange/StatementExchange.ts"
@@ -93,10 +94,17 @@ export class Writer {
         exchange.settle(Effect.void)
         continue
       }
+      if (!exchange.mayBeSent) {
+        const what = "it was not sent, because a statement ahead of it was not"
+        exchange.settle(Effect.fail(unknownError(core.options.database, what, undefined, exchange.operation)))
+        continue
+      }
       if (exchange.isStatement && core.status !== "E" && !joins) this.prepareLimit(exchange)
       if (core.begin.isHeld && !this.begin(exchange)) continue
       if (joins) this.join(this.open!)
-      const mayBeJoined = joins || exchange.carries === Carries.Begin && !exchange.exclusive && exchange.canJoin
+      const mayBeJoined = joins
+        ? exchange.isStatement
+        : exchange.carries === Carries.Begin && !exchange.exclusive && exchange.canJoin
       // What comes after BEGIN in a cycle of its own has to wait until BEGIN is known to have succeeded.
       if (joins || exchange.carries !== Carries.Nothing) exchange.exclusive = true
       this.add(exchange, joins)
@@ -126,7 +134,7 @@ export class Writer {
   private mayJoin(exchange: Exchange): boolean {
     const { core, open } = this
     return open !== undefined && exchange.canJoin && !exchange.exclusive && !exchange.abandoned &&
-      core.describing === 0 && core.limit.before(exchange.ownLimit) === undefined
+      core.describing === 0 && (!exchange.isStatement || core.limit.before(exchange.ownLimit) === undefined)
   }
 
   /** The cycle of an exchange goes on: what was written as its end asks for the answer so far instead. */

@@ -2,6 +2,7 @@
  * The few messages and combinations of messages that the driver's codec has no function for.
  */
 import * as PgProtocol from "@effect/sql-pg/PgProtocol"
+import * as Result from "effect/Result"
 import { Buffer } from "node:buffer"
 
 /** Joins messages into the one buffer that goes on the wire. */
@@ -36,6 +37,18 @@ export const describeExecuteSync: Uint8Array = join(
   PgProtocol.encodeDescribe({ target: "portal", name: "" }),
   executeSync
 )
+
+const text = 25
+
+/** Runs a statement that has no name, without the end of its cycle. Its parameters are texts. */
+export const execution = (query: string, parameters: ReadonlyArray<string>): Uint8Array =>
+  join(
+    Result.getOrThrow(PgProtocol.encodeParse({ name: "", query, parameterTypes: parameters.map(() => text) })),
+    Result.getOrThrow(
+      PgProtocol.encodeBind({ portal: "", statement: "", parameters: parameters.map((value) => Buffer.from(value)) })
+    ),
+    PgProtocol.encodeExecute({ portal: "", maxRows: 0 })
+  )
 
 /** A simple query: one message, any number of statements, results in text format. */
 export const simpleQuery = (sql: string): Uint8Array => {

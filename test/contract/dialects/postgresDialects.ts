@@ -100,6 +100,7 @@ export const pglite: Dialect = {
     "are not seen before they are committed",
     "that are serializable are repeated until none has lost an update, and less than that loses one",
     "that wait for each other are repeated, unless nothing is to be",
+    "are committed by themselves where they are to be a transaction of their own",
     "of a statement goes on at once, and the server gives it up",
     "of a statement on a connection that has streamed to the end stops it too",
     "a transaction whose connection is killed is repeated on another, and one that repeats nothing fails",

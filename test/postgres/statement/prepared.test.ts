@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as TestClock from "effect/testing/TestClock"
-import { type CommitToken, ServerIdentity } from "../../../src/postgres/session/CommitEvidence.ts"
 import type { Session } from "../../../src/postgres/session/Session.ts"
+import { type CommitToken, ServerIdentity } from "../../../src/postgres/session/transaction/CommitEvidence.ts"
 import { connect, connector, fields, one, run, sqlFailure } from "../support.ts"
 
 /** The texts of the statements that the server holds for the session, without asking by a statement that it holds. */

@@ -12,7 +12,7 @@ import * as Logger from "effect/Logger"
 import * as Redacted from "effect/Redacted"
 import * as SqlClient from "effect/sql/SqlClient"
 import * as Stream from "effect/Stream"
-import { Bulk, Transaction } from "watertight"
+import { Batch, Bulk, Transaction } from "watertight"
 import { AdvisoryLock, Copy, Notifications, Postgres, Script, Types } from "watertight/postgres"
 import { freshDatabase } from "../../support/index.ts"
 import { isWhole, type Operation, type Plan, problemsOf } from "../../support/messageLoss.ts"
@@ -39,7 +39,8 @@ type Services = Layer.Success<ReturnType<typeof layerOf>>
 const withSql = <A, E, R>(f: (sql: SqlClient.SqlClient) => Effect.Effect<A, E, R>) =>
   Effect.flatMap(SqlClient.SqlClient, f)
 
-const raise = (name: string) => withSql((sql) => sql`update ${sql(name)} set n = n + 1 where id = 1`)
+const raiseWith = (name: string, sql: SqlClient.SqlClient) => sql`update ${sql(name)} set n = n + 1 where id = 1`
+const raise = (name: string) => withSql((sql) => raiseWith(name, sql))
 
 let fresh = 0
 
@@ -91,6 +92,17 @@ const operations: { readonly [name: string]: Operation<Services> } = {
         Transaction.run(Effect.all([sql`select * from ${sql(name)}`, raise(name), sql`select 2`], {
           concurrency: "unbounded"
         }))
+      ),
+    writes: true
+  },
+  "a batch": {
+    run: (name) => withSql((sql) => Batch.run([sql`select * from ${sql(name)}`, raiseWith(name, sql), sql`select 2`])),
+    writes: true
+  },
+  "a batch of which each statement is by itself": {
+    run: (name) =>
+      withSql((sql) =>
+        Effect.flatMap(Batch.each([sql`select 1`, raiseWith(name, sql)]), ([, one]) => Effect.fromResult(one))
       ),
     writes: true
   },

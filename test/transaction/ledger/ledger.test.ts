@@ -40,6 +40,23 @@ describeWith("postgresql")("the ledger under fire", () => {
       }), 60_000)
   }
 
+  for (const [index, [mode, client]] of Object.entries(Ledger.batches).entries()) {
+    it.live(`the books of batches are right when ${mode}`, () =>
+      Effect.gen(function*() {
+        const report = yield* Ledger.run({
+          place: Ledger.postgres,
+          client,
+          seconds: 1.8,
+          seed: 30260 + index,
+          killEvery: 0.9
+        })
+        assert.isTrue(Ledger.isRight(report), Ledger.describe(report))
+        assert.isAbove(report.succeeded, 20)
+        assert.isAbove(report.cuts, 5)
+        if (mode === "each batch has an idempotency key") assert.strictEqual(report.unknown, 0, Ledger.describe(report))
+      }), 60_000)
+  }
+
   it.live("the same books are wrong when a client repeats whatever lost its connection", () =>
     Effect.gen(function*() {
       const report = yield* Ledger.run({

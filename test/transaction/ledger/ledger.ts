@@ -8,14 +8,17 @@
 import { Clock, Effect, Exit, Layer, type Scope } from "effect"
 import { SqlClient } from "effect/sql"
 import type { SqlError } from "effect/sql/SqlError"
-import { Outcome, type Pool, Retry, Transaction } from "watertight"
+import type { Statement } from "effect/sql/Statement"
+import { Batch, Outcome, type Pool, Retry, Transaction } from "watertight"
 import { FaultProxy, PostgresServer, type Seed, seed as makeSeed, type ServerError } from "../../support/index.ts"
 import { layerAt } from "../support.ts"
 
 /** How an operation is run. It fails or succeeds, and its failure is judged by `Outcome`. */
 export type Client = (
   operation: string,
-  body: Effect.Effect<void, SqlError, SqlClient.SqlClient>
+  body: Effect.Effect<void, SqlError, SqlClient.SqlClient>,
+  /** The same as statements that are known beforehand. */
+  statements: (sql: SqlClient.SqlClient) => ReadonlyArray<Statement<any>>
 ) => Effect.Effect<void, unknown, SqlClient.SqlClient | Transaction.Manager>
 
 /** Where the books are kept. */
@@ -116,7 +119,21 @@ export const modes = {
   "COMMIT is never resolved": spec({ resolve: "never" }),
   "COMMIT is resolved where it is free": spec({ resolve: "free" }),
   "COMMIT is always resolved": spec({ resolve: "always" }),
-  "each operation has an idempotency key": (operation, body) => spec({ idempotencyKey: operation })(operation, body)
+  "each operation has an idempotency key": (operation, body) =>
+    spec({ idempotencyKey: operation })(operation, body, () => [])
+} satisfies Record<string, Client>
+
+const batch = (spec: Transaction.Spec): Client => (_, __, statements) =>
+  Effect.flatMap(SqlClient.SqlClient, (sql) => Batch.run(statements(sql), spec))
+
+/** The same where an operation is one batch, with COMMIT behind its statements. */
+export const batches = {
+  "COMMIT is not looked into": batch({ resolve: "never" }),
+  "COMMIT travels with the statements": batch({}),
+  "COMMIT travels with the statements of a serializable batch": batch({ isolation: "serializable" }),
+  "COMMIT waits until it can be resolved": batch({ resolve: "always" }),
+  "each batch has an idempotency key": (operation, body, statements) =>
+    batch({ idempotencyKey: operation })(operation, body, statements)
 } satisfies Record<string, Client>
 
 /**
@@ -165,6 +182,13 @@ export const run = Effect.fnUntraced(function*(options: Options) {
     yield* sql`update account set cents = ${balance.get(to)! + cents} where id = ${to}`
   })
 
+  const statements = (operation: string, from: number, to: number, cents: number) => (sql: SqlClient.SqlClient) => {
+    const change = (id: number, by: number) => sql`update account set cents = cents + ${by} where id = ${id}`
+    // In one order, because opposing transfers would deadlock in the same server process each time.
+    const changes = from < to ? [change(from, -cents), change(to, cents)] : [change(to, cents), change(from, -cents)]
+    return [sql`insert into ledger (operation) values (${operation})`, ...changes]
+  }
+
   let stopped = false
   const worker = Effect.fnUntraced(function*(name: number) {
     const random = seed.fork()
@@ -172,7 +196,10 @@ export const run = Effect.fnUntraced(function*(options: Options) {
       const operation = `${name}/${n}`
       const from = random.int(1, accounts)
       const to = 1 + (from + random.int(0, accounts - 2)) % accounts
-      const exit = yield* Effect.exit(client(operation, transfer(operation, from, to, random.int(1, 100))))
+      const cents = random.int(1, 100)
+      const exit = yield* Effect.exit(
+        client(operation, transfer(operation, from, to, cents), statements(operation, from, to, cents))
+      )
       if (Exit.isSuccess(exit)) {
         told.set(operation, "succeeded")
         continue

@@ -6,21 +6,23 @@ import type * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { SqlError } from "effect/sql/SqlError"
-import { RolledBack } from "../../failure/RolledBack.ts"
-import type { Begin } from "../../transaction/TransactionSpec.ts"
-import { unknownError } from "../errors/errors.ts"
-import { Control, ControlExchange } from "../exchange/ControlExchange.ts"
-import { Carries, type Exchange } from "../exchange/Exchange.ts"
-import { ScriptExchange } from "../exchange/ScriptExchange.ts"
-import { StatementExchange } from "../exchange/StatementExchange.ts"
-import { Stage } from "../statement/StatementPlan.ts"
-import * as frames from "../wire/frames.ts"
+import type { CommitBehind } from "../../../Adapter.ts"
+import { RolledBack } from "../../../failure/RolledBack.ts"
+import type { Begin } from "../../../transaction/TransactionSpec.ts"
+import { unknownError } from "../../errors/errors.ts"
+import { Control, ControlExchange } from "../../exchange/ControlExchange.ts"
+import { Carries, type Exchange } from "../../exchange/Exchange.ts"
+import { ScriptExchange } from "../../exchange/ScriptExchange.ts"
+import { StatementExchange } from "../../exchange/StatementExchange.ts"
+import { Stage } from "../../statement/StatementPlan.ts"
+import * as frames from "../../wire/frames.ts"
+import type { Cancellation } from "../Cancellation.ts"
+import type { Describer, Fail } from "../Describer.ts"
+import type { SessionCore } from "../SessionCore.ts"
+import { Trace, traceOf } from "../SessionResidue.ts"
+import type { Writer } from "../Writer.ts"
 import { beginStatement, openingOf, settingOf } from "./begin.ts"
-import type { Cancellation } from "./Cancellation.ts"
-import type { Describer, Fail } from "./Describer.ts"
-import type { SessionCore } from "./SessionCore.ts"
-import { Trace, traceOf } from "./SessionResidue.ts"
-import type { Writer } from "./Writer.ts"
+import { CommitRide } from "./CommitRide.ts"
 
 /**
  * How lately the server must have been heard for BEGIN to travel with the first statement, in milliseconds. After a
@@ -38,6 +40,8 @@ export class TransactionControl {
   private readonly core: SessionCore
   private readonly writer: Writer
   private readonly cancellation: Cancellation
+  /** A COMMIT that follows statements which have not been answered. */
+  ride: CommitRide | undefined = undefined
 
   constructor(core: SessionCore, writer: Writer, cancellation: Cancellation) {
     this.core = core
@@ -80,6 +84,7 @@ export class TransactionControl {
   begin(how: Begin): Effect.Effect<void, SqlError> {
     return Effect.suspend(() => {
       const { core } = this
+      this.ride = undefined
       const question = core.evidence.begins(how)
       // Its answer has to be there before the first write.
       if (question !== undefined) this.ask(question, (exit) => core.evidence.introduced(exit))
@@ -160,7 +165,28 @@ export class TransactionControl {
     )
   }
 
-  readonly commit: Effect.Effect<void, SqlError> = Effect.uninterruptible(Effect.flatMap(
+  /** COMMIT is to follow the next statements without waiting for their answers. */
+  commitBehind(count: number): CommitBehind | undefined {
+    const { core } = this
+    if (!core.inTransaction || !core.evidence.mayStayOpen) return undefined
+    return this.ride = new CommitRide(core, this.writer, this.cancellation, (tag) => this.committed(tag), count)
+  }
+
+  /** What the answer to COMMIT says. */
+  private committed(tag: string | undefined): Exit.Exit<void, SqlError> {
+    return tag !== "ROLLBACK" ? Exit.void : Exit.fail(unknownError(
+      this.core.options.database,
+      "the transaction was rolled back, because a statement in it had failed",
+      new RolledBack(),
+      "commit"
+    ))
+  }
+
+  readonly commit: Effect.Effect<void, SqlError> = Effect.uninterruptible(
+    Effect.suspend(() => this.ride?.isAskedFor === true ? Effect.flatten(this.ride.answered) : this.ownCommit)
+  )
+
+  private readonly ownCommit: Effect.Effect<void, SqlError> = Effect.flatMap(
     Effect.suspend(() => {
       const { evidence } = this.core
       const question = this.core.status === "T" ? evidence.question : undefined
@@ -175,16 +201,8 @@ export class TransactionControl {
       )
       return Effect.andThen(asked, commit)
     }),
-    (tag) =>
-      tag !== "ROLLBACK" ? Effect.void : Effect.suspend(() =>
-        Effect.fail(unknownError(
-          this.core.options.database,
-          "the transaction was rolled back, because a statement in it had failed",
-          new RolledBack(),
-          "commit"
-        ))
-      )
-  ))
+    (tag) => this.committed(tag)
+  )
 
   /**
    * The questions go with COMMIT in one write. What `synchronous_commit` is has to be asked before it: the transaction may

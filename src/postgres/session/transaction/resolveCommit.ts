@@ -23,7 +23,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Schedule from "effect/Schedule"
 import type { SqlError } from "effect/sql/SqlError"
-import type { Connection } from "../../Adapter.ts"
+import type { Connection } from "../../../Adapter.ts"
 import { type CommitToken, incarnation } from "./CommitEvidence.ts"
 
 type Answer = "Applied" | "NotApplied" | "Unknown"

@@ -1,9 +1,6 @@
-import * as PgProtocol from "@effect/sql-pg/PgProtocol"
-import * as Result from "effect/Result"
-import { Buffer } from "node:buffer"
-import type { TransactionSettings } from "../../transaction/TransactionSettings.ts"
-import type { Begin } from "../../transaction/TransactionSpec.ts"
-import * as frames from "../wire/frames.ts"
+import type { TransactionSettings } from "../../../transaction/TransactionSettings.ts"
+import type { Begin } from "../../../transaction/TransactionSpec.ts"
+import * as frames from "../../wire/frames.ts"
 
 /** The statement that begins a transaction: everything in one, so that nothing is left behind if it fails. */
 export const beginStatement = (how: Begin): string => {
@@ -15,17 +12,6 @@ export const beginStatement = (how: Begin): string => {
   return modes.length === 0 ? "BEGIN" : `BEGIN ${modes.join(" ")}`
 }
 
-const execution = (query: string, parameters: ReadonlyArray<string>): Uint8Array =>
-  frames.join(
-    Result.getOrThrow(PgProtocol.encodeParse({ name: "", query, parameterTypes: parameters.map(() => text) })),
-    Result.getOrThrow(
-      PgProtocol.encodeBind({ portal: "", statement: "", parameters: parameters.map((value) => Buffer.from(value)) })
-    ),
-    PgProtocol.encodeExecute({ portal: "", maxRows: 0 })
-  )
-
-const text = 25
-
 const openings = new Map<string, Uint8Array>()
 
 /**
@@ -35,7 +21,7 @@ const openings = new Map<string, Uint8Array>()
 export const openingOf = (statement: string): Uint8Array => {
   let opening = openings.get(statement)
   if (opening === undefined) {
-    opening = execution(statement, [])
+    opening = frames.execution(statement, [])
     openings.set(statement, opening)
   }
   return opening
@@ -43,7 +29,7 @@ export const openingOf = (statement: string): Uint8Array => {
 
 /** Sets settings for the transaction, without a row as the answer. Names and values are parameters. */
 export const settingOf = ({ values }: TransactionSettings): Uint8Array =>
-  execution(
+  frames.execution(
     `SELECT 1 WHERE ${
       values.map((_, index) => `pg_catalog.set_config($${2 * index + 1}, $${2 * index + 2}, true) IS NULL`).join(" OR ")
     }`,

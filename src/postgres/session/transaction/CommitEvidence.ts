@@ -15,8 +15,8 @@ import * as Cause from "effect/Cause"
 import * as Exit from "effect/Exit"
 import type { SqlError } from "effect/sql/SqlError"
 import { Buffer } from "node:buffer"
-import type { Begin } from "../../transaction/TransactionSpec.ts"
-import type { Exchange } from "../exchange/Exchange.ts"
+import type { Begin } from "../../../transaction/TransactionSpec.ts"
+import type { Exchange } from "../../exchange/Exchange.ts"
 
 /** Where a transaction id means something. */
 export interface Incarnation {
@@ -129,6 +129,11 @@ export class CommitEvidence {
   asked(exchange: Exchange): void {
     this.asking = false
     exchange.onXidAnswered()
+  }
+
+  /** Whether COMMIT may be sent before the id of the transaction is known. */
+  get mayStayOpen(): boolean {
+    return !this.insists
   }
 
   /** What has to be asked before COMMIT. */
