@@ -31,7 +31,7 @@ import * as Breaker from "./breaker/Breaker.ts"
 import { guardReads, standingOf } from "./cluster/oneNode.ts"
 import { ClassifyingConnection } from "./database/ClassifyingConnection.ts"
 import { PooledConnection } from "./database/PooledConnection.ts"
-import { reachable } from "./database/reachable.ts"
+import { reachable, reachableBeside } from "./database/reachable.ts"
 import { SettledConnection } from "./database/SettledConnection.ts"
 import { shorten } from "./database/ShortStatement.ts"
 import { type LogOptions, type StatementForm, StatementLog } from "./database/StatementLog.ts"
@@ -199,7 +199,10 @@ export const make = Effect.fnUntraced(function*(
   )
   const breaker = options.breaker === false
     ? undefined
-    : yield* Breaker.make(adapter, options.breaker, { probe: reachable(pool, adapter) })
+    : yield* Breaker.make(adapter, options.breaker, {
+      probe: reachable(pool, adapter),
+      witness: reachableBeside(adapter)
+    })
   if (breaker !== undefined) yield* pool.guardedBy(breaker)
   // A caller that wants a whole connection is turned away or not while it waits. What it does with it is not counted.
   const judged = Effect.mapError(

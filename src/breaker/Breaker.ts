@@ -26,10 +26,13 @@
  * | a statement timeout that took longer than `slowCall`                                | yes            |
  * | the connection was lost before sending: what is repeated tells more                 | no             |
  * | a session ended by an administrator, by idling, by our own limit, by its statement  | no             |
- * | no connection in time, or a full queue, while all connections are in use            | no             |
+ * | no connection in time, or a full queue, while all connections are in use            | no, unless ¹   |
  * | any other error that the server has answered, whatever its code                     | no             |
  * | interruption, a defect, a pool that is closed, a connection used after its lease    | no             |
  * | a rejection by a breaker, and anything found out after this process had stood still | no             |
+ *
+ * ¹ If nobody gets a connection for as long as a caller waits, those that are in use may hang because the database is
+ * away. A connection beside the pool finds that out. If it cannot be opened, the callers that waited count.
  *
  * An event is all sessions that ended together: a restart counts once, however many statements met it.
  *
@@ -127,6 +130,7 @@ import { type Options, resolve } from "./BreakerOptions.ts"
 import type { Permit, State, Transition } from "./BreakerState.ts"
 import { Calls, makeCircuit, recordOne } from "./Calls.ts"
 import { CircuitStore } from "./CircuitStore.ts"
+import { Doubt } from "./Doubt.ts"
 import { LocalCircuit } from "./LocalCircuit.ts"
 import { Recorder } from "./Recorder.ts"
 
@@ -266,6 +270,11 @@ export interface Surroundings {
    * its time. Default: the first call after that time finds it out.
    */
   readonly probe?: Effect.Effect<void, SqlError> | undefined
+  /**
+   * Opens a connection of its own and closes it, so it tells whether the database can be reached when all connections
+   * of the pool are in use. It is asked, at most once a second, when callers wait in vain and nobody gets a connection.
+   */
+  readonly witness?: Effect.Effect<void, SqlError> | undefined
 }
 
 /**
@@ -313,9 +322,18 @@ export const make = Effect.fnUntraced(function*(
       if (!recorder.isLooking) recorder.submit({ ticket: undefined, successes: 0, failure: false })
       if (local.store === shared) local.reportSuccesses()
     },
+    doubt: () => doubt?.raise(),
     stalled: (millis) => guard === undefined ? 0 : guard.stalledBetween(now() - millis, now())
   })
   store.local = local
+  const doubt = surroundings.witness === undefined
+    ? undefined
+    : new Doubt({
+      witness: surroundings.witness,
+      now,
+      runFork,
+      failed: (error) => local.failed(error, 0, local.permit)
+    })
   const circuit = yield* makeCircuit(store, resolved)
   const calls = new Calls({ key, store, local, circuit, now, probe: surroundings.probe })
 
@@ -326,7 +344,12 @@ export const make = Effect.fnUntraced(function*(
     rejected: () => calls.rejected,
     trips: () => store.trips
   })
-  yield* Effect.addFinalizer(() => Effect.sync(() => recorder.end()))
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      recorder.end()
+      doubt?.end()
+    })
+  )
   return new DatabaseBreaker(key, now, store, calls, Stream.fromPubSubTake(transitions))
 })
 

@@ -28,6 +28,21 @@ export const isFailure = (error: unknown, slow = false): boolean => {
   return evidence.endedBy !== undefined && Evidence.consequences[evidence.endedBy].counts && evidence.sent
 }
 
+/**
+ * Whether a caller waited in vain for connections that are all in use, and nobody else got one either. They may all be
+ * at work that takes long, or hang because the database is away: only another connection can tell.
+ *
+ * @category guards
+ * @since 0.2.0
+ */
+export const isDoubtful = (error: unknown): boolean => {
+  const found = Outcome.find(error)
+  if (found === undefined || !isPoolError(found.reason.cause)) return false
+  const { reason } = found.reason.cause
+  return reason._tag === "AcquireTimeout" && reason.isStandstill === true && (reason.stalledMillis ?? 0) === 0 &&
+    !isFailure(found)
+}
+
 /** A pool whose connections are all in use is busy. A pool that cannot open one has an outage. */
 const isOutage = ({ reason }: PoolError): boolean =>
   (reason._tag === "AcquireTimeout" || reason._tag === "QueueFull") && cannotConnect(reason)

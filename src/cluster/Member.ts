@@ -8,7 +8,7 @@ import * as Scope from "effect/Scope"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import type { Adapter, Connection } from "../Adapter.ts"
 import * as Breaker from "../breaker/Breaker.ts"
-import { reachable } from "../database/reachable.ts"
+import { reachable, reachableBeside } from "../database/reachable.ts"
 import * as Evidence from "../failure/Evidence.ts"
 import type { InvalidOptions } from "../options/InvalidOptions.ts"
 import * as Pool from "../pool/Pool.ts"
@@ -87,7 +87,13 @@ export const make = Effect.fnUntraced(function*(
   }).pipe(Scope.provide(scope))
   const breaker = breakerOptions === false
     ? undefined
-    : yield* Scope.provide(Breaker.make(adapter, breakerOptions, { probe: reachable(pool, adapter) }), scope)
+    : yield* Scope.provide(
+      Breaker.make(adapter, breakerOptions, {
+        probe: reachable(pool, adapter),
+        witness: reachableBeside(adapter)
+      }),
+      scope
+    )
   if (breaker !== undefined) yield* Scope.provide(pool.guardedBy(breaker), scope)
   const member: Member = {
     node,

@@ -84,7 +84,8 @@ export const failureOf = (runtime: PoolHost, request: LeaseRequest, reason: Fail
         new PoolError.AcquireTimeout({
           ...runtime.situation(),
           waitedMillis: runtime.now() - request.askedAt,
-          stalledMillis: request.stalledMillis
+          stalledMillis: request.stalledMillis,
+          isStandstill: runtime.servedAt < request.askedAt
         })
       )
   }

@@ -78,6 +78,8 @@ export class AcquireTimeout extends Data.TaggedClass("AcquireTimeout")<
      * it says nothing about the database.
      */
     readonly stalledMillis?: number | undefined
+    /** Whether nobody else got one meanwhile either. */
+    readonly isStandstill?: boolean | undefined
   }
 > {
   get message(): string {

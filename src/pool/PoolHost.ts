@@ -26,6 +26,8 @@ export interface PoolHost {
   readonly account: { readonly asked: ReadonlyMap<Slot<Connection>, unknown> } | undefined
   /** Why no caller can connect until a person changes something. */
   readonly refusal: SqlError | undefined
+  /** When somebody last got a connection. */
+  readonly servedAt: number
   readonly situation: () => PoolError.Situation
   /** Performs what the state has decided. */
   readonly perform: () => void

@@ -147,6 +147,10 @@ export class PoolRuntime implements PoolHost {
     return { total: total - asked, connecting: connecting - asked, ...rest }
   }
 
+  get servedAt(): number {
+    return this.telemetry.servedAt
+  }
+
   situation(): PoolError.Situation {
     return {
       database: this.adapter.name,

@@ -66,7 +66,7 @@ export class PoolTelemetry {
   /** How many got one after they had to wait. */
   waited = 0
   /** When somebody last got a connection. */
-  private servedAt = -Infinity
+  servedAt = -Infinity
   /** Since when somebody has waited while nobody got a connection. */
   private waitingSince = -Infinity
   private timedOutAt = -Infinity
