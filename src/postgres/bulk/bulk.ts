@@ -41,7 +41,7 @@ interface Table {
 }
 
 const describeTable = `select a.attname, a.atttypid::int8::float8, a.atttypmod, a.attnotnull, a.attgenerated <> '',
-  pg_catalog.format_type(a.atttypid, a.atttypmod), coalesce(array_position(i.indkey::int2[], a.attnum), -1) + 1,
+  pg_catalog.format_type(a.atttypid, a.atttypmod), coalesce(pg_catalog.array_position(i.indkey::int2[], a.attnum), -1) + 1,
   exists (
     select from pg_catalog.pg_trigger t where t.tgrelid = a.attrelid and not t.tgisinternal and (t.tgtype & 7) = 7
   ), c.relkind = 'r', c.relkind <> 'v' and not pg_catalog.row_security_active(c.oid), a.attidentity = 'a'

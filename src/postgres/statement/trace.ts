@@ -90,8 +90,18 @@ const harmless: ReadonlySet<string> = new Set([
       "rank regexp_matches regexp_replace repeat replace reverse right round row_number row_to_json rpad rtrim split_part " +
       "statement_timestamp string_agg substr sum time timestamp timestamptz to_char to_date to_json to_jsonb to_regclass " +
       "to_timestamp to_tsquery to_tsvector trunc unnest upper varbit varchar varying xmin"
+  ),
+  // Parts of the grammar that are in no list of functions, so that to ask about them would never end.
+  ...words(
+    "dec json_array json_arrayagg json_exists json_objectagg json_query json_scalar json_serialize json_table json_value " +
+      "merge_action national nchar xmlattributes xmlconcat xmlelement xmlforest xmlnamespaces xmlparse xmlpi xmlroot " +
+      "xmlserialize xmltable"
   )
 ])
+
+/** Words of the grammar in their place. Elsewhere they may be functions. */
+const endsOfCopy = words("stdin stdout")
+const tableFunctions = words("json_table xmltable")
 
 /** A parenthesis that is open. */
 interface Open {
@@ -108,6 +118,7 @@ class Reader {
   /** Inside DDL, functions are called behind a query only. */
   private collects = true
   private hasTimeout = false
+  private hasTableFunction = false
   /** The last three words and symbols, the latest first. */
   private last = ""
   private last2 = ""
@@ -174,11 +185,16 @@ class Reader {
     const name = last
     if (!this.isWordLike(name)) return void this.open.push({ name: undefined })
     if (lockOfSession.test(name)) this.trace |= Trace.State
+    if (tableFunctions.has(name)) this.hasTableFunction = true
     const isCall = this.collects && !(isQualified && this.last3 === "pg_catalog") &&
       !(isQualified ? false : beforeNames.has(last2) || this.last2IsName || last2 === ")" || last2 === "]") &&
-      (isQualified || !harmless.has(name))
+      (isQualified || !harmless.has(name) && !this.isGrammar(name))
     if (isCall) this.calls.push(name)
     this.open.push({ name: isCall || name === "set_config" ? name : undefined })
+  }
+
+  private isGrammar(name: string): boolean {
+    return this.begin[0] === "copy" && endsOfCopy.has(name) || this.hasTableFunction && name === "columns"
   }
 
   private isWordLike(value: string): boolean {
@@ -241,6 +257,7 @@ class Reader {
     }
     this.begin = []
     this.hasTimeout = false
+    this.hasTableFunction = false
     this.collects = true
     this.open.length = 0
     this.closed = undefined
