@@ -85,7 +85,7 @@ const naive = (adapter: Adapter.Adapter): Adapter.Adapter => ({
   connect: Effect.map(adapter.connect, (connection) =>
     new Proxy(connection, {
       get: (target, name) => {
-        if (name === "onRetire") return undefined
+        if (name === "onRetire") return () => {}
         const value = Reflect.get(target, name, target)
         return typeof value === "function" ? value.bind(target) : value
       }
