@@ -1,5 +1,6 @@
 import { defaultServerConditions } from "vite"
 import { defineConfig } from "vitest/config"
+import { isWhole, long } from "./test/support/long.ts"
 
 // Tests import `watertight` and `watertight/postgres` by name and get the sources.
 const conditions = ["watertight-source", ...defaultServerConditions]
@@ -9,6 +10,7 @@ export default defineConfig({
   ssr: { resolve: { conditions } },
   test: {
     include: ["test/**/*.test.ts"],
+    exclude: isWhole(process.argv) ? [...long] : [],
     globalSetup: "test/support/globalSetup.ts",
     // A process per file: what one test does to its process, no other test sees.
     pool: "forks",

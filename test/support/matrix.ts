@@ -2,7 +2,7 @@
  * Runs the suites of each database on newer servers than those of this machine, and prints a table of what came of it.
  *
  * Words are the names of families, and say which of them to run. With `--all` the servers of this machine are a part of
- * the table too, and with `--write` it goes into `docs/servers.md`.
+ * the table too, and with `--write` it goes into `docs/servers.md`. With `--again` a few files that failed run once more alone.
  */
 import * as Effect from "effect/Effect"
 import { spawn } from "node:child_process"
@@ -11,6 +11,7 @@ import * as os from "node:os"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
+import { long } from "./long.ts"
 import type { FileSummary } from "./reporter.ts"
 import * as Binaries from "./servers/binaries.ts"
 import { MariadbServer, MysqlServer, PgBouncer, PostgresServer } from "./servers/index.ts"
@@ -55,6 +56,14 @@ const families: ReadonlyArray<Family> = [
   }
 ]
 
+const isOfFamily = (file: string): boolean =>
+  families.some(({ suites }) => suites.some((suite) => file.startsWith(suite)))
+
+/** What takes long and belongs to no family: it runs once, on the servers of this machine. */
+const others: Family = { name: "others", suites: long.filter((file) => !isOfFamily(file)), servers: {} }
+
+const all: ReadonlyArray<Family> = [...families, others]
+
 /** One line of the table. */
 interface Row {
   readonly suite: string
@@ -85,16 +94,18 @@ const versionsOf = Effect.fnUntraced(function*(family: Family, searchPath: strin
   return versions
 })
 
-/** Runs the suites of a family with these servers; the summaries of their files, and whether all went well. */
-const runSuites = (
-  family: Family,
-  searchPath: string
-): Effect.Effect<{ readonly files: ReadonlyArray<FileSummary>; readonly isGood: boolean }> =>
+interface Run {
+  readonly files: ReadonlyArray<FileSummary>
+  readonly isGood: boolean
+}
+
+/** Runs suites with these servers; the summaries of their files, and whether all went well. */
+const runSuites = (suites: ReadonlyArray<string>, searchPath: string): Effect.Effect<Run> =>
   Effect.callback((resume) => {
     const folder = fs.mkdtempSync(path.join(os.tmpdir(), "watertight-matrix-"))
     const summary = path.join(folder, "summary.json")
     const vitest = path.join(root, "node_modules/vitest/vitest.mjs")
-    const child = spawn(process.execPath, [vitest, "run", ...family.suites], {
+    const child = spawn(process.execPath, [vitest, "run", ...suites], {
       cwd: root,
       stdio: "inherit",
       env: {
@@ -111,13 +122,27 @@ const runSuites = (
     })
   })
 
+const hasFailed = ({ counts }: FileSummary): boolean => Object.values(counts).some(({ failed }) => failed > 0)
+
+/** A few files that failed beside others are named and run once more by themselves. */
+const runAgain = Effect.fnUntraced(function*(first: Run, searchPath: string): Effect.fn.Return<Run> {
+  const failed = first.files.filter(hasFailed).map(({ file }) => file)
+  if (first.isGood || failed.length === 0 || failed.length > mostAgain) return first
+  console.log(`\nFailed beside the others, and run once more alone:\n  ${failed.join("\n  ")}\n`)
+  const again = yield* runSuites(failed, searchPath)
+  return { files: [...first.files.filter((file) => !hasFailed(file)), ...again.files], isGood: again.isGood }
+})
+
+/** More than this have failed for a reason. */
+const mostAgain = 8
+
 const rowsOf = (
   family: Family,
   versions: Readonly<Record<string, string>>,
   files: ReadonlyArray<FileSummary>
 ): ReadonlyArray<Row> => {
   const rows = new Map<string, Row>()
-  const main = Object.keys(family.servers)[0]!
+  const main = Object.keys(family.servers)[0] ?? "this machine's servers"
   for (const { counts, file } of files) {
     const suite = family.suites.find((suite) => file.startsWith(suite)) ?? file
     for (const [found, { failed, leftOut, passed, reasons }] of Object.entries(counts)) {
@@ -165,38 +190,46 @@ const writeTable = (family: Family, table: string): void => {
 }
 
 /** Runs a family on the newest servers, and on those of this machine where that was asked for. */
-const runFamily = Effect.fnUntraced(function*(family: Family, isAll: boolean) {
-  const own = process.env["PATH"] ?? ""
-  const folders = yield* newest(family)
-  const rows: Array<Row> = []
-  let isGood = true
-  for (const searchPath of [[...folders, own].join(path.delimiter), ...(isAll ? [own] : [])]) {
-    const versions = yield* versionsOf(family, searchPath)
-    const result = yield* runSuites(family, searchPath)
-    isGood &&= result.isGood
-    rows.push(...rowsOf(family, versions, result.files))
+const runFamily = Effect.fnUntraced(
+  function*(family: Family, options: { readonly all: boolean; readonly again: boolean }) {
+    const own = process.env["PATH"] ?? ""
+    const folders = yield* newest(family)
+    const rows: Array<Row> = []
+    let isGood = true
+    for (
+      const searchPath of [[...folders, own].join(path.delimiter), ...(options.all && folders.length > 0 ? [own] : [])]
+    ) {
+      const versions = yield* versionsOf(family, searchPath)
+      const first = yield* runSuites(family.suites, searchPath)
+      const result = options.again ? yield* runAgain(first, searchPath) : first
+      isGood &&= result.isGood
+      rows.push(...rowsOf(family, versions, result.files))
+    }
+    return { family, rows, isGood }
   }
-  return { family, rows, isGood }
-})
+)
 
 const matrix = Effect.gen(function*() {
   const { positionals, values } = parseArgs({
     allowPositionals: true,
-    options: { all: { type: "boolean" }, write: { type: "boolean" } }
+    options: { again: { type: "boolean" }, all: { type: "boolean" }, write: { type: "boolean" } }
   })
-  const unknown = positionals.find((name) => !families.some((family) => family.name === name))
+  const unknown = positionals.find((name) => !all.some((family) => family.name === name))
   if (unknown !== undefined) {
-    throw new Error(`There is no family ${unknown}, but ${families.map(({ name }) => name).join(" and ")}`)
+    throw new Error(`There is no family ${unknown}, but ${all.map(({ name }) => name).join(", ")}`)
   }
-  const chosen = families.filter(({ name }) => positionals.length === 0 || positionals.includes(name))
-  const results = yield* Effect.forEach(chosen, (family) => runFamily(family, values.all === true))
+  const chosen = all.filter(({ name }) => positionals.length === 0 || positionals.includes(name))
+  const results = yield* Effect.forEach(
+    chosen,
+    (family) => runFamily(family, { all: values.all === true, again: values.again === true })
+  )
   for (const { family, rows } of results) {
     const table = tableOf(rows)
     console.log(`\n${table}`)
     if (values.write === true) writeTable(family, table)
   }
-  const all = results.flatMap(({ rows }) => rows)
-  const sum = (of: (row: Row) => number) => all.reduce((sum, row) => sum + of(row), 0)
+  const rows = results.flatMap(({ rows }) => rows)
+  const sum = (of: (row: Row) => number) => rows.reduce((sum, row) => sum + of(row), 0)
   console.log(
     `\n${sum((row) => row.passed)} passed, ${sum((row) => row.failed)} failed, ${sum((row) => row.leftOut)} skipped`
   )

@@ -2,6 +2,7 @@
 import * as fs from "node:fs"
 import type { Reporter, TestModule, Vitest } from "vitest/node"
 import { leftOut } from "./leftOut.ts"
+import { isWhole, long } from "./long.ts"
 
 /** How tests ended. */
 export interface Counts {
@@ -67,6 +68,10 @@ export default class LeftOutReporter implements Reporter {
       const count = [...files.values()].reduce((sum, each) => sum + each, 0)
       console.log(`\n${count} tests were left out, because ${reason}`)
       for (const [file, each] of files) console.log(`  ${each} of ${file}`)
+    }
+    if (isWhole(process.argv)) {
+      console.log(`\n${long.length} files were left out, because they take long: npm run test:matrix runs them`)
+      for (const file of long) console.log(`  ${file}`)
     }
     // A run of chosen tests leaves out the others on purpose.
     if (unexplained.length > 0 && this.vitest?.config.testNamePattern == null) {
