@@ -6,6 +6,7 @@ import { assert, expect, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
@@ -14,6 +15,7 @@ import * as net from "node:net"
 import { fileURLToPath } from "node:url"
 import * as util from "node:util"
 import { Bulk, Transaction } from "watertight"
+import { Pglite } from "watertight/pglite"
 import { AdvisoryLock, Postgres, Script } from "watertight/postgres"
 import { describeWith, mariadbUrl, PostgresServer } from "../support/index.ts"
 
@@ -24,6 +26,8 @@ interface Mistake {
   /** What is run on a fresh database, or with options of its own. */
   readonly program?: Program
   readonly options?: (url: string) => object
+  /** Another layer than that of PostgreSQL. */
+  readonly layer?: Layer.Layer<never, unknown>
   readonly says: RegExp
   readonly advises: RegExp
 }
@@ -323,6 +327,25 @@ const misuse: ReadonlyArray<Mistake> = [
     advises: /isolation/
   },
   {
+    name: "resolve with a typo",
+    program: Transaction.run(statement("select 1"), { resolve: "sometimes" as never }),
+    says: /resolve/,
+    advises: /"auto"|one of|did you mean/
+  },
+  {
+    name: "an option that PGlite does not have",
+    layer: Layer.suspend(() => Layer.effectDiscard(Layer.build(Pglite.layer({ databaseDir: "x" } as never)))),
+    says: /databaseDir/,
+    advises: /did you mean|one of|there is/
+  },
+  {
+    // The compiler refuses it first. The sentence is Effect's.
+    name: "a layer that is missing",
+    layer: Layer.empty,
+    says: /Service not found/,
+    advises: /SqlClient/
+  },
+  {
     name: "nesting with a typo",
     program: withSql((sql) => Transaction.run(sql`select 1`, { nesting: "savepiont" as never })),
     says: /nesting/,
@@ -399,11 +422,12 @@ describeWith("postgresql", "url-mariadb")("the mistakes of the first weeks", () 
         }),
         ...misuse
       ]
+      assert.lengthOf(all, 49)
       const failures: Array<string> = []
       const told: Array<string> = []
       for (const mistake of all) {
         const program = mistake.program ?? statement("select 1")
-        const exit = yield* Effect.exit(Effect.provide(program, layerOf(server.url, mistake)))
+        const exit = yield* Effect.exit(Effect.provide(program, mistake.layer ?? layerOf(server.url, mistake)))
         const text = printed(exit, server)
         told.push(`## ${mistake.name}\n\n${text}\n`)
         for (const part of [mistake.says, mistake.advises]) {

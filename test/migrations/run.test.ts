@@ -122,7 +122,7 @@ for (const { isPostgres, layer, name, needs } of databases) {
       "run: edited, deleted, renamed, out of order → refused by name, and nothing is done",
       () =>
         Effect.gen(function*() {
-          const base = { "1_a": text("create table a (id int)"), "5_b": text("create table b (id int)") }
+          const base = { "1_a": text("create table a (\n  id int\n)"), "5_b": text("create table b (id int)") }
           yield* migrate(base)
           const next = { "9_z": text("create table z (id int)") }
           const cases: ReadonlyArray<readonly [string, Parameters<typeof migrate>[0]]> = [
@@ -139,7 +139,7 @@ for (const { isPostgres, layer, name, needs } of databases) {
           }
           assert.deepStrictEqual(yield* tables, ["a", "b"])
           // Other line ends are the same text.
-          yield* migrate({ ...base, "1_a": text("\ufeffcreate table a (id int)") })
+          yield* migrate({ ...base, "1_a": text("\ufeffcreate table a (\r\n  id int\r\n)") })
           yield* migrate({ ...base, "3_between": text("create table c (id int)") }, { outOfOrder: true })
           assert.deepStrictEqual(yield* recorded, [1, 3, 5])
         }).pipe(Effect.provide(layer)),
