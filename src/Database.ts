@@ -25,6 +25,7 @@ import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import type * as SqlConnection from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
+import * as Statement from "effect/sql/Statement"
 import * as Stream from "effect/Stream"
 import { Adapter } from "./Adapter.ts"
 import * as Breaker from "./breaker/Breaker.ts"
@@ -34,6 +35,7 @@ import { PooledConnection } from "./database/PooledConnection.ts"
 import { reachable, reachableBeside } from "./database/reachable.ts"
 import { SettledConnection } from "./database/SettledConnection.ts"
 import { shorten } from "./database/ShortStatement.ts"
+import { makeNamer } from "./database/spanName.ts"
 import { type LogOptions, type StatementForm, StatementLog } from "./database/StatementLog.ts"
 import * as Outcome from "./failure/Outcome.ts"
 import * as Retry from "./failure/Retry.ts"
@@ -258,6 +260,7 @@ export const make = Effect.fnUntraced(function*(
     client: shorten(Object.assign(client, { withTransaction, insert: insertSome(client.insert) }), {
       transactionService,
       transformRows,
+      namer: makeNamer(Statement.spanName(adapter.spanAttributes)),
       know: (text) => pooled.profile(text),
       run: (profile, text, params, fiber) => {
         const connection = connectionOf(fiber)

@@ -5,6 +5,7 @@ import type * as Fiber from "effect/Fiber"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
+import type { Namer } from "./spanName.ts"
 
 /** What is known of a template whose parameters are plain values: it always compiles to the same text. */
 interface Plan<Known> {
@@ -27,6 +28,8 @@ interface Short<Known> extends Statement.Statement<unknown> {
 export interface Options<Known> {
   readonly transactionService: SqlClient.SqlClient["transactionService"]
   readonly transformRows: (<A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>) | undefined
+  /** What names the spans of statements. */
+  readonly namer: Namer
   /** What is kept with the text of a template. */
   readonly know: (text: string) => Known
   /** Runs a statement outside a transaction. */
@@ -47,7 +50,7 @@ export interface Options<Known> {
  * the short statement is one of Effect's own in every other respect, and becomes a full one when it is asked for more.
  */
 export const shorten = <Known>(client: SqlClient.SqlClient, options: Options<Known>): SqlClient.SqlClient => {
-  const { know, run, transactionService, transformRows } = options
+  const { know, namer, run, transactionService, transformRows } = options
   const plans = new WeakMap<Template, Plan<Known>>()
 
   const full = (statement: Short<Known>): Statement.Statement<any> =>
@@ -63,7 +66,7 @@ export const shorten = <Known>(client: SqlClient.SqlClient, options: Options<Kno
         (cache.tracer !== undefined && cache.tracerEnabled) ||
         fiber.getRef(Statement.CurrentTransformer) !== undefined
       ) {
-        return full(self)
+        return namer.effect(() => self.plan.text, full(self))
       }
       const { args, plan } = self
       const transaction = Context.getOrUndefined(fiber.context, transactionService)
@@ -78,10 +81,9 @@ export const shorten = <Known>(client: SqlClient.SqlClient, options: Options<Kno
     this.args = args
     this.plan = plan
   } as unknown as new(strings: Template, args: Array<unknown>, plan: Plan<Known>) => Short<Known>
-  ShortStatement.prototype = Object.create(Object.getPrototypeOf(sample), {
+  const effects = Object.getPrototypeOf(sample) as object
+  ShortStatement.prototype = Object.create(effects, {
     ...Object.getOwnPropertyDescriptors(common),
-    // What the getters of a full statement need besides its segments is the same for all of a client.
-    ...Object.getOwnPropertyDescriptors(sample),
     // Plain parameters compile to the same text whatever they are, with and without a transform of names.
     compile: {
       value(this: Short<Known>) {
@@ -92,13 +94,42 @@ export const shorten = <Known>(client: SqlClient.SqlClient, options: Options<Kno
       get(this: Short<Known>) {
         return full(this).segments
       }
-    }
+    },
+    ...waysToRun(namer, full as (statement: object) => Statement.Statement<any>)
+  })
+
+  const NamedStatement = function(this: any, inner: Statement.Statement<any>) {
+    this.inner = inner
+  } as unknown as new(inner: Statement.Statement<any>) => Named
+  const innerOf = (named: object) => (named as Named).inner
+  NamedStatement.prototype = Object.create(effects, {
+    ...Object.getOwnPropertyDescriptors(Effectable.Prototype<Statement.Statement<any>>({
+      label: "Statement",
+      evaluate(fiber: Fiber.Fiber<any, any>) {
+        const { inner } = this as unknown as Named
+        const { cache } = fiber
+        return cache.tracer !== undefined && cache.tracerEnabled
+          ? namer.effect(() => inner.compile()[0], inner)
+          : inner
+      }
+    })),
+    compile: {
+      value(this: Named, withoutTransform?: boolean) {
+        return this.inner.compile(withoutTransform)
+      }
+    },
+    segments: {
+      get(this: Named) {
+        return this.inner.segments
+      }
+    },
+    ...waysToRun(namer, innerOf)
   })
 
   const sql = (strings: unknown, ...args: Array<any>): unknown => {
     if (!isTemplate(strings)) return client(strings as never)
     for (let i = 0; i < args.length; i++) {
-      if (!isPlain(args[i])) return client(strings, ...args)
+      if (!isPlain(args[i])) return new NamedStatement(client(strings, ...args))
     }
     let plan = plans.get(strings)
     if (plan === undefined) {
@@ -108,9 +139,39 @@ export const shorten = <Known>(client: SqlClient.SqlClient, options: Options<Kno
     }
     return new ShortStatement(strings, args, plan)
   }
-  const short: any = Object.assign(sql, client)
+  const short: any = Object.assign(sql, client, {
+    unsafe: (text: string, params?: ReadonlyArray<unknown>) => new NamedStatement(client.unsafe(text, params))
+  })
   short.safe = short
   return short
+}
+
+/** A statement that Effect has put together, whose span gets a name. */
+interface Named extends Statement.Statement<unknown> {
+  readonly inner: Statement.Statement<any>
+}
+
+/** The other ways to run a statement, with spans that have its name. */
+const waysToRun = (namer: Namer, innerOf: (statement: object) => Statement.Statement<any>): PropertyDescriptorMap => {
+  const effect = (way: "raw" | "withoutTransform" | "values" | "valuesUnprepared" | "unprepared") => ({
+    get(this: object) {
+      const inner = innerOf(this)
+      return namer.effect(() => inner.compile()[0], inner[way] as Effect.Effect<unknown, SqlError>)
+    }
+  })
+  return {
+    raw: effect("raw"),
+    withoutTransform: effect("withoutTransform"),
+    values: effect("values"),
+    valuesUnprepared: effect("valuesUnprepared"),
+    unprepared: effect("unprepared"),
+    stream: {
+      get(this: object) {
+        const inner = innerOf(this)
+        return namer.stream(() => inner.compile()[0], inner.stream)
+      }
+    }
+  }
 }
 
 const isTemplate = (u: unknown): u is Template => Array.isArray(u) && "raw" in u

@@ -18,7 +18,7 @@ const ownSpans = /^sql\.|^watertight\./
 const spanOf = (request: LeaseRequest): string | undefined => {
   const nearest = Context.getOrUndefined(request.fiber.context, Tracer.ParentSpan)
   for (let span = nearest; span?._tag === "Span"; span = span.parent._tag === "Some" ? span.parent.value : undefined) {
-    if (!ownSpans.test(span.name)) return span.name
+    if (!ownSpans.test(span.name) && !span.attributes.has("db.query.summary")) return span.name
   }
   return nearest?._tag === "Span" ? nearest.name : undefined
 }
