@@ -12,6 +12,9 @@ const probes: Readonly<Record<Feature, string>> = {
   "uuid and inet6": "select cast(null as uuid), cast(null as inet6)",
   unix_socket: "create user if not exists probe_socket identified via unix_socket",
   "SET STATEMENT": "set statement max_statement_time = 1 for select 1",
+  ed25519: "show plugins soname 'auth_ed25519.so'",
+  "functional indexes": "create temporary table probe_index (a int, key ((a + 1)))",
+  "constraints that are not enforced": "create temporary table probe_check (a int, check (a > 0) not enforced)",
   RETURNING: "delete from mysql.user where user = 'nobody of this name' returning 1"
 }
 

@@ -22,11 +22,17 @@ export type Feature =
   | "unix_socket"
   | "SET STATEMENT"
   | "RETURNING"
+  | "ed25519"
+  | "functional indexes"
+  | "constraints that are not enforced"
 
 /** A kind of server, in its own words. */
 export interface Kind {
   readonly name: "MySQL" | "MariaDB"
   readonly shared: SharedServer
+  readonly isMariadb: boolean
+  /** How it tells its version. */
+  readonly version: RegExp
   /** The shared server's URL. */
   readonly url: () => string
   /** A new, empty database on the shared server. */
@@ -69,9 +75,9 @@ const digits = "(values row(0), row(1), row(2), row(3), row(4), row(5), row(6), 
 const mysqlSeries = (count: number): string => {
   const places = Array.from({ length: Math.max(1, Math.ceil(Math.log10(count))) }, (_, place) => place)
   const number = places.map((place) => `${10 ** place} * d${place}.d`).join(" + ")
-  // In this order of the tables the numbers come in order.
+  // In this order of the tables the numbers come in order, unless they are joined by a hash.
   const tables = places.toReversed().map((place) => `${digits} as d${place}(d)`).join(" straight_join ")
-  return `(select 1 + ${number} as seq from ${tables} where 1 + ${number} <= ${count}) as series`
+  return `(select /*+ no_bnl() */ 1 + ${number} as seq from ${tables} where 1 + ${number} <= ${count}) as series`
 }
 
 const transaction = (column: string) =>
@@ -80,6 +86,8 @@ const transaction = (column: string) =>
 export const mysql: Kind = {
   name: "MySQL",
   shared: "mysql",
+  isMariadb: false,
+  version: /^\d+\.\d+\.\d+/,
   url: mysqlUrl,
   fresh: freshDatabase("mysql"),
   make: MysqlServer.make,
@@ -89,7 +97,8 @@ export const mysql: Kind = {
     "uuid and inet6": "MySQL has no types uuid and inet6",
     unix_socket: "this MySQL has no plugin that asks the system who is there",
     "SET STATEMENT": "MySQL has no SET STATEMENT",
-    RETURNING: "MySQL has no RETURNING"
+    RETURNING: "MySQL has no RETURNING",
+    ed25519: "MySQL has no plugin for ed25519"
   },
   series: mysqlSeries,
   endless: "select count(*) from information_schema.columns a join information_schema.columns b join " +
@@ -110,10 +119,15 @@ export const mysql: Kind = {
 export const mariadb: Kind = {
   name: "MariaDB",
   shared: "mariadb",
+  isMariadb: true,
+  version: /MariaDB/,
   url: mariadbUrl,
   fresh: freshDatabase("mariadb"),
   make: MariadbServer.make,
-  lacks: {},
+  lacks: {
+    "functional indexes": "MariaDB has no expressions in indexes",
+    "constraints that are not enforced": "MariaDB has no NOT ENFORCED"
+  },
   series: (count) => `seq_1_to_${count}`,
   endless: "select count(*) from seq_1_to_100000 a, seq_1_to_100000 b where a.seq + b.seq < 0",
   inTransaction: "select @@in_transaction",

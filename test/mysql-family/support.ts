@@ -86,6 +86,11 @@ export const liveWith = (subject: Subject, ...features: ReadonlyArray<Servers.Fe
   else it.live.skip(`${name}${leftOut}${reason}`, body, timeout)
 }
 
+/** `it.live` about what comes in the place of a feature, where the server of the subject lacks it. */
+export const liveWithout = (subject: Subject, feature: Servers.Feature): ReturnType<typeof liveWith> => (...test) => {
+  if (subject.server.lacks[feature] !== undefined) it.live(...test)
+}
+
 /** A layer for the ledger, which has no patience. */
 export const layerOfLedger = (subject: Subject) => (url: string, pool: Pool.Options) =>
   // What the pool says of outages is not for those who read the results.
@@ -103,6 +108,13 @@ export const layerOfLedger = (subject: Subject) => (url: string, pool: Pool.Opti
     }),
     Logger.layer([])
   )
+
+/** A client on a new, empty database. */
+export const onFresh = (subject: Subject, options: Parameters<Subject["module"]["layer"]>[0] = {}) =>
+  Layer.unwrap(Effect.map(
+    Effect.orDie(subject.server.fresh),
+    (url) => subject.module.layer({ url: Redacted.make(url), pool: { max: 4 }, ...options })
+  ))
 
 /** What opens sessions as those of one adapter. */
 export const connector = (
@@ -132,6 +144,10 @@ export const run = (session: Session, sql: string, params: ReadonlyArray<unknown
 /** The first column of the first row. */
 export const one = (session: Session, sql: string, params: ReadonlyArray<unknown> = []): Effect.Effect<any, SqlError> =>
   Effect.map(session.executeValues(sql, params), (rows) => rows[0]?.[0])
+
+/** A counter or a state of the session, as the server has it. */
+export const statusOf = (subject: Subject, session: Session, name: string): Effect.Effect<any, SqlError> =>
+  one(session, `select variable_value from ${subject.server.sessionStatus} where variable_name = ?`, [name])
 
 let tables = 0
 

@@ -293,11 +293,13 @@ export const makeIntrospection = (
         )),
     constraints: Effect.fnUntraced(
       function*(filter): Effect.fn.Return<ReadonlyArray<Introspection.Constraint>, SqlError> {
-        const { isMariadb } = yield* server
+        const known = yield* server
+        const { isMariadb } = known
         return toConstraints(
           isMariadb,
           yield* ask(constraints(isMariadb), filtered(filter), "1, 2, 3"),
           yield* ask(keys, filtered(filter), "1, 2, 3, ordinal_position"),
+          yield* ask(indexes(known), all(filtered(filter), plain("non_unique = 0")), "1, 2, 3, seq_in_index"),
           yield* ask(actions, filtered(filter, "constraint_schema"), "1, 2, 3"),
           yield* ask(
             checks(isMariadb),

@@ -235,12 +235,12 @@ export const toConstraints = (
   isMariadb: boolean,
   rows: ReadonlyArray<ConstraintRow>,
   keys: ReadonlyArray<KeyRow>,
+  uniques: ReadonlyArray<IndexRow>,
   actions: ReadonlyArray<ActionRow>,
   checks: ReadonlyArray<CheckRow>
 ): ReadonlyArray<Introspection.Constraint> => {
-  const keyRows = new Map(
-    group(keys, (row) => [row.schema, row.table, row.name]).map((rows) => [nameOf(rows[0]!), rows])
-  )
+  const keyRows = byName(keys)
+  const indexRows = byName(uniques)
   const actionRows = new Map(actions.map((row) => [nameOf(row), row]))
   const clauses = new Map(checks.map((row) => [
     keyOf([row.schema, ...row.table === null ? [] : [row.table], row.name]),
@@ -265,9 +265,13 @@ export const toConstraints = (
       }
     }
     const parts = keyRows.get(key) ?? []
-    const columns = parts.map((part) => part.column)
+    const index = indexRows.get(key)
     const references = referenceOf(parts, actionRows.get(key))
-    const definition = `${type} (${quoted(columns)})`
+    const columns = type === "FOREIGN KEY" || index === undefined
+      ? parts.map((part) => part.column)
+      : [...new Set(index.flatMap((part) => part.column ?? columnsOf(toPart(part))))]
+    const list = type === "FOREIGN KEY" || index === undefined ? quoted(columns) : index.map(toQuotedPart).join(", ")
+    const definition = `${type} (${list})`
     return {
       schema,
       table,
@@ -284,6 +288,19 @@ export const toConstraints = (
     }
   })
 }
+
+/** The keys know only whole columns: where a part is an expression or the beginning of a text, the index tells. */
+const toQuotedPart = (part: IndexRow): string =>
+  part.column === null
+    ? `(${toPart(part)})`
+    : part.length === null
+    ? quote(part.column)
+    : `${quote(part.column)}(${part.length})`
+
+const byName = <A extends { readonly schema: string; readonly table: string; readonly name: string }>(
+  rows: ReadonlyArray<A>
+): ReadonlyMap<string, ReadonlyArray<A>> =>
+  new Map(group(rows, (row) => [row.schema, row.table, row.name]).map((rows) => [nameOf(rows[0]!), rows]))
 
 const kinds = { "PRIMARY KEY": "primary key", "UNIQUE": "unique", "FOREIGN KEY": "foreign key" } as const
 

@@ -13,16 +13,55 @@ import {
   toIndexes,
   toTables
 } from "../../../src/mysql-family/introspection/rows.ts"
-import { freshDatabase, mariadbUrl } from "../../support/index.ts"
-import { onMariadb, sqlFailure } from "../support.ts"
+import { describeEach, liveWith, onFresh, sqlFailure, type Subject } from "../support.ts"
 
-const schema = [
+/** What a server has that the others have not, and how it writes what all of them have. */
+interface Words {
+  /** An index that is not used. */
+  readonly unused: string
+  /** Statements that only this server takes. */
+  readonly more: ReadonlyArray<string>
+  /** The tables of these statements. */
+  readonly tables: ReadonlyArray<readonly [name: string, kind: string]>
+  readonly upper: string
+  readonly twice: string
+  readonly now: string
+  /** The checks of a table: their names, and the columns that they name. */
+  readonly checks: ReadonlyArray<string>
+  readonly named: string
+}
+
+const words: { readonly [name in Subject["server"]["name"]]: Words } = {
+  MariaDB: {
+    unused: "ignored",
+    more: ["create sequence numbers", "create table audited (a int) with system versioning"],
+    tables: [["audited", "table"]],
+    upper: "concat(ucase(`name`),'it\\'s')",
+    twice: "`n` * 2",
+    now: "current_timestamp()",
+    // Its JSON is a text that is checked.
+    checks: ["check document document", "check named name,three,n", "check three three"],
+    named: "`name` <> '' and `three` < `n` and `name` <> 'a`b`'"
+  },
+  MySQL: {
+    unused: "invisible",
+    more: [],
+    tables: [],
+    upper: "concat(upper(`name`),_utf8mb4'it\\'s')",
+    twice: "(`n` * 2)",
+    now: "CURRENT_TIMESTAMP",
+    checks: ["check customer_chk_1 three", "check named name,three,n"],
+    named: "((`name` <> _utf8mb4'') and (`three` < `n`) and (`name` <> _utf8mb4'a`b`'))"
+  }
+}
+
+const schemaOf = ({ server }: Subject) => [
   `create table customer (
     id int auto_increment primary key comment 'who it is',
     email varchar(200) not null,
     name varchar(50) collate utf8mb4_bin default 'no''bo"d\\\\y',
     upper_name varchar(60) as (concat(upper(name), 'it''s')) stored,
-    next_id int as (id + 1) virtual,
+    twice int as (n * 2) virtual,
     nothing int default null,
     looks_like_nothing varchar(10) default 'NULL',
     n int not null default 5,
@@ -31,39 +70,36 @@ const schema = [
     document json,
     flags bit(3) default b'101',
     constraint email_unique unique (email),
+    constraint name_unique unique (name(20), email),
     constraint named check (name <> '' and three < n and name <> 'a\`b\`'),
     key by_name (name(10), email),
     fulltext key by_words (name)
   ) default character set utf8mb4 collate utf8mb4_general_ci comment 'who buys'`,
   `create table \`Or der\` (
     a int, b int, customer int, primary key (b, a),
-    key unused (a) ignored,
+    key unused (a) ${words[server.name].unused},
     constraint to_customer foreign key (customer) references customer (id) on delete cascade on update set null
   )`,
   "create table \"case\" (only_lower int)".replaceAll("\"", "`"),
   "create table `Case` (only_upper int)",
   "create view happy as select id from customer where name = 'ok'",
-  "create sequence numbers",
   "create table place (at geometry not null, spatial index (at))",
   `create table log (at date not null) partition by range (year(at))
     (partition p0 values less than (2020), partition p1 values less than maxvalue)`,
-  "create table audited (a int) with system versioning",
-  "insert into customer (email) select seq from seq_1_to_1000",
+  ...words[server.name].more,
+  `insert into customer (email) select seq from ${server.series(1000)}`,
   "analyze table customer"
 ]
 
-describe.each(onMariadb)("introspection over $name", (subject) => {
-  const database = Layer.unwrap(Effect.map(
-    freshDatabase("mariadb"),
-    (url) => subject.module.layer({ url: Redacted.make(url), maxConnections: 2 })
-  ))
+describeEach("introspection over $name", (subject) => {
+  const expected = words[subject.server.name]
 
-  it.layer(database, { excludeTestServices: true })("on MariaDB", (it) => {
+  it.layer(onFresh(subject), { excludeTestServices: true })("a schema", (it) => {
     it.effect("in the shape for all databases", () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient
         const db = yield* Introspection.Introspection
-        yield* Effect.forEach(schema, (statement) => sql.unsafe(statement))
+        yield* Effect.forEach(schemaOf(subject), (statement) => sql.unsafe(statement))
         const name = yield* db.currentDatabase
         assert.include(yield* db.databases, name)
         assert.include(yield* db.schemas, name)
@@ -71,16 +107,19 @@ describe.each(onMariadb)("introspection over $name", (subject) => {
         const here = { schema: name }
 
         const tables = yield* db.tables(here)
-        assert.deepStrictEqual(tables.map(({ kind, name }) => [name, kind]).toSorted(), [
-          ["Case", "table"],
-          ["Or der", "table"],
-          ["audited", "table"],
-          ["case", "table"],
-          ["customer", "table"],
-          ["happy", "view"],
-          ["log", "partitioned table"],
-          ["place", "table"]
-        ])
+        assert.deepStrictEqual(
+          tables.map(({ kind, name }) => [name, kind]).toSorted(),
+          [
+            ["Case", "table"],
+            ["Or der", "table"],
+            ["case", "table"],
+            ["customer", "table"],
+            ["happy", "view"],
+            ["log", "partitioned table"],
+            ["place", "table"],
+            ...expected.tables
+          ].toSorted()
+        )
         const [customer] = yield* db.tables({ ...here, table: "customer" })
         assert.isAbove(customer!.rowEstimate!, 900)
         assert.isAbove(customer!.dataBytes!, 16_000)
@@ -118,13 +157,13 @@ describe.each(onMariadb)("introspection over $name", (subject) => {
           false
         ])
         assert.deepStrictEqual([of("upper_name").generated, of("upper_name").default], ["stored", undefined])
-        assert.strictEqual(of("upper_name").expression, "concat(ucase(`name`),'it\\'s')")
-        assert.deepStrictEqual([of("next_id").generated, of("next_id").expression], ["virtual", "`id` + 1"])
+        assert.strictEqual(of("upper_name").expression, expected.upper)
+        assert.deepStrictEqual([of("twice").generated, of("twice").expression], ["virtual", expected.twice])
         assert.deepStrictEqual(
           ["email", "nothing", "looks_like_nothing", "n", "at", "three", "document", "flags"].map((name) =>
             of(name).default
           ),
-          [undefined, undefined, "'NULL'", "5", "current_timestamp()", "(1 + 2)", undefined, "b'101'"]
+          [undefined, undefined, "'NULL'", "5", expected.now, "(1 + 2)", undefined, "b'101'"]
         )
 
         const indexes = yield* db.indexes({ ...here, table: "customer" })
@@ -132,11 +171,13 @@ describe.each(onMariadb)("introspection over $name", (subject) => {
           ["by_name", "btree", ["name(10)", "email"]],
           ["by_words", "fulltext", ["name"]],
           ["email_unique", "btree", ["email"]],
+          ["name_unique", "btree", ["name(20)", "email"]],
           ["PRIMARY", "btree", ["id"]]
         ])
         assert.deepStrictEqual(indexes.map(({ primary, unique }) => [primary, unique]), [
           [false, false],
           [false, false],
+          [false, true],
           [false, true],
           [true, true]
         ])
@@ -152,15 +193,16 @@ describe.each(onMariadb)("introspection over $name", (subject) => {
           [
             "Or der foreign key to_customer customer",
             "Or der primary key PRIMARY b,a",
-            "customer check document document",
-            "customer check named name,three,n",
-            "customer check three three",
+            ...expected.checks.map((check) => `customer ${check}`),
             "customer primary key PRIMARY id",
-            "customer unique email_unique email"
+            "customer unique email_unique email",
+            "customer unique name_unique name,email"
           ]
         )
+        const prefix = constraints.find((constraint) => constraint.name === "name_unique")!
+        assert.strictEqual(prefix.definition, "UNIQUE (`name`(20), `email`)")
         const named = constraints.find((constraint) => constraint.name === "named")!
-        assert.strictEqual(named.definition, "`name` <> '' and `three` < `n` and `name` <> 'a`b`'")
+        assert.strictEqual(named.definition, expected.named)
         const foreign = constraints.find(({ kind }) => kind === "foreign key")!
         assert.deepStrictEqual(foreign.references, {
           schema: name,
@@ -220,7 +262,7 @@ describe.each(onMariadb)("introspection over $name", (subject) => {
 
     it.effect("says so where there is no database to speak of", () =>
       Effect.gen(function*() {
-        const url = new URL(mariadbUrl())
+        const url = new URL(subject.server.url())
         url.pathname = ""
         const error = yield* Introspection.Introspection.pipe(
           Effect.flatMap((db) => sqlFailure(db.currentDatabase)),
@@ -229,6 +271,52 @@ describe.each(onMariadb)("introspection over $name", (subject) => {
         assert.include(error.message, "name one in the URL")
       }))
   })
+})
+
+describeEach("what only some servers have, over $name", (subject) => {
+  liveWith(subject, "functional indexes", "constraints that are not enforced")(
+    "expressions in indexes, hidden columns, vectors, what is not enforced",
+    () =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const db = yield* Introspection.Introspection
+        yield* sql.unsafe(`create table t (a int, hidden int invisible, v vector(3), u varchar(40) default (uuid()),
+          doc json, at timestamp(3) default now(3) on update now(3), constraint lax check (a < 100) not enforced,
+          unique key by_lower ((lower(u)), a desc), key by_tag ((cast(doc->'$.tags' as unsigned array))))`)
+        const here = { schema: yield* db.currentDatabase }
+        assert.deepStrictEqual(
+          (yield* db.columns(here)).map(({ default: given, generated, name, type }) => [name, type, given, generated]),
+          [
+            ["a", "int", undefined, undefined],
+            ["hidden", "int", undefined, undefined],
+            ["v", "vector(3)", undefined, undefined],
+            ["u", "varchar(40)", "uuid()", undefined],
+            ["doc", "json", undefined, undefined],
+            ["at", "timestamp(3)", "CURRENT_TIMESTAMP(3)", undefined]
+          ]
+        )
+        assert.deepStrictEqual((yield* db.columnTypes(here)).at(-1)!.onUpdate, "CURRENT_TIMESTAMP(3)")
+        assert.deepStrictEqual((yield* db.indexes(here)).map(({ columns, name, unique }) => [name, columns, unique]), [
+          ["by_lower", ["lower(`u`)", "a"], true],
+          ["by_tag", ["cast(json_extract(`doc`,_utf8mb4'$.tags') as unsigned array)"], false]
+        ])
+        assert.strictEqual((yield* db.indexDefinitions(here))[0]!.definition, "btree (lower(`u`), a DESC)")
+        assert.deepStrictEqual(
+          (yield* db.constraints(here)).map(({ columns, definition, enforced, kind, name, validated }) => [
+            name,
+            kind,
+            columns,
+            definition,
+            enforced,
+            validated
+          ]),
+          [
+            ["by_lower", "unique", ["u", "a"], "UNIQUE ((lower(`u`)), `a`)", true, true],
+            ["lax", "check", ["a"], "(`a` < 100)", false, false]
+          ]
+        )
+      }).pipe(Effect.provide(onFresh(subject)))
+  )
 })
 
 describe("what MySQL 8 answers", () => {
@@ -324,6 +412,7 @@ describe("what MySQL 8 answers", () => {
         otherTable: "t",
         otherColumn: "i`d"
       }],
+      [],
       [{ schema: "shop", table: "u", name: "to_t", onDelete: "SET NULL", onUpdate: "NO ACTION" }],
       [{
         schema: "shop",
