@@ -1,23 +1,13 @@
 /** Where Effect's own consumers of `SqlClient` find a MySQL that is unlike the others. The rest is in the contract. */
-import { assert, describe, it } from "@effect/vitest"
+import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
-import * as Redacted from "effect/Redacted"
 import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import { Outcome } from "watertight"
 import { ImplicitCommit } from "../../src/mysql-family/errors/errors.ts"
-import { freshDatabase } from "../support/index.ts"
-import { onMariadb, sqlFailure, type Subject } from "./support.ts"
+import { describeEach, onFresh, sqlFailure } from "./support.ts"
 
-/** A client on an empty database of its own. */
-const client = (subject: Subject) =>
-  Layer.unwrap(Effect.map(
-    freshDatabase("mariadb"),
-    (url) => subject.module.layer({ url: Redacted.make(url), maxConnections: 4 })
-  ))
-
-describe.each(onMariadb)("Effect's own consumers over $name", (subject) => {
+describeEach("Effect's own consumers over $name", (subject) => {
   it.live("Migrator, which records a failed migration as applied", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
@@ -45,7 +35,7 @@ describe.each(onMariadb)("Effect's own consumers over $name", (subject) => {
       )
       assert.deepStrictEqual(yield* subject.module.allowImplicitCommit(migrate), [])
       assert.deepStrictEqual(yield* sql`show tables like 'three'`, [])
-    }).pipe(Effect.provide(client(subject))))
+    }).pipe(Effect.provide(onFresh(subject))))
 
   it.live("a text of several statements is never repeated when it was done in part", () =>
     Effect.gen(function*() {
@@ -58,13 +48,12 @@ describe.each(onMariadb)("Effect's own consumers over $name", (subject) => {
         yield* other.executeUnprepared("begin", [], undefined)
         yield* other.executeUnprepared("update t set v = 1 where id = 1", [], undefined)
         return yield* sqlFailure(
-          sql`set statement innodb_lock_wait_timeout = 0 for insert into log values (1);
-          set statement innodb_lock_wait_timeout = 0 for update t set v = 2 where id = ${1}`.unprepared
+          sql`insert into log values (1); update t set v = 2 where id = ${1}`.unprepared
         )
       }))
       assert.isFalse(error.isRetryable)
       assert.isTrue(Outcome.isUnknown(error))
       assert.match(error.message, /the statements before it in the same text have been committed/)
       assert.deepStrictEqual(yield* sql`select count(*) as n from log`, [{ n: 1 }])
-    }).pipe(Effect.provide(client(subject))))
+    }).pipe(Effect.provide(onFresh(subject, { lockTimeout: "1 second" }))))
 })

@@ -247,8 +247,9 @@ export abstract class SessionCore implements ExchangeHost, ControlHost, Schedule
 
   noteAnswer(flags: number | undefined, profile: Profile, fiber: Fiber.Fiber<unknown, unknown>): void {
     if (flags === undefined) return
-    // MySQL reports BEGIN, COMMIT and ROLLBACK as changes, which they are not for the next borrower.
-    if ((flags & Status.SessionChanged) !== 0 && profile.ends !== "control") this.residue.hasChanged = true
+    // MySQL reports that a transaction begins or ends as a change, which it is not for the next borrower.
+    const isTransactions = profile.ends === "control" || profile.ends === "commits" && this.transaction.isInside
+    if ((flags & Status.SessionChanged) !== 0 && !isTransactions) this.residue.hasChanged = true
     this.transaction.answered(flags, profile, profile.ends === "no" ? "none" : this.leaveFor(profile, fiber))
   }
 

@@ -141,9 +141,13 @@ export const profileOf = (sql: string): Profile => {
         reader.word()
         word = reader.word()
       }
-      return word === "TEMPORARY"
-        ? profile(`${first} TEMPORARY`, { changesSession: true })
-        : profile(`${first} ${word}`, { ends: "commits", isIdempotent: first === "CREATE" && makesOnce(word, reader) })
+      if (word === "TEMPORARY") return profile(`${first} TEMPORARY`, { changesSession: true })
+      return profile(`${first} ${word}`, {
+        ends: "commits",
+        // The database may be that of the session, which then has none.
+        changesSession: first === "DROP" && (word === "DATABASE" || word === "SCHEMA"),
+        isIdempotent: first === "CREATE" && makesOnce(word, reader)
+      })
     }
     case "LOCK":
     case "UNLOCK":

@@ -1,4 +1,4 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, it } from "@effect/vitest"
 import * as Config from "effect/Config"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
@@ -8,8 +8,8 @@ import * as SqlClient from "effect/sql/SqlClient"
 import * as path from "node:path"
 import type { MysqlOptions } from "../../../src/mysql-family/adapter/MysqlOptions.ts"
 import { Mysql } from "../../../src/mysql/index.ts"
-import { FaultProxy, freePort, MariadbServer, mariadbUrl } from "../../support/index.ts"
-import { connect, connector, one, onMariadb, run, serverError, sqlFailure } from "../support.ts"
+import { FaultProxy, freePort } from "../../support/index.ts"
+import { connect, connector, describeEach, liveWith, one, run, serverError, sqlFailure, statusOf } from "../support.ts"
 
 const parts = (url: string): MysqlOptions => {
   const { hostname, password, pathname, port, username } = new URL(url)
@@ -22,7 +22,7 @@ const parts = (url: string): MysqlOptions => {
   }
 }
 
-describe.each(onMariadb)("connecting over $name", (subject) => {
+describeEach("connecting over $name", (subject) => {
   it.live("states what the session is to be like", () =>
     Effect.gen(function*() {
       const session = yield* connect(subject, {
@@ -31,19 +31,19 @@ describe.each(onMariadb)("connecting over $name", (subject) => {
         sessionVariables: { group_concat_max_len: 4321, lc_messages: "de_DE" },
         applicationName: "teller"
       })
-      const sql =
-        "select @@character_set_client, @@character_set_results, @@time_zone, @@autocommit, @@max_statement_time, " +
+      const sql = "select @@character_set_client, @@character_set_results, @@time_zone, @@autocommit, " +
+        `@@${subject.server.timeLimit.variable}, ` +
         "@@innodb_lock_wait_timeout, @@group_concat_max_len, @@lc_messages, @@sql_mode like '%STRICT_TRANS_TABLES%', " +
         "@@sql_mode like '%IGNORE_SPACE%'"
       for (let round = 0; round < 2; round++) {
         assert.deepStrictEqual(yield* session.executeValues(sql, []), [
-          ["utf8mb4", "utf8mb4", "+00:00", 1, 1.5, 2, 4321, "de_DE", 1, 0]
+          ["utf8mb4", "utf8mb4", "+00:00", 1, subject.server.timeLimit.of(1.5), 2, 4321, "de_DE", 1, 0]
         ])
         yield* run(session, "set @a = 1")
         yield* session.reset
       }
-      assert.isTrue(session.server.isMariadb)
-      assert.match(session.server.version, /MariaDB/)
+      assert.strictEqual(session.server.isMariadb, subject.server.isMariadb)
+      assert.match(session.server.version, subject.server.version)
       assert.isAbove(session.server.maxAllowedPacket, 1_000_000)
     }))
 
@@ -51,8 +51,8 @@ describe.each(onMariadb)("connecting over $name", (subject) => {
     Effect.gen(function*() {
       const session = yield* connect(subject, { statementTimeout: "100 millis" })
       yield* session.begin({})
-      const error = yield* sqlFailure(run(session, "select sleep(5)"))
-      assert.strictEqual(serverError(error).errno, 1969)
+      const error = yield* sqlFailure(run(session, subject.server.endless))
+      assert.strictEqual(serverError(error).errno, subject.server.errnos.timeLimit)
       assert.strictEqual(error.reason._tag, "StatementTimeoutError")
       assert.isFalse(error.isRetryable)
       assert.isTrue(session.inTransaction)
@@ -62,7 +62,7 @@ describe.each(onMariadb)("connecting over $name", (subject) => {
 
   it.live("fails for good where only a person can help", () =>
     Effect.gen(function*() {
-      const options = parts(mariadbUrl())
+      const options = parts(subject.server.url())
       const refused: ReadonlyArray<readonly [MysqlOptions, tag: string, errno: number]> = [
         [{ ...options, password: Redacted.make("wrong") }, "AuthenticationError", 1045],
         [{ ...options, username: "nobody_at_all" }, "AuthenticationError", 1045],
@@ -87,11 +87,11 @@ describe.each(onMariadb)("connecting over $name", (subject) => {
   it.live("may be tried again where it may pass", () =>
     Effect.gen(function*() {
       const port = yield* freePort
-      const nobody = yield* sqlFailure(connect(subject, { ...parts(mariadbUrl()), port }))
+      const nobody = yield* sqlFailure(connect(subject, { ...parts(subject.server.url()), port }))
       assert.strictEqual(nobody.reason._tag, "ConnectionError")
       assert.isTrue(nobody.isRetryable)
       assert.match(nobody.message, /ECONNREFUSED/)
-      const proxy = yield* FaultProxy.make(mariadbUrl())
+      const proxy = yield* FaultProxy.make(subject.server.url())
       yield* proxy.acceptAndClose
       assert.isTrue((yield* sqlFailure(connect(subject, parts(proxy.url)))).isRetryable)
       yield* proxy.blackhole
@@ -99,7 +99,7 @@ describe.each(onMariadb)("connecting over $name", (subject) => {
       const silent = yield* sqlFailure(connect(subject, { ...parts(proxy.url), connectTimeout: "200 millis" }))
       assert.isBelow(performance.now() - started, 600)
       assert.isTrue(silent.isRetryable)
-      const server = yield* MariadbServer.make({ settings: { max_connections: 10 } })
+      const server = yield* subject.server.make({ settings: { max_connections: 10 } })
       const open = yield* connector(subject, { url: Redacted.make(server.url) })
       // One of them is kept for people with privileges.
       yield* Effect.forEach(Array.from({ length: 10 }), () => Effect.exit(open))
@@ -110,7 +110,7 @@ describe.each(onMariadb)("connecting over $name", (subject) => {
 
   it.live("leaves nothing behind when it is interrupted, at any moment", () =>
     Effect.gen(function*() {
-      const proxy = yield* FaultProxy.make(mariadbUrl())
+      const proxy = yield* FaultProxy.make(subject.server.url())
       yield* proxy.delay("4 millis")
       const open = yield* connector(subject, parts(proxy.url))
       for (let after = 0; after < 40; after++) {
@@ -123,7 +123,7 @@ describe.each(onMariadb)("connecting over $name", (subject) => {
 
   it.live("asks for the password every time", () =>
     Effect.gen(function*() {
-      const options = parts(mariadbUrl())
+      const options = parts(subject.server.url())
       let asked = 0
       const password = Effect.sync(() => ++asked === 2 ? Redacted.make("old") : options.password as Redacted.Redacted)
       const open = yield* connector(subject, { ...options, password })
@@ -137,10 +137,10 @@ describe.each(onMariadb)("connecting over $name", (subject) => {
     }))
 
   it.live(
-    "through a Unix socket, compressed, and with a password of ed25519 where the driver can",
+    "through a Unix socket, and compressed",
     () =>
       Effect.gen(function*() {
-        const server = yield* MariadbServer.make()
+        const server = yield* subject.server.make()
         const socketPath = path.join(path.dirname(server.dataFolder), "server.sock")
         const login = { username: server.user, password: Redacted.make(server.password), database: "test" }
         const session = yield* connect(subject, { socketPath, ...login })
@@ -152,14 +152,20 @@ describe.each(onMariadb)("connecting over $name", (subject) => {
         const compressed = yield* connect(subject, { url: Redacted.make(server.url), compress: true })
         assert.strictEqual(yield* one(compressed, "select repeat('x', 100000)"), "x".repeat(100_000))
         assert.strictEqual(
-          yield* one(
-            compressed,
-            "select variable_value from information_schema.session_status where variable_name = 'compression'"
-          ),
+          yield* statusOf(subject, compressed, "compression"),
           "ON"
         )
         const big = "y".repeat(3_000_000)
         assert.strictEqual(yield* one(compressed, "select length(?)", [big]), 3_000_000)
+      }),
+    30_000
+  )
+
+  liveWith(subject, "ed25519")(
+    "with a password of ed25519 where the driver can",
+    () =>
+      Effect.gen(function*() {
+        const server = yield* subject.server.make()
         yield* server.query("install soname 'auth_ed25519'")
         yield* server.query("create user ed identified via ed25519 using password('s3cret')")
         const url = Redacted.make(`mysql://ed:s3cret@${server.host}:${server.port}/`)
@@ -171,15 +177,11 @@ describe.each(onMariadb)("connecting over $name", (subject) => {
 
   it.live("encrypts, and verifies whom it speaks to", () =>
     Effect.gen(function*() {
-      const server = yield* MariadbServer.make({ tls: { required: true } })
+      const server = yield* subject.server.make({ tls: { required: true } })
       const { ca, otherCa } = server.certificates!
       const options = parts(server.url)
       const cipher = (more: MysqlOptions) =>
-        Effect.flatMap(connect(subject, { ...options, ...more }), (session) =>
-          one(
-            session,
-            "select variable_value from information_schema.session_status where variable_name = 'ssl_cipher'"
-          ))
+        Effect.flatMap(connect(subject, { ...options, ...more }), (session) => statusOf(subject, session, "ssl_cipher"))
       assert.notStrictEqual(yield* cipher({ sslmode: "verify-full", sslrootcert: ca }), "")
       assert.notStrictEqual(yield* cipher({ sslmode: "verify-full", sslrootcert: ca, host: "localhost" }), "")
       assert.notStrictEqual(yield* cipher({ sslmode: "verify-ca", sslrootcert: ca }), "")
@@ -208,7 +210,7 @@ describe.each(onMariadb)("connecting over $name", (subject) => {
 
   it.live("refuses a certificate that is made out to somebody else", () =>
     Effect.gen(function*() {
-      const server = yield* MariadbServer.make({ tls: { names: ["DNS:db.example"] } })
+      const server = yield* subject.server.make({ tls: { names: ["DNS:db.example"] } })
       const sslrootcert = server.certificates!.ca
       for (const host of ["127.0.0.1", "localhost"]) {
         const options = { ...parts(server.url), host, sslrootcert }
@@ -217,7 +219,7 @@ describe.each(onMariadb)("connecting over $name", (subject) => {
         yield* connect(subject, { ...options, sslmode: "verify-ca" })
       }
       // An address must be in the certificate as an address.
-      const named = yield* MariadbServer.make({ tls: { names: ["DNS:localhost"] } })
+      const named = yield* subject.server.make({ tls: { names: ["DNS:localhost"] } })
       yield* sqlFailure(
         connect(subject, { ...parts(named.url), sslmode: "verify-full", sslrootcert: named.certificates!.ca })
       )
@@ -225,7 +227,7 @@ describe.each(onMariadb)("connecting over $name", (subject) => {
 
   it.live("shows a client certificate", () =>
     Effect.gen(function*() {
-      const server = yield* MariadbServer.make({ tls: { clientCertificate: true } })
+      const server = yield* subject.server.make({ tls: { clientCertificate: true } })
       const { ca, clientCertificate, clientKey } = server.certificates!
       const options = { ...parts(server.url), sslmode: "verify-full", sslrootcert: ca } as const
       yield* sqlFailure(connect(subject, options))
@@ -240,14 +242,14 @@ describe.each(onMariadb)("connecting over $name", (subject) => {
         const sql = yield* SqlClient.SqlClient
         assert.strictEqual(client.driver, subject.key.split("_")[0])
         const server = yield* client.server
-        assert.isTrue(server.isMariadb)
+        assert.strictEqual(server.isMariadb, subject.server.isMariadb)
         const dialect = sql.onDialectOrElse({ mysql: () => "mysql", orElse: () => "another" })
         assert.strictEqual(dialect, "mysql")
         assert.deepStrictEqual(yield* sql`select 1 as ${sql("someName")}`, [{ someName: 1 }])
       })
       yield* Effect.provide(
         program,
-        subject.module.layer({ url: Redacted.make(mariadbUrl()), pool: { startup: "lazy" } })
+        subject.module.layer({ url: Redacted.make(subject.server.url()), pool: { startup: "lazy" } })
       )
       const layer = subject.module.layerConfig({
         url: Config.Redacted("DATABASE_URL"),
@@ -256,7 +258,7 @@ describe.each(onMariadb)("connecting over $name", (subject) => {
       yield* Effect.provide(program, layer).pipe(
         Effect.provideService(
           ConfigProvider.ConfigProvider,
-          ConfigProvider.fromUnknown({ DATABASE_URL: mariadbUrl() })
+          ConfigProvider.fromUnknown({ DATABASE_URL: subject.server.url() })
         )
       )
     }))

@@ -1,27 +1,45 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type { Session } from "../../../src/mysql-family/session/Session.ts"
-import { connect, elapsed, eventually, one, onMariadb, run, serverError, sqlFailure, table } from "../support.ts"
+import {
+  connect,
+  describeEach,
+  elapsed,
+  eventually,
+  one,
+  run,
+  serverError,
+  sqlFailure,
+  type Subject,
+  table
+} from "../support.ts"
 
-const rows = (session: Session, count: number) =>
-  session.executeStream(`select seq as n, repeat('x', 100) as x from seq_1_to_${count}`, [], undefined)
+const rowsOn = ({ server }: Subject) => (session: Session, count: number) =>
+  session.executeStream(`select seq as n, repeat('x', 100) as x from ${server.series(count)}`, [], undefined)
 
 /** Whether the server says that the session does nothing. One that was killed too late is "Killed" for a while. */
-const isIdle = (observer: Session, session: Session) =>
+const isIdleOn = ({ server }: Subject) => (observer: Session, session: Session) =>
   Effect.map(
-    one(observer, "select info is null from information_schema.processlist where id = ?", [session.threadId]),
+    one(observer, `select info is null from ${server.processlist} where id = ?`, [session.threadId]),
     (idle) => idle === 1
   )
 
-describe.each(onMariadb)("streams over $name", (subject) => {
+describeEach("streams over $name", (subject) => {
+  const rows = rowsOn(subject)
+  const isIdle = isIdleOn(subject)
+
   it.live("have all rows, in order", () =>
     Effect.gen(function*() {
       const session = yield* connect(subject)
       for (const count of [0, 1, 1023, 1024, 1025, 100_000]) {
         let expected = 0
         yield* Stream.runForEach(
-          session.executeStream("select seq as n from seq_1_to_100000 where seq <= ?", [count], undefined),
+          session.executeStream(
+            `select seq as n from ${subject.server.series(100_000)} where seq <= ?`,
+            [count],
+            undefined
+          ),
           (row) =>
             Effect.sync(() => {
               assert.strictEqual(row.n, ++expected)
@@ -75,9 +93,9 @@ describe.each(onMariadb)("streams over $name", (subject) => {
       const missing = yield* sqlFailure(Stream.runDrain(session.executeStream("select * from nowhere", [], undefined)))
       assert.strictEqual(serverError(missing).errno, 1146)
       const name = yield* table(session, "id int")
-      yield* run(session, `insert into ${name} select seq from seq_1_to_5000`)
+      yield* run(session, `insert into ${name} select seq from ${subject.server.series(5_000)}`)
       // A subquery with more than one row, but not for the first rows.
-      const sql = `select id, (select seq from seq_1_to_2 where id > 4000) as x from ${name}`
+      const sql = `select id, (select seq from ${subject.server.series(2)} where id > 4000) as x from ${name}`
       const late = yield* sqlFailure(Stream.runDrain(session.executeStream(sql, [], undefined)))
       assert.strictEqual(serverError(late).errno, 1242)
       const wrong = yield* sqlFailure(Stream.runDrain(session.executeStream("select ?", [NaN], undefined)))
@@ -136,7 +154,7 @@ describe.each(onMariadb)("streams over $name", (subject) => {
         assert.strictEqual(yield* one(session, "select 1"), 1)
       }
       // The same with a parameter, and when the reader fails.
-      const sql = "select seq as n from seq_1_to_50000000 where seq > ?"
+      const sql = `select seq as n from ${subject.server.series(50_000_000)} where seq > ?`
       yield* Effect.exit(Stream.runForEach(session.executeStream(sql, [0], undefined), () => Effect.fail("enough")))
       yield* eventually(isIdle(observer, session))
       yield* session.reset
@@ -175,22 +193,17 @@ describe.each(onMariadb)("streams over $name", (subject) => {
       yield* sqlFailure(Stream.runDrain(session.executeStream("select 1; select 2", [], undefined)))
       assert.strictEqual(yield* one(session, "select 1"), 1)
     }))
-})
 
-it.live(
-  "a stream whose reader is slower than a statement may be goes on",
-  () =>
-    Effect.forEach(onMariadb, (subject) =>
-      Effect.gen(function*() {
-        const session = yield* connect(subject, { statementTimeout: "50 millis" })
-        // The server's own limit includes what the reader takes.
-        yield* run(session, "set max_statement_time = 0")
-        let read = 0
-        yield* Stream.runForEach(
-          rows(session, 20_000),
-          () => read++ === 0 ? Effect.sleep("2200 millis") : Effect.void
-        )
-        assert.strictEqual(read, 20_000)
-      }), { concurrency: "unbounded" }),
-  20_000
-)
+  it.live("a stream whose reader is slower than a statement may be goes on", () =>
+    Effect.gen(function*() {
+      const session = yield* connect(subject, { statementTimeout: "50 millis" })
+      // The server's own limit includes what the reader takes.
+      yield* run(session, `set session ${subject.server.timeLimit.variable} = 0`)
+      let read = 0
+      yield* Stream.runForEach(
+        rows(session, 20_000),
+        () => read++ === 0 ? Effect.sleep("1300 millis") : Effect.void
+      )
+      assert.strictEqual(read, 20_000)
+    }), 20_000)
+})

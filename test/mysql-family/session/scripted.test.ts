@@ -136,9 +136,17 @@ describe("a session, step by step", () => {
     assert.isFalse(mariadb.session.residue.hasRole)
   })
 
-  it("BEGIN, COMMIT and ROLLBACK by hand: nothing is left for a reset", () => {
+  it("BEGIN, COMMIT, ROLLBACK and DDL in a transaction: nothing is left for a reset", () => {
     const { sent, session } = make()
-    for (const [sql, flags] of [["begin", inside], ["commit", 2], ["begin", inside], ["rollback", 2]] as const) {
+    const statements = [
+      ["begin", inside],
+      ["commit", 2],
+      ["begin", inside],
+      ["rollback", 2],
+      ["begin", inside],
+      ["alter table t add a int", 2]
+    ] as const
+    for (const [sql, flags] of statements) {
       run(session, sql)
       sent[0]!.ok(flags | 0x4000)
     }

@@ -1,17 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
-import * as Redacted from "effect/Redacted"
 import { everyWord } from "../../../src/mysql-family/statement/dialect.ts"
 import { Mysql } from "../../../src/mysql/index.ts"
-import { freshDatabase } from "../../support/index.ts"
-import { onMariadb, sqlFailure, type Subject } from "../support.ts"
-
-const client = (subject: Subject) =>
-  Layer.unwrap(Effect.map(
-    freshDatabase("mariadb"),
-    (url) => subject.module.layer({ url: Redacted.make(url), maxConnections: 2 })
-  ))
+import { describeEach, liveWith, liveWithout, onFresh, sqlFailure } from "../support.ts"
 
 describe("a person's words", () => {
   it("have no operators among them", () => {
@@ -22,7 +13,7 @@ describe("a person's words", () => {
   })
 })
 
-describe.each(onMariadb)("the dialect over $name", (subject) => {
+describeEach("the dialect over $name", (subject) => {
   it.live("upserts by any unique key", () =>
     Effect.gen(function*() {
       const sql = yield* Mysql.MysqlClient
@@ -38,6 +29,14 @@ describe.each(onMariadb)("the dialect over $name", (subject) => {
         [2, "b", 20],
         [3, "c", 3]
       ])
+      assert.deepInclude(yield* sql.upsert("item", []), { affectedRows: 0 })
+    }).pipe(Effect.provide(onFresh(subject))))
+
+  liveWith(subject, "RETURNING")("upserts and returns the rows", () =>
+    Effect.gen(function*() {
+      const sql = yield* Mysql.MysqlClient
+      yield* sql`create table item (id int primary key, code varchar(10) unique, n int, note varchar(20))`
+      yield* sql`insert into item (id, code, n) values (3, 'c', 3)`
       assert.deepStrictEqual(
         yield* sql.upsertReturning("item", [{ id: 3, code: "c", n: 4 }, { id: 4, code: "d", n: 5 }], {
           returning: ["id", "n"]
@@ -47,8 +46,20 @@ describe.each(onMariadb)("the dialect over $name", (subject) => {
       assert.deepStrictEqual(yield* sql.upsertReturning("item", [{ id: 5, code: "e", n: 1 }]), [
         { id: 5, code: "e", n: 1, note: null }
       ])
-      assert.deepInclude(yield* sql.upsert("item", []), { affectedRows: 0 })
-    }).pipe(Effect.provide(client(subject))))
+      assert.deepStrictEqual(yield* sql.upsertReturning("item", []), [])
+    }).pipe(Effect.provide(onFresh(subject))))
+
+  liveWithout(subject, "RETURNING")(
+    "upserts and returns the rows: refused before it is sent",
+    () =>
+      Effect.gen(function*() {
+        const sql = yield* Mysql.MysqlClient
+        yield* sql`create table item (id int primary key, n int)`
+        const error = yield* sqlFailure(sql.upsertReturning("item", [{ id: 3, n: 4 }]))
+        assert.match(error.message, /has no RETURNING/)
+        assert.deepStrictEqual(yield* sql`select * from item`, [])
+      }).pipe(Effect.provide(onFresh(subject)))
+  )
 
   it.live("searches full text", () =>
     Effect.gen(function*() {
@@ -78,7 +89,7 @@ describe.each(onMariadb)("the dialect over $name", (subject) => {
       assert.strictEqual(best!["id"], 1)
       const wrong = yield* sqlFailure(find("+-", "boolean"))
       assert.strictEqual(wrong.reason._tag, "SqlSyntaxError")
-    }).pipe(Effect.provide(client(subject))))
+    }).pipe(Effect.provide(onFresh(subject))))
 
   it.live("takes care of tables", () =>
     Effect.gen(function*() {
@@ -93,7 +104,7 @@ describe.each(onMariadb)("the dialect over $name", (subject) => {
       }
       const [missing] = yield* sql.check("nowhere")
       assert.strictEqual(missing!.type, "error")
-    }).pipe(Effect.provide(client(subject))))
+    }).pipe(Effect.provide(onFresh(subject))))
 
   it.live("takes lists as JSON", () =>
     Effect.gen(function*() {
@@ -103,5 +114,5 @@ describe.each(onMariadb)("the dialect over $name", (subject) => {
         yield* sql`select id from json_table(${ids}, '$[*]' columns (id int path '$')) as given order by id`.values,
         [[1], [2], [3]]
       )
-    }).pipe(Effect.provide(client(subject))))
+    }).pipe(Effect.provide(onFresh(subject))))
 })
