@@ -164,7 +164,16 @@ class MariadbConnection implements DriverConnection {
   private readonly trouble: Trouble
   private readonly cache: StatementCache<Kept>
 
-  constructor(connection: Connection, writes: Writes, preparedStatements: number, trouble: Trouble) {
+  private readonly socket: Socket
+
+  constructor(
+    connection: Connection,
+    socket: Socket,
+    writes: Writes,
+    preparedStatements: number,
+    trouble: Trouble
+  ) {
+    this.socket = socket
     this.writes = writes
     this.connection = connection
     this.trouble = trouble
@@ -269,6 +278,16 @@ class MariadbConnection implements DriverConnection {
       })
     )
     return source
+  }
+
+  together(write: () => void): void {
+    const { socket } = this
+    socket.cork()
+    try {
+      write()
+    } finally {
+      socket.uncork()
+    }
   }
 
   forget(sql: string): void {
@@ -462,8 +481,9 @@ const connect: Driver["connect"] = (options: ConnectOptions, done) => {
     guardPackets(inner, trouble)
     // With compression there is another listener by now.
     if (inner.socket !== undefined) guardData(inner.socket, trouble.report)
-    const writes = new Writes(inner.socket ?? options.socket, tls !== undefined)
-    end(undefined, new MariadbConnection(connection, writes, options.preparedStatements, trouble))
+    const socket = inner.socket ?? options.socket
+    const writes = new Writes(socket, tls !== undefined)
+    end(undefined, new MariadbConnection(connection, socket, writes, options.preparedStatements, trouble))
   }, trouble.report))
 }
 

@@ -197,6 +197,8 @@ class Mysql2Connection implements DriverConnection {
   readonly threadId: number
   readonly serverVersion: string
   readonly batch: undefined
+  // It sends a statement when the one before has been answered.
+  readonly together: undefined
   readonly load: DriverConnection["load"]
   written: string | undefined = undefined
   readonly writes: Writes

@@ -3,11 +3,11 @@
  *
  * **Details**
  *
- * | database                 | `run`: all or nothing                                   | `each`: each by itself              |
- * | ------------------------ | ------------------------------------------------------- | ----------------------------------- |
- * | PostgreSQL, PGlite       | BEGIN, the statements and COMMIT in one round trip      | one round trip                      |
- * | MariaDB over `mariadb`   | one round trip for each message                         | one round trip                      |
- * | MySQL, MariaDB over `mysql2` | one round trip for each message                     | one round trip for each statement   |
+ * | database                         | `run`: all or nothing                              | `each`: each by itself            |
+ * | -------------------------------- | -------------------------------------------------- | --------------------------------- |
+ * | PostgreSQL, PGlite               | BEGIN, the statements and COMMIT in one round trip | one round trip                    |
+ * | MySQL, MariaDB over `mariadb`    | one round trip for each statement, one for COMMIT  | one round trip                    |
+ * | MySQL, MariaDB over `mysql2`     | the same, and one for START TRANSACTION            | one round trip for each statement |
  *
  * MySQL and MariaDB go on with what follows a failure, also outside of the transaction that the failure has ended. So a
  * statement of `run` waits there for the answer to the one before.

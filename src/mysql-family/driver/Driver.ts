@@ -107,6 +107,8 @@ export interface DriverConnection {
     | undefined
   /** Runs a `LOAD DATA LOCAL INFILE` of this file. `undefined` where the driver cannot, or holds nobody back. */
   readonly load: ((sql: string, file: string, receiver: LoadReceiver) => void) | undefined
+  /** Has what is written meanwhile written in one piece. `undefined` where only one statement can be on the wire. */
+  readonly together: ((write: () => void) => void) | undefined
   /** Forgets a prepared statement that the server no longer knows. */
   readonly forget: (sql: string) => void
   readonly ping: (done: (error: unknown) => void) => void

@@ -27,6 +27,10 @@ export abstract class CallerExchange extends Exchange {
   protected readonly host: ExchangeHost
   protected readonly fiber: Fiber.Fiber<unknown, unknown>
   protected profile: Profile
+  /** Why its transaction was not begun. */
+  private notBegun: SqlError | undefined = undefined
+  /** A BEGIN ahead of it has not been answered. */
+  private awaitsBegin = false
 
   constructor(host: ExchangeHost, operation: string, profile: Profile, fiber: Fiber.Fiber<unknown, unknown>) {
     super(operation)
@@ -37,7 +41,12 @@ export abstract class CallerExchange extends Exchange {
 
   /** Whether the statement, or its next step, is still to be sent. */
   get isWanted(): boolean {
-    return !this.abandoned && !this.isDone
+    return !this.abandoned && !this.isDone && this.notBegun === undefined
+  }
+
+  /** Whether BEGIN may be on the wire ahead of it, without having been answered. */
+  protected get canFollowBegin(): boolean {
+    return false
   }
 
   /** Gives the statement to the driver, which writes it. */
@@ -59,10 +68,64 @@ export abstract class CallerExchange extends Exchange {
 
   /** Asks first whether the transaction is still open, where an error has left that unknown. */
   protected sendChecked(): void {
-    this.host.withLimit(this.fiber, this, () => {
-      if (this.host.needsProbe) this.host.driver.query(this.host.probeSql, probing(this.host, () => this.send()))
-      else this.send()
+    const { host } = this
+    host.withLimit(this.fiber, this, () => {
+      if (host.needsProbe) host.driver.query(host.probeSql, probing(host, () => this.send()))
+      else if (host.lacksAutocommit) this.switchAutocommit()
+      else if (host.hasHeldBegin && !this.canFollowBegin && this.isWanted) {
+        host.giveTime(this)
+        this.begin(() => this.send())
+      } else this.send()
     })
+  }
+
+  /** The statement is to be by itself. */
+  private switchAutocommit(): void {
+    const { host } = this
+    host.giveTime(this)
+    host.driver.query("SET autocommit=1", switching(host, () => this.send()))
+  }
+
+  /** Sends the BEGIN that has waited for this statement. */
+  private begin(then?: (() => void) | undefined): void {
+    const { host } = this
+    this.awaitsBegin = true
+    const ended = (refused: SqlError | undefined) => {
+      this.awaitsBegin = false
+      this.notBegun = refused
+      if (then === undefined || this.isDone) return
+      if (refused === undefined) then()
+      else this.end(Effect.fail(refused))
+    }
+    const answered = (flags: number | undefined) => {
+      host.noteFlags(flags)
+      ended(host.beginAnswered())
+    }
+    host.driver.query(host.takeBegin(), {
+      isWanted: true,
+      onRows: (_rows, _columns, flags) => answered(flags),
+      onOk: (_ok, flags) => answered(flags),
+      onMany: (_results, flags) => answered(flags),
+      onError: (error) => {
+        const serverError = serverErrorOf(error)
+        if (serverError === undefined || endsConnection(serverError.errno)) return host.broken(error)
+        ended(host.beginRefused(serverError))
+      }
+    })
+  }
+
+  /**
+   * Whether the answer to the statement is none, because the BEGIN ahead of it was refused. Without autocommit the server
+   * has applied nothing of it.
+   */
+  protected wasNotBegun(): boolean {
+    if (this.awaitsBegin) {
+      this.host.giveUp("a statement was answered before the BEGIN ahead of it")
+      return true
+    }
+    if (this.notBegun === undefined) return false
+    this.end(Effect.fail(this.notBegun))
+    return true
   }
 
   private send(): void {
@@ -76,7 +139,11 @@ export abstract class CallerExchange extends Exchange {
     host.startLimit(this.fiber, this, this.sql, this.profile)
     this.sent = true
     this.writtenTo = Infinity
-    this.transmit(host.driver)
+    if (!host.hasHeldBegin) return this.transmit(host.driver)
+    host.driver.together!(() => {
+      this.begin()
+      this.transmit(host.driver)
+    })
   }
 
   onWritten(end: number): void {
@@ -141,6 +208,26 @@ export abstract class CallerExchange extends Exchange {
     return this.failureOf(
       `the statement was not sent: it has ${placeholders} placeholders, but there are ${parameters} parameters`
     )
+  }
+}
+
+/** Switches autocommit on for a statement that is by itself. */
+const switching = (host: ExchangeHost, then: () => void): Receiver => {
+  const answered = (flags: number | undefined) => {
+    host.noteFlags(flags)
+    if (host.lacksAutocommit) host.giveUp("autocommit cannot be switched on")
+    else then()
+  }
+  return {
+    isWanted: true,
+    onRows: (_rows, _columns, flags) => answered(flags),
+    onOk: (_ok, flags) => answered(flags),
+    onMany: (_results, flags) => answered(flags),
+    onError: (error) => {
+      const serverError = serverErrorOf(error)
+      if (serverError === undefined) host.broken(error)
+      else host.giveUp("autocommit cannot be switched on", serverError)
+    }
   }
 }
 

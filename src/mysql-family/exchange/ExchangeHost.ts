@@ -30,6 +30,11 @@ export interface ExchangeHost {
   readonly needsProbe: boolean
   /** What asks that, or begins the transaction anew. */
   readonly probeSql: string
+  /** Whether autocommit is off, and has to be switched on for a statement that is by itself. */
+  readonly lacksAutocommit: boolean
+  /** Whether the transaction still has to be begun, before its first statement or together with it. */
+  readonly hasHeldBegin: boolean
+  readonly takeBegin: () => string
   /** Why a statement must not be sent now. */
   readonly objectionTo: (
     profile: Profile,
@@ -53,6 +58,10 @@ export interface ExchangeHost {
   readonly noteFlags: (flags: number | undefined) => void
   /** The question whether the transaction is still open was answered. */
   readonly noteProbe: (flags: number | undefined) => void
+  /** A BEGIN that waited for a statement was answered: what is wrong with the answer, if anything is. */
+  readonly beginAnswered: () => SqlError | undefined
+  /** A BEGIN that waited for a statement was refused. */
+  readonly beginRefused: (error: MysqlError) => SqlError
   /** What an error that the server answered means, for the caller and for the session. */
   readonly errorOf: (error: MysqlError, operation: string) => SqlError
   /** The driver or the server says that the connection has failed. */
@@ -71,6 +80,8 @@ export interface ExchangeHost {
   readonly hasLimit: (fiber: Fiber.Fiber<unknown, unknown>) => boolean
   /** Calls `then` when the server has the limit of time that the fiber wants for its statements. */
   readonly withLimit: (fiber: Fiber.Fiber<unknown, unknown>, exchange: Exchange, then: () => void) => void
+  /** What goes ahead of the statement has the time of a control statement. */
+  readonly giveTime: (exchange: Exchange) => void
   /** The statement goes out: its time begins. */
   readonly startLimit: (
     fiber: Fiber.Fiber<unknown, unknown>,

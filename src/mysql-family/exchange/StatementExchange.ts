@@ -60,6 +60,11 @@ export class StatementExchange extends CallerExchange implements Receiver {
     this.resume(effect)
   }
 
+  /** What only reads and writes rows commits nothing by itself. */
+  protected override get canFollowBegin(): boolean {
+    return this.profile.plain && this.results === undefined
+  }
+
   /** What comes first in a text has been done already. */
   override takeBack(): void {
     if (this.piece === 0) super.takeBack()
@@ -106,19 +111,19 @@ export class StatementExchange extends CallerExchange implements Receiver {
   }
 
   onRows(rows: Rows, decoder: RowDecoder, flags: number | undefined): void {
-    if (this.isDone) return
+    if (this.isDone || this.wasNotBegun()) return
     this.host.noteAnswer(flags, this.profile, this.fiber)
     this.answer(this.abandoned ? undefined : this.convert(rows, decoder))
   }
 
   onOk(ok: Ok, flags: number | undefined): void {
-    if (this.isDone) return
+    if (this.isDone || this.wasNotBegun()) return
     this.host.noteAnswer(flags, this.profile, this.fiber)
     this.answer(this.results !== undefined || this.shape === ResultShape.Raw ? ok : [])
   }
 
   onMany(results: ReadonlyArray<DriverResult>, flags: number | undefined): void {
-    if (this.isDone) return
+    if (this.isDone || this.wasNotBegun()) return
     this.host.noteAnswer(flags, this.profile, this.fiber)
     const converted: Array<unknown> = []
     for (const result of results) {
@@ -171,7 +176,7 @@ export class StatementExchange extends CallerExchange implements Receiver {
   }
 
   onError(error: unknown, sent: boolean): void {
-    if (this.isDone) return
+    if (this.isDone || this.wasNotBegun()) return
     this.onServerError(error, sent, !this.prepare && this.params.length > 0, (serverError) => this.refused(serverError))
   }
 

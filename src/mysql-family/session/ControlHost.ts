@@ -28,6 +28,10 @@ export interface ControlHost {
   /** The session cannot be used any more, although the connection may still be there. */
   readonly giveUp: (what: string, serverError?: MysqlError) => void
   readonly errorOf: (error: MysqlError, operation: string) => SqlError
+  /** A BEGIN that waited for a statement was answered: what is wrong with the answer, if anything is. */
+  readonly beginAnswered: () => SqlError | undefined
+  /** A BEGIN that waited for a statement was refused. */
+  readonly beginRefused: (error: MysqlError) => SqlError
   /** What a statement fails with that comes after the end of its transaction. */
   readonly blockedError: (operation: string) => SqlError
 }

@@ -129,7 +129,19 @@ export abstract class SessionCore implements ExchangeHost, ControlHost, Schedule
   }
 
   get isClean(): boolean {
-    return this.transaction.isClean
+    return this.transaction.isClean && !this.transaction.isGuarded
+  }
+
+  get lacksAutocommit(): boolean {
+    return this.transaction.isGuarded && !this.transaction.isManaged
+  }
+
+  get hasHeldBegin(): boolean {
+    return this.transaction.heldBegin !== undefined
+  }
+
+  takeBegin(): string {
+    return this.transaction.takeBegin()
   }
 
   get needsProbe(): boolean {
@@ -257,6 +269,21 @@ export abstract class SessionCore implements ExchangeHost, ControlHost, Schedule
     if (flags !== undefined) this.transaction.acknowledged(flags)
   }
 
+  beginAnswered(): SqlError | undefined {
+    if (this.transaction.hasOpenFlags) return undefined
+    const said = { errno: 0, sqlState: undefined, message: "the server answered that no transaction is open" }
+    this.transaction.neverBegun(said)
+    this.residue.isSpoiled = true
+    return unknownError(this.database, said.message, undefined, "begin")
+  }
+
+  beginRefused(error: MysqlError): SqlError {
+    this.transaction.neverBegun(error)
+    // What was asked for the next transaction might wait for that of the next borrower.
+    this.residue.isSpoiled = true
+    return this.errorOf(error, "begin")
+  }
+
   noteProbe(flags: number | undefined): void {
     if (flags !== undefined) this.transaction.probed(flags)
   }
@@ -295,7 +322,8 @@ export abstract class SessionCore implements ExchangeHost, ControlHost, Schedule
 
   startLimit(fiber: Fiber.Fiber<unknown, unknown>, exchange: Exchange, sql: string, profile: Profile): void {
     if (profile.words === "INSERT" && recordsMigrations.test(sql)) this.transaction.noteMigration()
-    if (this.transaction.isManaged && !isReading(sql, profile)) this.transaction.noteWork()
+    if (!this.transaction.isManaged) this.transaction.inARow = 0
+    else if (!isReading(sql, profile)) this.transaction.noteWork()
     const own = this.statementLimit.noteSent(sql, profile.words)
     const limit = own ?? this.statementLimit.limitFor(fiber.getRef(StatementTimeout.Current))
     this.deadlines.start(exchange, this.statementLimit.deadlineOf(limit, profile))

@@ -8,12 +8,15 @@ import { unknownError } from "../errors/errors.ts"
 import type { ControlExchange } from "../exchange/ControlExchange.ts"
 import { type BeginPlan, planBegin } from "./begin.ts"
 import type { ControlHost } from "./ControlHost.ts"
+import { LateBegin } from "./LateBegin.ts"
 
 export class TransactionControl {
   private readonly host: ControlHost
+  private readonly late: LateBegin
 
   constructor(host: ControlHost) {
     this.host = host
+    this.late = new LateBegin(host)
   }
 
   begin(how: Begin): Effect.Effect<void, SqlError> {
@@ -23,9 +26,16 @@ export class TransactionControl {
       if (Result.isFailure(plan)) {
         return Effect.fail(unknownError(host.database, plan.failure, undefined, "begin"))
       }
+      const isLate = this.late.isFor(how, plan.success)
+      if (isLate && host.transaction.isGuarded) {
+        this.late.hold(plan.success)
+        return Effect.void
+      }
       return host.control("begin", (exchange) => {
         host.residue.noteBegun()
-        this.runBegin(exchange, plan.success, 0)
+        const begin = () => this.runBegin(exchange, plan.success, 0)
+        if (isLate) this.late.guard(exchange, plan.success, begin)
+        else begin()
       })
     })
   }
@@ -97,12 +107,34 @@ export class TransactionControl {
             "commit"
           ))
         }
-        send(exchange)
+        this.unlessHeld(exchange, () => send(exchange))
       })))
   }
 
+  /** A transaction of which the server has not heard has no end. */
+  private unlessHeld(exchange: ControlExchange, then: () => void): void {
+    const { transaction } = this.host
+    if (transaction.heldBegin === undefined) return then()
+    transaction.finished()
+    exchange.succeed()
+  }
+
+  /** Begins first, if that has waited for a statement until now. */
+  private begun(exchange: ControlExchange, then: () => void): void {
+    const { host } = this
+    if (host.transaction.heldBegin === undefined) return then()
+    exchange.query(host.transaction.takeBegin(), (error) => {
+      const refused = error === undefined ? host.beginAnswered() : host.beginRefused(error)
+      if (refused === undefined) then()
+      else exchange.refuse(refused)
+    })
+  }
+
   get rollback(): Effect.Effect<void, SqlError> {
-    return this.host.control("rollback", (exchange) => this.finish(exchange, "ROLLBACK"))
+    return this.host.control(
+      "rollback",
+      (exchange) => this.unlessHeld(exchange, () => this.finish(exchange, "ROLLBACK"))
+    )
   }
 
   private finish(
@@ -114,6 +146,7 @@ export class TransactionControl {
     exchange.query(sql, (error) => {
       if (error === undefined) {
         host.transaction.finished()
+        this.late.noteEnd()
         return then()
       }
       host.transaction.finishRefused()
@@ -126,11 +159,13 @@ export class TransactionControl {
     return host.control("savepoint", (exchange) =>
       exchange.verified(() => {
         if (host.transaction.ended !== undefined) return exchange.refuse(host.blockedError(exchange.operation))
-        host.transaction.noteWork()
-        exchange.query(`SAVEPOINT ${name}`, (error) => {
-          if (error === undefined) return exchange.succeed()
-          host.transaction.doubted()
-          exchange.refuse(host.errorOf(error, exchange.operation))
+        this.begun(exchange, () => {
+          host.transaction.noteWork()
+          exchange.query(`SAVEPOINT ${name}`, (error) => {
+            if (error === undefined) return exchange.succeed()
+            host.transaction.doubted()
+            exchange.refuse(host.errorOf(error, exchange.operation))
+          })
         })
       }))
   }

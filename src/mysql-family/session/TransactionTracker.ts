@@ -9,7 +9,7 @@
  * | ---------- | ----------------------------------------------------------------------------------------- |
  * | `None`     | no transaction is open                                                                    |
  * | `Open`     | a statement of the caller began one, or autocommit is off                                 |
- * | `Managed`  | `begin` began one, and the server has it                                                  |
+ * | `Managed`  | `begin` began one, and the server has it, or gets it together with the first statement    |
  * | `Released` | `begin` began one, and a statement committed it, which the caller had allowed             |
  * | `Unknown`  | an error came, and errors carry no status: `before` says what was known last              |
  * | `Ended`    | the transaction is over before its COMMIT; nothing is sent until that is acknowledged     |
@@ -83,6 +83,12 @@ export class TransactionTracker {
   private hasWork = false
   private hasMade = false
   private isLapsed = false
+  /** Autocommit has been switched off by us, so that nothing is applied without a COMMIT. */
+  isGuarded = false
+  /** How many transactions there have been without a statement by itself between them. */
+  inARow = 0
+  /** What begins the managed transaction on the server, as long as it waits for the first statement. */
+  heldBegin: string | undefined = undefined
 
   // -------------------------------------------------------------------------------------------------------------------
   // Questions
@@ -116,12 +122,14 @@ export class TransactionTracker {
 
   /** Whether the last answer came from a session without autocommit, in which each statement opens a transaction. */
   get lacksAutocommit(): boolean {
-    return this.state._tag !== "Unknown" && (this.flags & Status.Autocommit) === 0
+    return !this.isGuarded && this.state._tag !== "Unknown" && (this.flags & Status.Autocommit) === 0
   }
 
   /** Whether the flags of the last answer say that a transaction is open. */
   get hasOpenFlags(): boolean {
-    return (this.flags & (Status.InTransaction | Status.Autocommit)) !== Status.Autocommit
+    return this.isGuarded
+      ? (this.flags & Status.InTransaction) !== 0
+      : (this.flags & (Status.InTransaction | Status.Autocommit)) !== Status.Autocommit
   }
 
   /**
@@ -162,6 +170,7 @@ export class TransactionTracker {
   /** A statement of ours was answered, which by itself ends no managed transaction. */
   acknowledged(flags: number): void {
     this.flags = flags
+    if ((flags & Status.Autocommit) !== 0) this.isGuarded = false
     const { state } = this
     if (state._tag === "Ended") return
     const known = this.known
@@ -218,6 +227,24 @@ export class TransactionTracker {
     this.hasWork = true
   }
 
+  /** BEGIN waits for the first statement. */
+  hold(isReadOnly: boolean, beginSql: string): void {
+    this.begun(isReadOnly, beginSql)
+    this.heldBegin = beginSql
+  }
+
+  /** BEGIN goes out with the first statement. */
+  takeBegin(): string {
+    const sql = this.heldBegin!
+    this.heldBegin = undefined
+    return sql
+  }
+
+  /** BEGIN was refused after all. */
+  neverBegun(error: Refusal): void {
+    this.end(`it was never begun: ${error.message} (${error.errno})`, error)
+  }
+
   /** BEGIN was answered. */
   begun(isReadOnly: boolean, beginSql: string | undefined): void {
     this.beginSql = beginSql
@@ -234,6 +261,7 @@ export class TransactionTracker {
     this.isReadOnly = false
     this.isMigration = false
     this.isLapsed = false
+    this.heldBegin = undefined
     this.state = this.hasOpenFlags ? states.Open : states.None
   }
 
@@ -246,6 +274,7 @@ export class TransactionTracker {
   /** The session is as it was after the handshake. */
   reset(): void {
     this.flags = Status.Autocommit
+    this.isGuarded = false
     this.finished()
   }
 

@@ -59,6 +59,26 @@ const operations: { readonly [name: string]: Operation<Services> } = {
       ),
     writes: true
   },
+  "a transaction on a session that is used for them": {
+    run: (name) =>
+      withSql((sql) =>
+        Effect.andThen(
+          Effect.repeat(Transaction.run(sql`select * from ${sql(name)}`), { times: 3 }),
+          Transaction.run(Effect.andThen(sql`update ${sql(name)} set n = n + 1 where id = 1`, sql`select 1`))
+        )
+      ),
+    writes: true
+  },
+  "a statement by itself between them": {
+    run: (name) =>
+      withSql((sql) =>
+        Effect.andThen(
+          Effect.repeat(Transaction.run(sql`select * from ${sql(name)}`), { times: 3 }),
+          sql`update ${sql(name)} set n = n + 1 where id = 1`
+        )
+      ),
+    writes: true
+  },
   "a transaction with a key": {
     run: (name) =>
       withSql((sql) =>

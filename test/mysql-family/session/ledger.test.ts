@@ -25,6 +25,18 @@ describeEach("the ledger over $name", (subject) => {
       }), 60_000)
   }
 
+  // Without an isolation of their own, so that sessions which are lent for them begin late.
+  for (const mode of ["COMMIT is not looked into", "each batch has an idempotency key"] as const) {
+    it.live(`is right for batches when ${mode}`, () =>
+      Effect.gen(function*() {
+        const report = yield* Ledger.run({ place, client: Ledger.batches[mode], seconds: 2, seed: 44 })
+        assert.isTrue(Ledger.isRight(report), Ledger.describe(report))
+        assert.isAbove(report.succeeded, 20, Ledger.describe(report))
+        assert.isAbove(report.cuts, 5, Ledger.describe(report))
+        if (mode === "each batch has an idempotency key") assert.strictEqual(report.unknown, 0, Ledger.describe(report))
+      }), 60_000)
+  }
+
   it.live("catches a client that repeats what is unknown", () =>
     Effect.gen(function*() {
       const report = yield* Ledger.run({ place, client: Ledger.naive, seconds: 2, seed: 43, commitCuts: 0.2 })

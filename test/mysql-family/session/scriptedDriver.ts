@@ -41,6 +41,7 @@ export const make = (options: {
   readonly isMariadb?: boolean
   readonly statementLimit?: number
   readonly controlLimit?: number
+  readonly canPipeline?: boolean
 } = {}): Scripted => {
   const sent: Array<Sent> = []
   const log: Array<string> = []
@@ -72,6 +73,7 @@ export const make = (options: {
     execute: (sql, _params, receiver) => send(sql, receiver),
     stream: () => ({ pause: () => {}, resume: () => {} }),
     batch: undefined,
+    together: options.canPipeline === true ? (write) => write() : undefined,
     load: undefined,
     forget: () => {},
     ping: call("PING"),
@@ -85,7 +87,7 @@ export const make = (options: {
   } as unknown as Canceller
   const context: SessionContext = {
     database: "scripted",
-    canPipeline: false,
+    canPipeline: options.canPipeline === true,
     profiles: new Profiles(100),
     prepares: true,
     controlLimit: options.controlLimit ?? 5_000,
