@@ -72,12 +72,18 @@ export class ClusterRuntime {
     this.shut(member)
     this.perform()
     this.members.delete(member.node)
+    this.forget(member, "the server is no candidate any more")
+  }
+
+  private forget(member: Member, why: string): void {
+    member.monitor?.destroy(why)
+    member.monitor = undefined
   }
 
   close(): void {
     this.isClosed = true
     this.timer?.interruptUnsafe()
-    for (const { monitor } of this.members.values()) monitor?.destroy("the cluster is closed")
+    for (const member of this.members.values()) this.forget(member, "the cluster is closed")
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -182,15 +188,17 @@ export class ClusterRuntime {
     const samples = this.state.samples.newestFirst
     const { options: { probe }, state } = this
     const positions = samples.map(({ position }) => position)
-    const fiber = this.parts.runFork(Monitor.ask(this.cluster, member, positions, probe))
-    fiber.addObserver((exit) =>
+    const fiber = this.parts.runFork(Monitor.ask(this, member, positions, probe))
+    fiber.addObserver((exit) => {
+      // It may have connected when nobody wanted to know any more.
+      if (this.isClosed || this.members.get(node) !== member) return this.forget(member, "nobody asks it any more")
       this.tell(() => {
         const now = this.now()
         const report = exit._tag === "Success" ? exit.value : undefined
         if (report?._tag === "Answered") state.answered(node, report.observation, samples, now)
         else state.failed(node, report?.reason ?? "Silent", now)
       })
-    )
+    })
   }
 
   /** What happens to the connections of a node that has become something else. */

@@ -21,20 +21,26 @@ export type Report =
 
 const silent: Report = { _tag: "Failed", reason: "Silent", error: undefined }
 
+/** Who asks, and wants to hear when the connection to a server is lost between two questions. */
+interface Asker {
+  readonly cluster: ClusterAdapter
+  readonly onLost: (member: Member) => void
+}
+
 /** Asks, and never fails. */
 export const ask = (
-  cluster: ClusterAdapter,
+  { cluster, onLost }: Asker,
   member: Member,
   positions: ReadonlyArray<string>,
   probe: number
 ): Effect.Effect<Report> =>
   Effect.suspend(() => {
     const { monitor } = member
-    if (monitor === undefined || monitor.isClosed) return onNewConnection(cluster, member, positions, probe)
+    if (monitor === undefined || monitor.isClosed) return onNewConnection({ cluster, onLost }, member, positions, probe)
     return Effect.flatMap(observe(cluster, monitor, positions, probe), (report) =>
       // The server was started again, perhaps.
       monitor.isClosed && report.reason !== "Silent"
-        ? onNewConnection(cluster, member, positions, probe)
+        ? onNewConnection({ cluster, onLost }, member, positions, probe)
         : Effect.succeed(report))
   }).pipe(
     Effect.tap((report) =>
@@ -48,7 +54,7 @@ export const ask = (
   ) as Effect.Effect<Report>
 
 const onNewConnection = (
-  cluster: ClusterAdapter,
+  { cluster, onLost }: Asker,
   member: Member,
   positions: ReadonlyArray<string>,
   probe: number
@@ -56,6 +62,7 @@ const onNewConnection = (
   member.adapter.connect.pipe(
     Effect.flatMap((connection) => {
       member.monitor = connection
+      connection.onLost(() => onLost(member))
       return observe(cluster, connection, positions, probe)
     }),
     Effect.catch((error) => Effect.succeed(failed(member, error))),

@@ -18,7 +18,7 @@ import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import type { Connection, Position } from "../Adapter.ts"
 import * as Evidence from "../failure/Evidence.ts"
 import * as Outcome from "../failure/Outcome.ts"
-import { Lane } from "../pool/Lending.ts"
+import { Lane, WaitedSince } from "../pool/Lending.ts"
 import type { Pool } from "../pool/Pool.ts"
 import * as PoolError from "../pool/PoolError.ts"
 import type { StatementProfile } from "../pool/state/StatementProfile.ts"
@@ -63,7 +63,7 @@ export interface Routed {
 }
 
 /** How a call on the primary is run, and what is concluded from a failure. A read that writes says nothing of its server. */
-type Call = (member: Member) => Effect.Effect<any, any, any>
+type Call = (member: Member, around: Around) => Effect.Effect<any, any, any>
 type Phase = "Statement" | "Acquire" | "Read"
 
 type AnyFiber = Fiber.Fiber<unknown, unknown>
@@ -88,14 +88,12 @@ export class Router {
       const reads = fiber.getRef(Reads.Current) ?? this.standing
       if (reads !== undefined) return this.read(reads, fiber, shared(profile, f))
       const region = Causal.isUsed() ? fiber.getRef(Causal.Current) : undefined
-      return this.write("Statement", (member) => {
+      return this.write("Statement", (member, around) => {
         const { causality } = member.adapter
-        return member.pool.share(
-          profile,
-          region === undefined || causality === undefined
-            ? f
-            : noted({ region, causality, database: this.runtime.cluster.name, as: "Statement" }, f)
-        )
+        const body = region === undefined || causality === undefined
+          ? f
+          : noted({ region, causality, database: this.runtime.cluster.name, as: "Statement" }, f)
+        return member.pool.share(profile, around(body))
       })
     })
 
@@ -103,7 +101,7 @@ export class Router {
     Effect.withFiber((fiber) => {
       const reads = fiber.getRef(Reads.Current) ?? this.standing
       return reads === undefined
-        ? this.write("Statement", (member) => member.pool.use(f))
+        ? this.write("Statement", (member, around) => member.pool.use(around(f)))
         : this.read(reads, fiber, (member, isGuarded, around) =>
           member.pool.use(isGuarded ? around(f) : readOnly(around(f))))
     })
@@ -111,7 +109,11 @@ export class Router {
   readonly reserve: Pool["reserve"] = Effect.withFiber((fiber) => {
     const reads = fiber.getRef(Reads.Current) ?? this.standing
     return reads === undefined
-      ? this.write("Acquire", (member) => member.pool.reserve)
+      ? this.write(
+        "Acquire",
+        (member, around) =>
+          around === nothing ? member.pool.reserve : Effect.flatMap(member.pool.reserve, around(Effect.succeed))
+      )
       : this.read(reads, fiber, reserved)
   })
 
@@ -133,7 +135,8 @@ export class Router {
     askedAt: number | undefined
   ): Effect.Effect<any, any, any> {
     const startedAt = this.runtime.now()
-    return this.attempt(member, phase === "Read" ? "Statement" : phase, run(member), (error, cause) => {
+    const once = askedAt === undefined ? run(member, nothing) : waitedSince(askedAt, member, run)
+    return this.attempt(member, phase === "Read" ? "Statement" : phase, once, (error, cause) => {
       if (wasSentAway(error, member)) return this.waitForPrimary(phase, run, askedAt ?? startedAt)
       // A primary that refuses to write has become something else.
       if (error !== undefined && phase === "Statement" && Outcome.of(error)?.scope === "OtherNode") {
@@ -315,7 +318,10 @@ export class Router {
       const isGuarded = fiber.getRef(Reads.IsGuarded)
       // The primary has everything.
       const around = aroundOf(following === undefined ? undefined : { ...following, as: "Read", floor: undefined })
-      const onPrimary = this.write("Read", (member) => run(member, isGuarded, around))
+      const onPrimary = this.write(
+        "Read",
+        (member, begun) => run(member, isGuarded, begun === nothing ? around : (f) => begun(around(f)))
+      )
       return Effect.provideService(
         Effect.mapError(onPrimary, (error) => isSqlError(error) ? this.readFailed(error) : error),
         Lane,
@@ -378,6 +384,16 @@ const standing: { readonly [target in Target]?: Reads.Policy } = {
   standby: Reads.make({ otherwise: "fail" }),
   "read-only": Reads.make({ otherwise: "fail" }),
   "prefer-standby": Reads.make({ otherwise: "primary" })
+}
+
+/** The time that a caller has waited for the primary counts in the queue of its pool, and for nothing that it does there. */
+const waitedSince = (askedAt: number, member: Member, run: Call): Effect.Effect<any, any, any> => {
+  const since: { at: number | undefined } = { at: askedAt }
+  const begun: Around = (f) => (connection) => {
+    since.at = undefined
+    return f(connection)
+  }
+  return Effect.provideService(run(member, begun), WaitedSince, since)
 }
 
 const aroundOf = (following: Following | undefined): Around => {

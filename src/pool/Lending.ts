@@ -25,6 +25,17 @@ import type { StatementProfile } from "./state/StatementProfile.ts"
 export const Lane = Context.Reference<string | undefined>("watertight/Pool/Lane", { defaultValue: () => undefined })
 
 /**
+ * Since when whoever runs here has waited elsewhere for what it asks a pool for now, until it has that.
+ *
+ * @category references
+ * @since 0.2.0
+ */
+export const WaitedSince = Context.Reference<{ readonly at: number | undefined } | undefined>(
+  "watertight/internal/Pool/WaitedSince",
+  { defaultValue: () => undefined }
+)
+
+/**
  * @category models
  * @since 0.2.0
  */
@@ -94,7 +105,11 @@ export class Lending implements Lender {
       if (state.actions.length > 0) runtime.perform()
       return this.begin(request)
     }
-    if (request.state === "Waiting") telemetry.waits(state.waiting, at)
+    if (request.state === "Waiting") {
+      telemetry.waits(state.waiting, at)
+      const since = Context.get(request.fiber.context, WaitedSince)?.at
+      if (since !== undefined) state.waitsSince(request, since)
+    }
     if (state.actions.length > 0) runtime.perform()
     const waiting = this.wait(request)
     const traced: Effect.Effect<any, any> = telemetry.traced(request.fiber, waiting, () => runtime.now() - at)

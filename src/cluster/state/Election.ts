@@ -12,7 +12,7 @@
  * | that takes writes, beside another such server   | see `settle`                                   |
  * | that follows, of an older generation or an unknown one | `Joining`                               |
  * | that follows                                    | `Replica`                                      |
- * | that is a peer                                  | `Primary` for one of them, else `Replica`      |
+ * | that is a peer                                  | `Primary` for one of them, else `Replica`, see `pickPeer` |
  */
 import type { Node, Status } from "./Node.ts"
 
@@ -52,11 +52,15 @@ export const elect = (situation: Situation): Result => {
   }
   const { primary, rivals } = claimants.length > 0
     ? settle(claimants, situation, verdicts)
-    : { primary: pick(peers, situation), rivals: [] }
-  for (const peer of peers) if (peer !== primary) verdicts.set(peer, { status: "Replica" })
+    : { primary: pickPeer(peers, situation), rivals: [] }
+  for (const peer of peers) {
+    if (peer !== primary) verdicts.set(peer, primary === undefined ? early : { status: "Replica" })
+  }
   if (primary !== undefined) verdicts.set(primary, { status: "Primary" })
   return { verdicts, primary, rivals }
 }
+
+const early: Verdict = { status: "Joining", why: "other nodes have not answered yet" }
 
 const judge = (node: Node, situation: Situation): Verdict | "Claimant" | "Peer" => {
   const { observation } = node
@@ -128,6 +132,24 @@ const isSuccessor = (node: Node, other: Node, current: Node | undefined): boolea
   node === current && other.electedAt > -Infinity && other.generation === undefined
 
 export const names = (nodes: ReadonlyArray<Node>): string => nodes.map(({ spec }) => spec.name).join(" and ")
+
+/**
+ * Which of the peers takes the writes. All programs are to choose the same one, so nobody chooses before each node has
+ * answered or has had its time, and one that has just come back is left out until it has answered again.
+ */
+const pickPeer = (peers: ReadonlyArray<Node>, situation: Situation): Node | undefined => {
+  const { current, nodes } = situation
+  const isEarly = nodes.some(({ isRefusing, misses, observation }) =>
+    observation === undefined && misses === 0 && !isRefusing
+  )
+  if (current === undefined && isEarly) return undefined
+  const steady = peers.filter(({ isReturning }) => !isReturning)
+  const all = steady.length > 0 ? steady : peers
+  const lowest = Math.min(...all.map(rankOf))
+  return pick(all.filter((node) => rankOf(node) === lowest || node === situation.pinned), situation)
+}
+
+const rankOf = ({ observation }: Node): number => observation?.rank ?? 0
 
 /** The pinned one, or the one that is the primary already, or the first that may be. */
 const pick = (nodes: ReadonlyArray<Node>, { current, pinned }: Situation): Node | undefined =>

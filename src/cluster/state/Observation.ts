@@ -42,6 +42,8 @@ export interface Observation {
   readonly position: string | undefined
   /** Which of the positions that it was asked about it has: the index of the first, or `undefined` for none. */
   readonly has: number | undefined
+  /** Which of the peers is to take the writes: the one with the lowest, on which all programs agree. */
+  readonly rank?: number | undefined
   /** Why it is unfit, for people. */
   readonly why?: string | undefined
 }

@@ -130,6 +130,7 @@ export class TopologyState {
     this.schedule(node, now)
     // The second question tells whether the first was bad luck.
     if (node.misses === 1 && !node.isRefusing) node.dueAt = now
+    this.lookAround(node, now)
     this.decide(now)
   }
 
@@ -137,7 +138,14 @@ export class TopologyState {
   suspect(node: Node, now: number): void {
     node.suspectedAt = now
     node.dueAt = Math.min(node.dueAt, now)
+    this.lookAround(node, now)
     this.ask(now)
+  }
+
+  /** Something is wrong with a node. If it is the primary, another one may have taken its place already. */
+  private lookAround(node: Node, now: number): void {
+    if (node !== this.primary) return
+    for (const other of this.all) other.dueAt = Math.min(other.dueAt, Math.max(now, other.askedAt + spacing))
   }
 
   /** A node may not be what it was: it has refused a write. Nothing is written there until it has been asked. */

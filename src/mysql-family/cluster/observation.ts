@@ -99,7 +99,7 @@ export const ofGalera = (
   }
   const why = refusal(status)
   if (why !== undefined) return { ...own, role: "unfit", why }
-  return { ...own, role: isWritable(readOnly) ? "peer" : "replica" }
+  return { ...own, role: isWritable(readOnly) ? "peer" : "replica", rank: Number(status["wsrep_local_index"] ?? 0) }
 }
 
 /** Why a node of a Galera cluster must not be used: it has no majority, or is busy with the data of another one. */

@@ -219,6 +219,17 @@ export class PoolState<C> {
   }
 
   /**
+   * The owner of a lease that waits has waited elsewhere since an earlier time. All of its time is one. Such owners come
+   * in the order of those times, and nobody comes between, so the order of the queue stays that of the deadlines.
+   */
+  waitsSince(lease: Lease<C>, since: number): void {
+    if (lease.state !== "Waiting" || since >= lease.askedAt) return
+    lease.deadline += since - lease.askedAt
+    lease.askedAt = since
+    this.agenda.wake(lease.deadline)
+  }
+
+  /**
    * The owner of a lease that waits holds connections already. The adaptive limit is not for it: it has to finish before
    * anything else can.
    */

@@ -206,6 +206,31 @@ describe("who is the primary", () => {
     assert.strictEqual(a.status, "Replica")
   })
 
+  it("chooses the one of them that all programs choose, when all have answered, and not one that has just come back", () => {
+    const { a, b, c, fails, says, state } = make()
+    const peer = (node: Node, rank: number) => says(node, { role: "peer", generation: 3, position: "1", rank })
+    peer(a, 2)
+    peer(b, 1)
+    assert.isUndefined(state.writer)
+    assert.strictEqual(a.status, "Joining")
+    peer(c, 0)
+    assert.strictEqual(state.writer, c)
+    fails(c, "Refused")
+    assert.strictEqual(state.writer, b)
+    peer(c, 0)
+    assert.strictEqual(state.writer, b)
+    peer(c, 0)
+    assert.strictEqual(state.writer, c)
+  })
+
+  it("does not wait for one that hangs", () => {
+    const { a, b, c, fails, says, state } = make()
+    says(b, { role: "peer", generation: 3, position: "1", rank: 1 })
+    fails(a, "Silent")
+    fails(c, "Refused")
+    assert.strictEqual(state.writer, b)
+  })
+
   it("writes nothing to a node that is doubted, until it has been asked", () => {
     const { a, now, primary, state } = make()
     primary(a)
@@ -256,6 +281,22 @@ describe("when nodes are asked", () => {
     fails(a, "Refused")
     replica(b)
     assert.isAtMost(b.dueAt - b.askedAt, 110)
+  })
+
+  it("all of them, as soon as something is wrong with the primary", () => {
+    for (const wrong of ["a miss", "a lost connection"]) {
+      const { a, b, c, fails, later, now, primary, replica, state } = make()
+      primary(a)
+      for (const node of [b, c]) replica(node)
+      later(200)
+      primary(a)
+      for (const node of [b, c]) replica(node)
+      later(200)
+      if (wrong === "a miss") fails(a, "Silent")
+      else state.suspect(a, now())
+      for (const node of [b, c]) assert.isTrue(node.isAsked, wrong)
+      assert.strictEqual(state.writer, a)
+    }
   })
 
   it("at once on suspicion, but never in quick succession", () => {

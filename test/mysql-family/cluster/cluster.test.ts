@@ -2,8 +2,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
-import * as Logger from "effect/Logger"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as SqlClient from "effect/sql/SqlClient"
@@ -12,26 +10,8 @@ import type { Mariadb } from "watertight/mariadb"
 import { clusterOf } from "../../../src/mysql-family/cluster/cluster.ts"
 import * as Failover from "../../cluster/failover.ts"
 import { Replication } from "../../support/index.ts"
-import { describeEach, type Subject } from "../support.ts"
-
-/** The URL of all nodes, through what clients come through. */
-const urlOf = (nodes: ReadonlyArray<Replication.Node>) => {
-  const [{ password, user }] = nodes as [Replication.Node]
-  return `mysql://${user}:${password}@${nodes.map(({ clients }) => `${clients.host}:${clients.port}`).join()}/test`
-}
-
-const layerOf = (subject: Subject, url: string, pool: Mariadb.LayerOptions["pool"] = {}) =>
-  Layer.provideMerge(
-    subject.module.layer({
-      url: Redacted.make(url),
-      allowPublicKeyRetrieval: true,
-      connectTimeout: "2 seconds",
-      controlTimeout: "2 seconds",
-      resolveTimeout: "1 minute",
-      pool: { ...pool, acquireTimeout: Failover.acquireTimeout }
-    }),
-    Logger.layer([])
-  )
+import { describeEach } from "../support.ts"
+import { layerOfNodes, urlOfNodes } from "./nodes.ts"
 
 describe("the options of several servers", () => {
   const of = (options: Mariadb.LayerOptions) => clusterOf("Mariadb", options, () => Effect.die("it is not asked for"))
@@ -86,7 +66,7 @@ describeEach("a primary and a replica as one, with $name", (subject) => {
           )
         yield* sql`create table moved (a int primary key)`
         assert.strictEqual(yield* port, second.port)
-      }).pipe(Effect.provide(layerOf(subject, urlOf(nodes.toReversed()))))
+      }).pipe(Effect.provide(layerOfNodes(subject, urlOfNodes(nodes[0]!, nodes.toReversed()))))
     }).pipe(Effect.scoped), 180_000)
 
   it.live("under load, the primary is changed in order: nothing is lost or done twice", () =>
@@ -104,7 +84,7 @@ describeEach("a primary and a replica as one, with $name", (subject) => {
       yield* replica.catchUp(primary)
       for (const node of nodes) yield* node.logIn("app", "app")
       const report = yield* Failover.run({
-        url: urlOf(nodes).replace(/\/\/[^@]*@/, "//app:app@"),
+        url: urlOfNodes(primary, nodes).replace(/\/\/[^@]*@/, "//app:app@"),
         nodes: nodes.map((node) => ({ ...node, query: query(node) })),
         primary: Effect.sync(() => ({ ...primary, query: query(primary) }))
       }, {
@@ -112,7 +92,7 @@ describeEach("a primary and a replica as one, with $name", (subject) => {
         seed: 73,
         killEvery: 2,
         locking: "for update",
-        layer: (url, pool) => layerOf(subject, url, pool),
+        layer: (url, pool) => layerOfNodes(subject, url, pool),
         blow: () =>
           Effect.gen(function*() {
             yield* primary.demote

@@ -1,147 +1,100 @@
-/** Three members of a group of MySQL servers behind a balancer that knows nothing of them. */
-import { assert, it, layer } from "@effect/vitest"
-import * as Context from "effect/Context"
+/** A group of MySQL servers that decides by itself who is the primary, while others go on writing. */
+import { it } from "@effect/vitest"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
-import * as Redacted from "effect/Redacted"
-import * as SqlClient from "effect/sql/SqlClient"
-import { Outcome, Retry, Transaction } from "watertight"
-import { describeWith, GroupReplication } from "../../support/index.ts"
-import * as Ledger from "../../transaction/ledger/ledger.ts"
-import {
-  connector,
-  eventually,
-  layerOfLedger,
-  run,
-  serverError,
-  sqlFailure,
-  type Subject,
-  subjects
-} from "../support.ts"
+import * as Schedule from "effect/Schedule"
+import * as Failover from "../../cluster/failover.ts"
+import { describeWith, FaultProxy, GroupReplication, type ServerError } from "../../support/index.ts"
+import { subjects } from "../support.ts"
+import { layerOfNodes, urlOfNodes } from "./nodes.ts"
 
-class Group extends Context.Service<Group, GroupReplication.GroupReplication>()("Group") {}
+type Member = GroupReplication.Member
 
-const onMysql = subjects.filter(({ server }) => server.name === "MySQL")
+interface Fate {
+  /** Succeeds when there is a primary that has a majority. */
+  readonly happens: (
+    old: Member,
+    others: ReadonlyArray<Member>
+  ) => Effect.Effect<void, ServerError>
+  readonly after: (old: Member, others: ReadonlyArray<Member>) => Effect.Effect<void, ServerError>
+}
 
-/** A group as a place for the ledger. It is asked at a member that takes writes and has seen all. */
-const place = (
-  group: GroupReplication.GroupReplication,
-  subject: Subject,
-  strike: Ledger.Server["strike"]
-): Ledger.Place => {
-  const query = (statement: string) => Effect.flatMap(group.primary, (member) => member.query(statement, [], "test"))
-  return {
-    server: Effect.as(Effect.andThen(query("drop table if exists account"), query("drop table if exists ledger")), {
-      url: group.url,
-      query,
-      strike
-    }),
-    layer: layerOfLedger(subject)
+const own = "select member_role as role, (select count(*) from performance_schema.replication_group_members " +
+  "where member_state = 'ONLINE') as online from performance_schema.replication_group_members " +
+  "where member_id = @@server_uuid and member_state = 'ONLINE'"
+
+/** Waits until one of these is the primary, and sees so many members. */
+const leads = (members: ReadonlyArray<Member>, atLeast: number) =>
+  Effect.raceAllFirst(members.map((member) =>
+    Effect.repeat(Effect.orElseSucceed(member.query(own), () => []), {
+      until: ([row]) => row?.["role"] === "PRIMARY" && Number(row["online"]) >= atLeast,
+      schedule: Schedule.spaced("20 millis")
+    })
+  )).pipe(Effect.asVoid)
+
+const fates: Record<string, Fate> = {
+  "whose primary is killed": {
+    happens: (old, others) => Effect.andThen(old.kill, leads(others, 2)),
+    after: (old) => old.rejoin
+  },
+  "whose primary stands still, and goes on when it has been expelled": {
+    happens: (old, others) => Effect.asVoid(Effect.all([leads(others, 2), old.expel], { concurrency: 2 })),
+    after: (old) => old.rejoin
+  },
+  "whose primary is alone for a while, so that its writes hang": {
+    happens: (old, others) =>
+      Effect.gen(function*() {
+        yield* Effect.forEach(others, (other) => other.pause, { discard: true })
+        yield* Effect.repeat(
+          old.query(
+            "select count(*) as n from performance_schema.replication_group_members where member_state = 'UNREACHABLE'"
+          ),
+          { until: ([row]) => Number(row!["n"]) === 2, schedule: Schedule.spaced("50 millis") }
+        )
+        yield* Effect.forEach(others, (other) => other.resume, { discard: true })
+        yield* leads([old, ...others], 2)
+      }),
+    after: (old, others) =>
+      Effect.forEach([old, ...others], (member) => member.online, { discard: true, concurrency: "unbounded" })
+  },
+  "of which another member is expelled": {
+    happens: (_, [other]) => other!.expel,
+    after: (_, [other]) => other!.rejoin
   }
 }
 
-/** Waits until a member has what was written elsewhere. */
-const arrived = (member: GroupReplication.Member, table: string, n: number) =>
-  eventually(
-    Effect.map(
-      Effect.orElseSucceed(member.query(`select n from ${table}`, [], "test"), () => []),
-      ([row]) => row !== undefined && Number(row["n"]) === n
-    )
-  )
+const onMysql = subjects.filter(({ server }) => server.name === "MySQL")
 
-/** What conflicts with another member is found at COMMIT; a group with several primaries has no `serializable`. */
-const client: Ledger.Client = (operation, body) => Transaction.run(body, { idempotencyKey: operation })
-
-describeWith("group-replication")("a group with several primaries, on MySQL", () => {
-  layer(Layer.effect(Group, GroupReplication.make({ multiPrimary: true })), {
-    excludeTestServices: true,
-    timeout: 180_000
-  })((it) => {
-    for (const subject of onMysql) {
-      it.effect(
-        `over ${subject.name}: a conflict is found at COMMIT, and the whole transaction is repeated`,
-        () =>
-          Effect.gen(function*() {
-            const { members } = yield* Group
-            const name = `conflict_${subject.key}`
-            yield* members[0]!.query(`create table ${name} (id int primary key, n int)`, [], "test")
-            yield* members[0]!.query(`insert into ${name} values (1, 0)`, [], "test")
-            yield* arrived(members[1]!, name, 0)
-            const there = yield* connector(subject, { url: Redacted.make(members[1]!.url) })
-            yield* Effect.gen(function*() {
-              const sql = yield* SqlClient.SqlClient
-              let attempts = 0
-              const add = Effect.gen(function*() {
-                if (attempts > 0) yield* arrived(members[0]!, name, 20)
-                const [row] = yield* sql<{ n: number }>`select n from ${sql(name)} where id = 1`
-                yield* sql`update ${sql(name)} set n = ${row!.n + 1} where id = 1`
-                // Another member commits first, and here nobody hears of it before COMMIT.
-                if (attempts++ > 0) return
-                yield* Effect.scoped(Effect.flatMap(there, (session) => run(session, `update ${name} set n = n + 10`)))
-              })
-              const alone = yield* sqlFailure(Transaction.run(add, { retry: Retry.never }))
-              // By the group, or by the engine, which has made room for what came from the other member.
-              assert.include([3101, 1180], serverError(alone).errno)
-              assert.strictEqual(alone.reason._tag, "SerializationError")
-              assert.deepInclude(Outcome.of(alone), { outcome: "NotApplied", scope: "Transaction" })
-              yield* arrived(members[0]!, name, 10)
-
-              attempts = 0
-              yield* Transaction.run(add, {})
-              assert.strictEqual(attempts, 2)
-            }).pipe(Effect.provide(subject.module.layer({ url: Redacted.make(members[0]!.url) })))
-            for (const member of members) yield* arrived(member, name, 21)
-          }),
-        60_000
-      )
-    }
-
-    it.effect("the ledger is right while a member is expelled and comes back", () =>
-      Effect.gen(function*() {
-        const group = yield* Group
-        // Who asks there sees what was committed before anywhere.
-        for (const member of group.members) yield* member.query("set global group_replication_consistency = 'BEFORE'")
-        const last = group.members[2]!
-        const report = yield* Ledger.run({
-          place: place(group, onMysql[0]!, () => Effect.andThen(last.expel, last.rejoin)),
-          client,
-          locking: "for update",
-          seconds: 8,
-          seed: 46,
-          killEvery: 2
-        })
-        assert.isTrue(Ledger.isRight(report), Ledger.describe(report))
-        assert.isAbove(report.succeeded, 20, Ledger.describe(report))
-        assert.isAtLeast(report.kills, 1)
-        assert.strictEqual(report.unknown, 0, Ledger.describe(report))
-      }), 180_000)
-  })
-})
-
-describeWith("group-replication")("a group with one primary, on MySQL", () => {
-  it.live(
-    "the ledger is right while the primary is killed and another member takes its place",
-    () =>
+describeWith("group-replication")("a group, under load,", () => {
+  for (const [index, [name, { after, happens }]] of Object.entries(fates).entries()) {
+    const subject = onMysql[index % onMysql.length]!
+    it.live(`${name}: nothing is lost or done twice, over ${subject.name}`, () =>
       Effect.gen(function*() {
         const group = yield* GroupReplication.make()
-        const report = yield* Ledger.run({
-          place: place(group, onMysql[1]!, () =>
+        const nodes = yield* Effect.forEach(group.members, (member) =>
+          Effect.map(FaultProxy.make(member.url), (clients) => ({
+            member,
+            clients,
+            query: (statement: string) =>
+              member.query(statement, [], "test")
+          })))
+        const primary = Effect.map(group.primary, (member) =>
+          nodes.find((node) => node.member === member)!)
+        const report = yield* Failover.run({ url: urlOfNodes(group.members[0]!, nodes), nodes, primary }, {
+          seconds: 4,
+          seed: 74,
+          killEvery: 2,
+          locking: "for update",
+          layer: (url, pool) => layerOfNodes(subject, url, pool),
+          blow: () =>
             Effect.gen(function*() {
-              const primary = yield* group.primary
-              yield* primary.kill
-              yield* group.primary
-              yield* primary.rejoin
-            })),
-          client: Ledger.modes["each operation has an idempotency key"],
-          seconds: 8,
-          seed: 47,
-          killEvery: 2
+              const old = yield* group.primary
+              const others = group.members.filter((member) => member !== old)
+              yield* happens(old, others)
+              return { takenOverAt: yield* Clock.currentTimeMillis, after: after(old, others) }
+            })
         })
-        assert.isTrue(Ledger.isRight(report), Ledger.describe(report))
-        assert.isAbove(report.succeeded, 20, Ledger.describe(report))
-        assert.isAtLeast(report.kills, 1)
-        assert.strictEqual(report.unknown, 0, Ledger.describe(report))
-      }).pipe(Effect.scoped),
-    240_000
-  )
+        Failover.check(report)
+      }).pipe(Effect.scoped), 300_000)
+  }
 })

@@ -72,14 +72,15 @@ describe("a node of a Galera cluster", () => {
     wsrep_cluster_status: "Primary",
     wsrep_local_state: "4",
     wsrep_local_state_comment: "Synced",
-    wsrep_ready: "ON"
+    wsrep_ready: "ON",
+    wsrep_local_index: "2"
   }
   const ask = (status: Record<string, string>, readOnly = "0|0") =>
     ofGalera("s", { readOnly, status: { ...synced, ...status } }, [at(9), at(1, uuid.replace("3", "4")), at(7), at(1)])
 
   it("is a peer while it is synced with a majority", () => {
     const observation = ask({})
-    assert.deepInclude(observation, { role: "peer", lineage: uuid, position: at(7), has: 2 })
+    assert.deepInclude(observation, { role: "peer", lineage: uuid, position: at(7), has: 2, rank: 2 })
     assert.strictEqual(ask({}, "1|0").role, "replica")
     assert.strictEqual(ask({ wsrep_cluster_status: "non-Primary" }).role, "unfit")
     assert.strictEqual(ask({ wsrep_local_state: "2", wsrep_local_state_comment: "Donor/Desynced" }).role, "unfit")
