@@ -4,7 +4,7 @@
  * **Details**
  *
  * The program serves it itself, on this machine only unless it is told otherwise: who has connections and who waits for
- * one, statements by their form, the breaker, what was repeated, COMMITs without answer, and the cache. It can be read
+ * one, what each of several servers is, statements by their form, the breaker, what was repeated, COMMITs without answer, and the cache. It can be read
  * and nothing else. There are no parameters in it and no secrets: statements are shown with `?` for each value.
  *
  * Statements are told only where the database layer has a `log`: what is not asked for is not measured.
@@ -32,16 +32,18 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { Cluster } from "../cluster/Topology.ts"
 import { Database } from "../Database.ts"
 import { InvalidOptions } from "../options/InvalidOptions.ts"
 import * as Options from "../options/Options.ts"
 import { Pool } from "../pool/Pool.ts"
 import { isLoopback, serve } from "./serve.ts"
-import { collect, hear, hearPool, nothingHeard, type Snapshot } from "./Snapshot.ts"
+import { collect, hear, hearPool, hearTopology, nothingHeard, type Snapshot } from "./Snapshot.ts"
 
-export type { DatabaseSnapshot, Happening, Snapshot } from "./Snapshot.ts"
+export type { DatabaseSnapshot, Happening, NodeSnapshot, Snapshot } from "./Snapshot.ts"
 
 /**
  * Where it is served.
@@ -117,7 +119,17 @@ export const make = Effect.fnUntraced(function*(
     ),
     { startImmediately: true }
   )
-  const snapshot = collect(database, pool, heard)
+  const cluster = Option.getOrUndefined(yield* Effect.serviceOption(Cluster))
+  if (cluster !== undefined) {
+    yield* Effect.forkScoped(
+      Stream.runForEach(
+        cluster.events,
+        (event) => Effect.map(Clock.currentTimeMillis, (at) => hearTopology(heard, at, event))
+      ),
+      { startImmediately: true }
+    )
+  }
+  const snapshot = collect(database, pool, heard, cluster)
   const bound = yield* Effect.mapError(
     serve(host, port, snapshot),
     (error) =>

@@ -6,6 +6,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
+import type { Cluster, TopologyEvent } from "../cluster/Topology.ts"
 import type { CommitLost, Database, Repeated, StatementForm } from "../Database.ts"
 import * as SqlFailure from "../failure/SqlFailure.ts"
 import type { Activity, Pool, Stats } from "../pool/Pool.ts"
@@ -23,6 +24,27 @@ export interface Happening {
   readonly what: string
   /** How many times it happened without anything else in between. */
   readonly count: number
+}
+
+/**
+ * A server of several that are used as one.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface NodeSnapshot {
+  /** Its address. */
+  readonly name: string
+  /** What it is: `Primary`, `Replica`, or why it is not in use. */
+  readonly status: string
+  readonly forMillis: number
+  readonly why: string | undefined
+  readonly zone: string | undefined
+  /** How stale it is at the most; undefined if nobody knows. */
+  readonly staleMillis: number | undefined
+  readonly used: number
+  readonly total: number
+  readonly waiting: number
 }
 
 /**
@@ -44,6 +66,8 @@ export interface DatabaseSnapshot {
   readonly lostCommits: { readonly applied: number; readonly notApplied: number; readonly unknown: number }
   /** The last 20, the newest first. */
   readonly happenings: ReadonlyArray<Happening>
+  /** Where several servers are used as one. */
+  readonly nodes: ReadonlyArray<NodeSnapshot> | undefined
   /** The counts of the cache; empty without one. */
   readonly cache: Readonly<Record<string, number>>
 }
@@ -123,6 +147,27 @@ const poolSentence = (event: PoolEvent): string | undefined => {
   }
 }
 
+/** What happened to the servers of a cluster, as far as somebody on call wants to know. */
+const topologySentence = (event: TopologyEvent): string => {
+  const because = "why" in event && event.why !== undefined ? `: ${event.why}` : ""
+  switch (event._tag) {
+    case "RoleChanged":
+      return `${event.node} is ${event.to} now, and was ${event.from}${because}`
+    case "PrimaryFound":
+      return `${event.node} is the primary, after ${Math.round(event.afterMillis)} ms without one`
+    case "PrimaryLost":
+      return `${event.node} is the primary no more${because}`
+    case "Fenced":
+      return `nothing is written to ${event.node} any more${because}`
+    case "SplitBrain":
+      return `writes are held: ${event.nodes.join(" and ")} say that they are the primary`
+    case "NodeEjected":
+      return `${event.node} serves no reads: ${event.reason}`
+    case "NodeReturned":
+      return `${event.node} serves reads`
+  }
+}
+
 const remember = (heard: Heard, at: number, what: string): void => {
   const [last] = heard.happenings
   if (last?.what === what) heard.happenings[0] = { at, what, count: last.count + 1 }
@@ -135,6 +180,10 @@ export const hearPool = (heard: Heard, at: number, event: PoolEvent): void => {
   const what = poolSentence(event)
   if (what !== undefined) remember(heard, at, what)
 }
+
+/** Takes notice of an event of a cluster. */
+export const hearTopology = (heard: Heard, at: number, event: TopologyEvent): void =>
+  remember(heard, at, topologySentence(event))
 
 /** Takes notice of an event. */
 export const hear = (heard: Heard, at: number, event: Repeated | CommitLost): void => {
@@ -164,11 +213,29 @@ const cacheCounts = (database: string) =>
     return counts
   })
 
+const nodesOf = (cluster: Cluster): Effect.Effect<ReadonlyArray<NodeSnapshot>> =>
+  Effect.map(
+    cluster.topology,
+    ({ nodes }) =>
+      nodes.map(({ forMillis, name, pool: { total, used, waiting }, staleMillis, status, why, zone }) => ({
+        name,
+        status,
+        forMillis,
+        why,
+        zone,
+        staleMillis: staleMillis === Infinity ? undefined : staleMillis,
+        used,
+        total,
+        waiting
+      }))
+  )
+
 /** Reads everything at this moment. */
 export const collect = Effect.fnUntraced(function*(
   database: Database,
   pool: Pool,
-  heard: Heard
+  heard: Heard,
+  cluster: Cluster | undefined
 ): Effect.fn.Return<Snapshot> {
   const health = yield* pool.health
   const forms = database.statements === undefined ? undefined : yield* database.statements
@@ -182,6 +249,7 @@ export const collect = Effect.fnUntraced(function*(
     repeated: heard.repeated,
     lostCommits: { ...heard.lostCommits },
     happenings: [...heard.happenings],
+    nodes: cluster === undefined ? undefined : yield* nodesOf(cluster),
     cache: yield* cacheCounts(database.name)
   }
   return {

@@ -80,7 +80,7 @@ const table = (title, heads, rows) => {
 }
 
 const draw = (database) => {
-  const { activity, breaker, cache, happenings, health, lostCommits, name, pool, repeated, statements } = database
+  const { activity, breaker, cache, happenings, health, lostCommits, name, nodes, pool, repeated, statements } = database
   const section = element("section")
   section.append(element("h2", name))
   section.append(facts([
@@ -95,6 +95,13 @@ const draw = (database) => {
     ["COMMITs lost", lostCommits.applied + lostCommits.notApplied + lostCommits.unknown, lostCommits.unknown > 0]
   ]))
   for (const reason of health.reasons) section.append(element("p", reason, "bad"))
+  if (nodes !== undefined) {
+    section.append(table("nodes", [["node"], ["is"], ["for", "number"], ["in use", "number"], ["connections", "number"],
+      ["waiting", "number"], ["stale", "number"], ["why", "text"]],
+      nodes.map((one) => [one.name, one.status, millis(one.forMillis), one.used, one.total, one.waiting,
+        one.status === "Primary" ? "-" : one.staleMillis === undefined ? "unknown" : millis(one.staleMillis),
+        one.why ?? ""])))
+  }
   if (activity.waiters.length > 0) {
     section.append(table("who waits", [["for", "number"], ["span"], ["fiber", "number"]],
       activity.waiters.slice(0, 20).map((one) => [millis(one.waitedMillis), one.span ?? "-", one.fiberId])))

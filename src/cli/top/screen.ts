@@ -48,7 +48,7 @@ const section = (
   paint: Paint
 ): ReadonlyArray<string> => {
   const head = summary(database, columns, paint)
-  const tables = [waiters(database), holders(database), statements(database), happenings(database)]
+  const tables = [nodes(database), waiters(database), holders(database), statements(database), happenings(database)]
     .filter(({ body }) => body.length > 0)
   // The rows are shared out: what needs less leaves more for the others.
   let left = rows - head.length - tables.length * 2
@@ -100,6 +100,20 @@ interface Table {
   readonly title: string
   readonly body: ReadonlyArray<string>
 }
+
+const nodes = ({ nodes }: DatabaseSnapshot): Table => ({
+  title: "        for  connections  waiting       stale  node",
+  body: (nodes ?? []).map((one) =>
+    [
+      millis(one.forMillis).padStart(11),
+      `${one.used} of ${one.total}`.padStart(12),
+      String(one.waiting).padStart(8),
+      (one.status === "Primary" ? "-" : one.staleMillis === undefined ? "unknown" : millis(one.staleMillis)).padStart(
+        11
+      )
+    ].join(" ") + `  ${one.name} ${one.status}${one.why === undefined ? "" : `: ${one.why}`}`
+  )
+})
 
 const waiters = ({ activity, pool }: DatabaseSnapshot): Table => ({
   title: `who waits: ${why(pool)}`,
