@@ -117,6 +117,21 @@ describeWith("url-postgresql")("doctor: PostgreSQL", () => {
     120_000
   )
 
+  it.live("several servers: the way to each, and what each of them is", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const primary = yield* PostgresServer.make()
+      const standby = yield* primary.standby()
+      const at = [primary.port, standby.port, 1].map((port) => `127.0.0.1:${port}`)
+      const found = yield* doctor(`postgres://postgres@${at.join()}/postgres`)
+      assert.strictEqual(of(found, `tcp ${at[1]}`)!.status, "ok")
+      assert.strictEqual(of(found, `tcp ${at[2]}`)!.status, "problem")
+      assert.strictEqual(of(found, `node ${at[0]}`)!.found, "the primary")
+      assert.match(of(found, `node ${at[1]}`)!.found, /^a replica, at most \d+ ms behind$/)
+      assert.strictEqual(of(found, `node ${at[2]}`)!.status, "problem")
+      assert.strictEqual(of(found, "login")!.status, "ok")
+      assert.include(of(found, "role")!.found, "the primary, with 1 replica")
+    })), 120_000)
+
   it.live("through a pooler, and with TLS of each kind", () =>
     Effect.scoped(Effect.gen(function*() {
       const server = yield* PostgresServer.make({ tls: true, settings: { max_connections: 8 } })

@@ -261,6 +261,11 @@ describe("the options", () => {
   for (
     const [name, options, problem] of [
       ["an unknown target", { url: "postgres://a,b/db?target_session_attrs=master" }, "target_session_attrs"],
+      [
+        "an order of standbys",
+        { url: "postgres://a,b/db?target_session_attrs=standby&load_balance_hosts=disable" },
+        "load_balance_hosts"
+      ],
       ["ports that do not fit", { url: "postgres://a:1,b:2,c/db?port=1,2" }, "one port for all hosts"],
       ["nodes and a host", { host: "a", nodes: [{ host: "b" }] }, "together with `host`"],
       ["a zone without nodes", { host: "a", zone: "x" }, "several `nodes`"],

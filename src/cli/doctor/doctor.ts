@@ -19,9 +19,10 @@ import { type Line, ok, skipped } from "./Check.ts"
 import { refused } from "./login.ts"
 import { mysqlChecks } from "./mysql.ts"
 import { encryption, reach, resolveName, unreached } from "./network.ts"
+import { placesOf, roles } from "./nodes.ts"
 import { embeddedChecks, postgresChecks } from "./postgres.ts"
 import { makeProbe } from "./Probe.ts"
-import { targetOf } from "./target.ts"
+import { type Target, targetOf } from "./target.ts"
 import { ownVersions } from "./versions.ts"
 
 export const doctor = Command.make("doctor", {
@@ -107,14 +108,35 @@ const examine = Effect.fnUntraced(function*(url: Redacted.Redacted, sizes: Sizes
   if (Redacted.value(url).startsWith("pglite:")) {
     return [ok("name", "PGlite, in this process"), ...yield* login(url, sizes, bar), versions]
   }
-  const target = yield* targetOf(url)
   yield* bar.now("looks for the way")
+  const places = yield* placesOf(url)
+  if (places === undefined) {
+    const { isOpen, lines } = yield* way(yield* targetOf(url))
+    return isOpen ? [...lines, ...yield* login(url, sizes, bar), versions] : [...lines, ...unreached.slice(1), versions]
+  }
+  const ways = yield* Effect.forEach(
+    places,
+    (place) =>
+      Effect.flatMap(targetOf(url, place), (target) =>
+        Effect.map(way(target), ({ isOpen, lines }) => ({
+          isOpen,
+          lines: lines.map((line) => ({ ...line, check: `${line.check} ${target.host}:${target.port}` }))
+        })))
+  )
+  const lines = ways.flatMap(({ lines }) => lines)
+  return ways.some(({ isOpen }) => isOpen)
+    ? [...lines, ...yield* login(url, sizes, bar), versions]
+    : [...lines, ...unreached.slice(1), versions]
+})
+
+/** The way to one server, as far as it goes. */
+const way = Effect.fnUntraced(function*(target: Target) {
   const [name, addresses] = yield* resolveName(target)
-  if (addresses.length === 0) return [name, skipped("tcp", "there is no address"), ...unreached, versions]
+  const [tls] = unreached
+  if (addresses.length === 0) return { isOpen: false, lines: [name, skipped("tcp", "there is no address"), tls!] }
   const tcp = yield* reach(target, addresses)
-  if (tcp.status === "problem") return [name, tcp, ...unreached, versions]
-  const tls = yield* encryption(target, addresses[0]!)
-  return [name, tcp, tls, ...yield* login(url, sizes, bar), versions]
+  if (tcp.status === "problem") return { isOpen: false, lines: [name, tcp, tls!] }
+  return { isOpen: true, lines: [name, tcp, yield* encryption(target, addresses[0]!)] }
 })
 
 /** What the server itself says, on one connection. */
@@ -124,12 +146,14 @@ const login = Effect.fnUntraced(function*(url: Redacted.Redacted, sizes: Sizes, 
   if (Result.isFailure(built)) {
     return built.failure._tag === "SqlError" ? [refused(built.failure)] : yield* Effect.fail(built.failure)
   }
+  const nodes = yield* roles(built.success)
   const connected = yield* Effect.result(open.pipe(Effect.provideContext(built.success)))
-  if (Result.isFailure(connected)) return [refused(connected.failure)]
+  if (Result.isFailure(connected)) return [...nodes, refused(connected.failure)]
   yield* bar.now("asks the server")
   const probe = makeProbe(connected.success, sizes)
   const isEmbedded = Redacted.value(url).startsWith("pglite:")
   return [
+    ...nodes,
     ok("login", "the server lets this user in"),
     ...yield* isEmbedded
       ? embeddedChecks(probe)

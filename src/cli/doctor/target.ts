@@ -23,21 +23,32 @@ export interface Target {
   }
 }
 
-/** Reads a URL as the library does. */
-export const targetOf = (url: Redacted.Redacted): Effect.Effect<Target, Usage | InvalidOptions> =>
-  Redacted.value(url).startsWith("postgres") ? postgres(url) : mysql(url)
+/** One of the hosts of a URL that names several. */
+export interface Place {
+  readonly host: string
+  readonly port: number | undefined
+}
 
-const load = <A>(load: () => Promise<A>): Effect.Effect<A, Usage> =>
+/** Reads a URL as the library does. */
+export const targetOf = (url: Redacted.Redacted, place?: Place): Effect.Effect<Target, Usage | InvalidOptions> =>
+  Redacted.value(url).startsWith("postgres") ? postgres(url, place) : mysql(url, place)
+
+export const load = <A>(load: () => Promise<A>): Effect.Effect<A, Usage> =>
   Effect.tryPromise({ try: load, catch: (cause) => new Usage({ problem: String(cause) }) })
 
 const modeOf = (url: Redacted.Redacted, otherwise: string): string =>
   /[?&]ssl-?mode=([\w-]+)/i.exec(Redacted.value(url))?.[1]?.toLowerCase() ?? otherwise
 
+/** The options of one host: it has the port of the database where it names none. */
+const optionsOf = (url: Redacted.Redacted, place: Place | undefined, port: number) =>
+  place === undefined ? { url } : { url, host: place.host, port: place.port ?? port }
+
 const postgres = Effect.fnUntraced(function*(
-  url: Redacted.Redacted
+  url: Redacted.Redacted,
+  place: Place | undefined
 ): Effect.fn.Return<Target, Usage | InvalidOptions> {
   const { resolve } = yield* load(() => import("../../postgres/adapter/Config.ts"))
-  const { endpoint: { host, path, port, tls } } = yield* resolve({ url })
+  const { endpoint: { host, path, port, tls } } = yield* resolve(optionsOf(url, place, 5432))
   const isVerified = tls.mode === "require" && tls.options.rejectUnauthorized !== false
   const ca = Result.getOrUndefined(tls.read())?.ca ?? tls.options.ca
   return {
@@ -54,10 +65,13 @@ const postgres = Effect.fnUntraced(function*(
   }
 })
 
-const mysql = Effect.fnUntraced(function*(url: Redacted.Redacted): Effect.fn.Return<Target, Usage | InvalidOptions> {
+const mysql = Effect.fnUntraced(function*(
+  url: Redacted.Redacted,
+  place: Place | undefined
+): Effect.fn.Return<Target, Usage | InvalidOptions> {
   const { resolve } = yield* load(() => import("../../mysql-family/adapter/Config.ts"))
   const module = Redacted.value(url).startsWith("mariadb") ? "Mariadb" : "Mysql"
-  const { host, port, socketPath, tls } = yield* resolve(module, { url })
+  const { host, port, socketPath, tls } = yield* resolve(module, optionsOf(url, place, 3306))
   const material = tls === undefined ? undefined : Result.getOrUndefined(tls.material())
   return {
     protocol: "mysql",

@@ -42,6 +42,12 @@ export const clusterOf = (
       yield* invalid("url", `has a target_session_attrs that is not one of ${targets.join(", ")}`)
     }
     const hosts = options.host === undefined ? url.hosts : undefined
+    if (hosts !== undefined && url.balance === "disable" && target !== "primary" && target !== "read-write") {
+      yield* invalid(
+        "url",
+        "asks for its hosts in their order with load_balance_hosts=disable: reads are spread over them"
+      )
+    }
     const isChecked = url.target !== undefined && target !== "any"
     if (nodes === undefined && hosts === undefined && !isChecked) {
       if (zone !== undefined) yield* invalid("zone", "only makes sense with several `nodes`")

@@ -75,11 +75,13 @@ describeWith("galera")("a Galera cluster as several nodes, under load,", () => {
           })))
         // The node on which all programs agree.
         const ranks = Effect.forEach(nodes, ({ node }) =>
-          Effect.map(
-            Effect.orElseSucceed(statusOf(node, "wsrep_local_index"), () => ""),
-            (rank) => Number(rank || Infinity)
-          ))
-        const writer = Effect.map(ranks, (ranks) => nodes[ranks.indexOf(Math.min(...ranks))]!)
+          Effect.match(Effect.all([statusOf(node, "wsrep_ready"), statusOf(node, "wsrep_local_index")]), {
+            onFailure: () =>
+              Infinity,
+            onSuccess: ([ready, rank]) => ready === "ON" ? Number(rank) : Infinity
+          }))
+        const writer = Effect.map(ranks, (ranks) =>
+          nodes[ranks.indexOf(Math.min(...ranks))]!)
         const report = yield* Failover.run({ url: urlOfNodes(cluster.nodes[0]!, nodes), nodes, primary: writer }, {
           seconds: 4,
           seed: 75,
