@@ -31,6 +31,7 @@ import { Adapter } from "./Adapter.ts"
 import * as Breaker from "./breaker/Breaker.ts"
 import { guardReads, standingOf } from "./cluster/oneNode.ts"
 import { ClassifyingConnection } from "./database/ClassifyingConnection.ts"
+import { loaded } from "./database/loaded.ts"
 import { PooledConnection } from "./database/PooledConnection.ts"
 import { reachable, reachableBeside } from "./database/reachable.ts"
 import { SettledConnection } from "./database/SettledConnection.ts"
@@ -185,7 +186,15 @@ export const make = Effect.fnUntraced(function*(
   const tally = { successes: 0 }
   const budget = yield* Retry.makeBudget(options.budget ?? {}, () => tally.successes)
   const events = yield* Effect.acquireRelease(PubSub.sliding<Repeated | CommitLost>(256), PubSub.shutdown)
+  const context = yield* Effect.context<never>()
+  // It is loaded with the first deadlock.
+  const deadlocks = loaded(() =>
+    import("./database/DeadlockWatch.ts").then(({ DeadlockWatch }) => new DeadlockWatch(adapter.name))
+  )
   const onRepeat = (attempt: Retry.Attempt): void => {
+    if (attempt.error.reason._tag === "DeadlockError") {
+      Effect.runForkWith(context)(Effect.flatMap(deadlocks, (watch) => watch.note(attempt.error)))
+    }
     const event: Repeated = { _tag: "Repeated", database: adapter.name, ...attempt }
     PubSub.publishUnsafe(events, event)
   }

@@ -9,7 +9,7 @@ import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
 import { Database, Pool, Transaction } from "watertight"
 import { Adapter } from "../../src/Adapter.ts"
-import { summaryOf } from "../../src/database/spanName.ts"
+import { summaryOf } from "../../src/database/summary.ts"
 import { FakeAdapter } from "../../src/testing/FakeAdapter.ts"
 
 describe("a summary", () => {

@@ -1,8 +1,14 @@
 /** The transfer of the README under opposing load: what the order of locks is worth. */
 import { assert, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Logger from "effect/Logger"
+import * as Redacted from "effect/Redacted"
 import { SqlClient } from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
 import { Transaction } from "watertight"
+import { Postgres } from "watertight/postgres"
+import { freshDatabase } from "../support/index.ts"
 import { freshLayer } from "./support.ts"
 
 type Change = { readonly id: string; readonly by: number }
@@ -51,3 +57,41 @@ it.live(
     }).pipe(Effect.provide(freshLayer())),
   30_000
 )
+
+it.live("three deadlocks → both statements are named once, with what to do", () =>
+  Effect.gen(function*() {
+    const told: Array<string> = []
+    const logger = Logger.make(({ message }) => {
+      if (String(message).includes("deadlock")) told.push(String(message))
+    })
+    const live = Postgres.layer({ url: Redacted.make(yield* freshDatabase()) })
+    yield* Effect.gen(function*() {
+      const sql = yield* SqlClient
+      yield* sql`create table account (id text primary key, cents bigint not null)`
+      yield* sql`insert into account values ('ann', 1000), ('bob', 1000)`
+      for (let round = 0; round < 5; round++) {
+        // Each has its first row before either asks for its second one; it is let go when it begins anew.
+        const gates = [yield* Deferred.make<void>(), yield* Deferred.make<void>()] as const
+        const ann = Effect.asVoid(sql`update account set cents = cents + 1 where id = 'ann'`)
+        const lock = Effect.asVoid(sql`select id from account where id = 'bob' for update`)
+        const half = (mine: 0 | 1, first: Effect.Effect<void, SqlError>, second: Effect.Effect<void, SqlError>) =>
+          Transaction.run(Effect.gen(function*() {
+            yield* first
+            yield* Deferred.succeed(gates[mine], undefined)
+            yield* Deferred.await(gates[1 - mine as 0 | 1])
+            yield* second
+          }))
+        yield* Effect.all([half(0, ann, lock), half(1, lock, ann)], { concurrency: 2 })
+      }
+    }).pipe(Effect.provide(live), Effect.provide(Logger.layer([logger])))
+    assert.isAtMost(told.length, 2)
+    assert.isAtLeast(told.length, 1)
+    for (const line of told) {
+      assert.match(line, /for the 3rd time a deadlock has undone a transaction/)
+      assert.include(line, "Lock rows in one order")
+      assert.match(
+        line,
+        /here: (?:update account set cents = cents \+ \? where id = \?|select id from account where id = \? for update)\n/
+      )
+    }
+  }).pipe(Effect.scoped), 60_000)
