@@ -264,6 +264,12 @@ export const make = Effect.fnUntraced(function*(
     spanAttributes: adapter.spanAttributes
   })
   const { transformRows } = adapter
+  log?.explainWith((showsValues) => {
+    const explainer = loaded(() =>
+      import("./database/explain.ts").then(({ Explainer }) => new Explainer(adapter.name, client, showsValues))
+    )
+    return (sql, params) => void Effect.runForkWith(context)(Effect.flatMap(explainer, (one) => one.tell(sql, params)))
+  })
   return {
     name: adapter.name,
     client: shorten(Object.assign(client, { withTransaction, insert: insertSome(client.insert) }), {

@@ -38,13 +38,20 @@ export interface LogOptions {
    * is `SqlResolver`, or one statement for all. `false` switches it off. Default: 10.
    */
   readonly repeated?: number | false | undefined
+  /**
+   * Whether the plan of a slow statement is logged too, once for all that differ only in their values. It is asked for
+   * with EXPLAIN, which runs nothing, after the statement and on the pool, for statements that only read. Values are
+   * taken out of it unless `parameters` shows them. Default: `false`.
+   */
+  readonly explain?: boolean | undefined
 }
 
 const table = Options.make<LogOptions>()("Database.log", {
   statements: Options.oneOf(["all", "slow", "none"], { default: "slow" }),
   slow: Options.duration({ default: "200 millis" }),
   parameters: Options.boolean({ default: false }),
-  repeated: Options.orFalse(Options.count({ default: 10, min: 1 }))
+  repeated: Options.orFalse(Options.count({ default: 10, min: 1 })),
+  explain: Options.boolean({ default: false })
 })
 
 /**
@@ -75,6 +82,9 @@ export class StatementLog {
   /** What statements of each form have taken, those first that were used last. */
   private readonly forms = new Map<string, StatementForm>()
 
+  /** Tells the plan of a slow statement, apart from whoever ran it. */
+  private explain: ((sql: string, params: ReadonlyArray<unknown>) => void) | undefined
+
   private constructor(database: string, options: Options.Resolved<typeof table.table>) {
     this.database = database
     this.options = options
@@ -82,6 +92,11 @@ export class StatementLog {
 
   static make(database: string, options: LogOptions): Result.Result<StatementLog, InvalidOptions> {
     return Result.map(table.check(options), (resolved) => new StatementLog(database, resolved))
+  }
+
+  /** What tells plans, where they are to be told. It is given whether values may be shown. */
+  explainWith(make: (showsValues: boolean) => (sql: string, params: ReadonlyArray<unknown>) => void): void {
+    if (this.options.explain) this.explain = make(this.options.parameters)
   }
 
   /** A statement with a line at its end, where one is due. */
@@ -126,6 +141,7 @@ export class StatementLog {
   ): Effect.Effect<void> {
     this.remember(sql, millis, Exit.isFailure(exit))
     const isSlow = millis >= this.options.slow
+    if (isSlow && Exit.isSuccess(exit)) this.explain?.(sql, params)
     if (this.options.statements === "none" || !isSlow && this.options.statements === "slow") return Effect.void
     const text = sql.trim().replace(/\s+/g, " ")
     const end = Exit.isSuccess(exit)

@@ -8,9 +8,11 @@ import * as Redacted from "effect/Redacted"
 import { SqlClient } from "effect/sql/SqlClient"
 import * as Stream from "effect/Stream"
 import { type Database, Transaction } from "watertight"
+import { Mariadb } from "watertight/mariadb"
+import { Mysql } from "watertight/mysql"
 import { Postgres } from "watertight/postgres"
 import { fingerprint } from "../../src/database/fingerprint.ts"
-import { describeWith, postgresUrl } from "../support/index.ts"
+import { describeWith, freshDatabase, leftOut, postgresUrl, whyLeftOut } from "../support/index.ts"
 
 /** Runs with these options, and returns the lines about statements. */
 const lines = (log: Database.LogOptions, effect: Effect.Effect<unknown, unknown, SqlClient | Transaction.Manager>) =>
@@ -92,6 +94,57 @@ describeWith("url-postgresql")("the log of statements", () => {
       assert.include(told[0]!, "the span \"page\"")
       assert.include(told[0]!, "SqlResolver")
     }))
+
+  for (const server of ["postgresql", "mariadb", "mysql"] as const) {
+    const reason = whyLeftOut(`url-${server}`)
+    const run = reason === undefined ? it.live : it.live.skip
+    run(
+      `the plan of a slow read, ${server} → logged once, without values${reason === undefined ? "" : leftOut + reason}`,
+      () =>
+        Effect.scoped(Effect.gen(function*() {
+          const told: Array<string> = []
+          const logger = Logger.make(({ message }) => {
+            const text = String(message)
+            if (text.includes("the plan of")) told.push(text)
+          })
+          const options = {
+            url: Redacted.make(
+              (yield* freshDatabase(server)).replace(/^\w+:/, server === "postgresql" ? "postgres:" : `${server}:`)
+            ),
+            log: { slow: 0, statements: "none", explain: true }
+          } as const
+          const live: Layer.Layer<SqlClient | Transaction.Manager, unknown> = server === "postgresql"
+            ? Postgres.layer(options)
+            : server === "mariadb"
+            ? Mariadb.layer(options)
+            : Mysql.layer(options)
+          yield* Effect.gen(function*() {
+            const sql = yield* SqlClient
+            yield* sql`create table account (id int primary key, name varchar(20))`
+            yield* sql`insert into account values (1, 'hunter2')`
+            const read = (name: string) => sql`select id from account where name = ${name}`
+            yield* read("hunter2")
+            yield* read("hunter3")
+            yield* sql`update account set name = ${"hunter2"} where id = 1`
+            yield* Effect.ignore(sql`select nothing from account`)
+            // In a transaction that has failed nothing more can be asked: the plan comes from another connection.
+            yield* Effect.ignore(Transaction.run(Effect.gen(function*() {
+              yield* sql`select name from account where id = ${1}`
+              yield* sql`select nothing from account`
+            })))
+            yield* Effect.repeat(Effect.yieldNow, { until: () => told.length >= 2 }).pipe(Effect.timeout("20 seconds"))
+          }).pipe(Effect.provide(live), Effect.provide(Logger.layer([logger])))
+          assert.strictEqual(told.length, 2, told.join("\n"))
+          assert.deepStrictEqual(told.map((text) => /the plan of (.*)/.exec(text)![1]).toSorted(), [
+            "select id from account where name = ?",
+            "select name from account where id = ?"
+          ])
+          assert.match(told.join("\n"), server === "postgresql" ? /Seq Scan on account/ : /table=account type=/)
+          assert.notInclude(told.join("\n"), "hunter")
+        })),
+      60_000
+    )
+  }
 
   it.live("option does not exist → refused", () =>
     Effect.gen(function*() {
