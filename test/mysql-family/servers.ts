@@ -4,6 +4,7 @@
  */
 import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import type { BulkMethod } from "../../src/mysql-family/bulk/BulkMethod.ts"
 import {
   freshDatabase,
   MariadbServer,
@@ -25,6 +26,8 @@ export type Feature =
   | "ed25519"
   | "functional indexes"
   | "constraints that are not enforced"
+  | "LOAD DATA by default"
+  | "tables that must have a key"
 
 /** A kind of server, in its own words. */
 export interface Kind {
@@ -66,6 +69,10 @@ export interface Kind {
     readonly nowait: number
     readonly timeLimit: number
   }
+  /** The methods of `Bulk` that it has, each with the settings of a server that it needs. */
+  readonly bulk: Partial<Record<BulkMethod, MysqlServer.Settings>>
+  /** Adds a unique index over an expression. */
+  readonly uniqueExpression: (table: string, expression: string) => ReadonlyArray<string>
   /** More bytes than a packet may have. */
   readonly tooLarge: number
 }
@@ -98,7 +105,8 @@ export const mysql: Kind = {
     unix_socket: "this MySQL has no plugin that asks the system who is there",
     "SET STATEMENT": "MySQL has no SET STATEMENT",
     RETURNING: "MySQL has no RETURNING",
-    ed25519: "MySQL has no plugin for ed25519"
+    ed25519: "MySQL has no plugin for ed25519",
+    "LOAD DATA by default": "MySQL has local_infile switched off by default"
   },
   series: mysqlSeries,
   endless: "select count(*) from information_schema.columns a join information_schema.columns b join " +
@@ -113,6 +121,8 @@ export const mysql: Kind = {
   noRole: "NONE",
   replace: (what, name) => [`drop ${what} if exists ${name}`, `create ${what} ${name}`],
   errnos: { check: 3819, nowait: 3572, timeLimit: 3024 },
+  bulk: { load: { local_infile: true }, statements: {} },
+  uniqueExpression: (table, expression) => [`create unique index by_expression on ${table} ((${expression}))`],
   tooLarge: 70_000_000
 }
 
@@ -126,7 +136,8 @@ export const mariadb: Kind = {
   make: MariadbServer.make,
   lacks: {
     "functional indexes": "MariaDB has no expressions in indexes",
-    "constraints that are not enforced": "MariaDB has no NOT ENFORCED"
+    "constraints that are not enforced": "MariaDB has no NOT ENFORCED",
+    "tables that must have a key": "MariaDB demands primary keys of the whole server, or of nobody"
   },
   series: (count) => `seq_1_to_${count}`,
   endless: "select count(*) from seq_1_to_100000 a, seq_1_to_100000 b where a.seq + b.seq < 0",
@@ -144,5 +155,10 @@ export const mariadb: Kind = {
   noRole: null,
   replace: (what, name) => [`create or replace ${what} ${name}`],
   errnos: { check: 4025, nowait: 1205, timeLimit: 1969 },
+  bulk: { load: {}, batch: {}, statements: {} },
+  // Over a column that has its value.
+  uniqueExpression: (table, expression) => [
+    `alter table ${table} add expressed varchar(100) as (${expression}) virtual, add unique index (expressed)`
+  ],
   tooLarge: 20_000_000
 }

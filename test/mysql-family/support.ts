@@ -15,6 +15,7 @@ import { Mariadb } from "../../src/mariadb/index.ts"
 import { resolve } from "../../src/mysql-family/adapter/Config.ts"
 import { makeConnect } from "../../src/mysql-family/adapter/connect.ts"
 import type { MysqlOptions } from "../../src/mysql-family/adapter/MysqlOptions.ts"
+import type { BulkMethod } from "../../src/mysql-family/bulk/BulkMethod.ts"
 import type { Driver } from "../../src/mysql-family/driver/Driver.ts"
 import { MysqlError } from "../../src/mysql-family/errors/errors.ts"
 import type { Session } from "../../src/mysql-family/session/Session.ts"
@@ -32,6 +33,8 @@ interface Client {
   readonly pipelines: boolean
   /** Whether it passes on what the server says of a write: the rows that were changed, and a line of text. */
   readonly tellsInfo: boolean
+  /** How it can send rows in bulk. */
+  readonly bulkMethods: ReadonlyArray<BulkMethod>
   /** Whether it can authenticate with ed25519. */
   readonly ed25519: boolean
 }
@@ -45,8 +48,22 @@ export interface Subject extends Client {
 }
 
 const clients: Readonly<Record<string, Client>> = {
-  mysql2: { driver: mysqlDriver, module: Mysql, pipelines: false, tellsInfo: true, ed25519: false },
-  mariadb: { driver: mariadbDriver, module: Mariadb, pipelines: true, tellsInfo: false, ed25519: true }
+  mysql2: {
+    driver: mysqlDriver,
+    module: Mysql,
+    pipelines: false,
+    tellsInfo: true,
+    bulkMethods: ["load", "statements"],
+    ed25519: false
+  },
+  mariadb: {
+    driver: mariadbDriver,
+    module: Mariadb,
+    pipelines: true,
+    tellsInfo: false,
+    bulkMethods: ["batch", "statements"],
+    ed25519: true
+  }
 }
 
 const on = (server: Servers.Kind): ReadonlyArray<Subject> =>

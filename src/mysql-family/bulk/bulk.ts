@@ -149,6 +149,9 @@ const mergeSql = (
 
 let stagings = 0
 
+/** The number of a row in the temporary table. */
+const rowNumber = quoteName("watertight row")
+
 const nothing: Bulk.Progress = { rows: 0, bytes: 0, bad: 0 }
 
 export const makeBulk = (
@@ -233,6 +236,10 @@ export const makeBulk = (
             const definitions = columns.map((column) =>
               definitionOf(table.columns.find(({ name }) => name === column.name)!, column.takesNull)
             )
+            if (columns.some((column) => column.takesNull && key.includes(column.name))) {
+              // The key is no primary key then, and a server may demand one.
+              definitions.push(`${rowNumber} BIGINT UNSIGNED AUTO_INCREMENT PRIMARY KEY`)
+            }
             yield* run(`CREATE TEMPORARY TABLE ${staging} (${definitions.join(", ")}, UNIQUE KEY (${columnList(key)}))`)
             const kept = `${staging}.${quoteName(key[0]!)}`
             const target: Target = options.duplicates === "first"

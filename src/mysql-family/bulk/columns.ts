@@ -86,9 +86,8 @@ const writerOf = ({ collation, type }: TableColumn): Writer => {
       return { format: "text", write: (value) => writeText(value, undefined, maxBytes) }
     case "longtext":
       // It is what MariaDB has for JSON.
-      return { format: "text", write: (value) => typeof value === "object" ? writeJson(value) : writeText(value) }
     case "json":
-      return { format: "text", write: (value) => typeof value === "string" ? writeText(value) : writeJson(value) }
+      return { format: "text", write: (value) => typeof value === "object" ? writeJson(value) : writeText(value) }
     case "enum":
       return members(args, false)
     case "set":

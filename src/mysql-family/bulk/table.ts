@@ -54,20 +54,26 @@ export const tableOf = Effect.fnUntraced(function*(session: Session, name: strin
 /** 1146: no such table. 1049: no such database. 1103: no table can have this name. */
 const isMissing = (errno: number | undefined): boolean => errno === 1146 || errno === 1049 || errno === 1103
 
-/** The columns of each unique index. The primary key is the first. */
+/**
+ * The columns of each unique index. The primary key is the first. One over an expression or over the beginning of a text
+ * has none: by the values of its columns no row is known.
+ */
 export const uniqueIndexes = (
   session: Session,
   name: string
 ): Effect.Effect<ReadonlyArray<ReadonlyArray<string>>, SqlError> =>
   Effect.map(session.executeValuesUnprepared(`SHOW INDEX FROM ${quotePath(name)}`, []), (rows) => {
     const indexes = new Map<string, Array<string>>([["PRIMARY", []]])
-    for (const [, nonUnique, index, , column] of rows) {
+    const partial = new Set<string>()
+    for (const [, nonUnique, name, , column, , , length] of rows) {
       if (Number(nonUnique) !== 0) continue
-      const columns = indexes.get(String(index))
-      if (columns === undefined) indexes.set(String(index), [String(column)])
+      const index = String(name)
+      const columns = indexes.get(index)
+      if (column === null || length !== null) partial.add(index)
+      if (columns === undefined) indexes.set(index, [String(column)])
       else columns.push(String(column))
     }
-    return [...indexes.values()]
+    return Array.from(indexes, ([index, columns]) => partial.has(index) ? [] : columns)
   })
 
 export const columnsOf = (table: Table, names: ReadonlyArray<string>): ReadonlyArray<Column> | Bulk.ColumnsWrong => {
