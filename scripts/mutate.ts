@@ -29,7 +29,10 @@ interface Module {
 }
 
 const modules: Readonly<Record<string, Module>> = {
-  "pool-state": { sources: ["src/pool/state"], tests: ["test/pool/state"] },
+  "pool-state": {
+    sources: ["src/pool/state"],
+    tests: ["test/pool/state", "test/pool/pools/budget", "test/pool/DeadlockDetector"]
+  },
   pool: { sources: ["src/pool"], tests: ["test/pool/Pool", "test/pool/reset", "test/pool/pools/Pools"] },
   retry: { sources: ["src/failure"], tests: ["test/failure/Retry", "test/failure/Outcome", "test/failure/SqlFailure"] },
   breaker: { sources: ["src/breaker"], tests: ["test/breaker"] },

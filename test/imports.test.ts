@@ -20,16 +20,16 @@ interface Budget {
 }
 
 const budgets: Readonly<Record<string, Budget>> = {
-  "watertight": { kilobytes: 732, effect: 175, driver: 0 },
-  "watertight/cache": { kilobytes: 660, effect: 174, driver: 0 },
-  "watertight/mariadb": { kilobytes: 970, effect: 174, driver: 79 },
-  "watertight/migrations": { kilobytes: 650, effect: 167, driver: 0 },
-  "watertight/monitor": { kilobytes: 655, effect: 175, driver: 0 },
-  "watertight/mysql": { kilobytes: 972, effect: 174, driver: 92 },
-  "watertight/outbox": { kilobytes: 655, effect: 175, driver: 0 },
-  "watertight/pglite": { kilobytes: 1190, effect: 174, driver: 11 },
-  "watertight/postgres": { kilobytes: 1275, effect: 174, driver: 2 },
-  "watertight/testing": { kilobytes: 665, effect: 174, driver: 0 }
+  "watertight": { kilobytes: 740, effect: 175, driver: 0 },
+  "watertight/cache": { kilobytes: 670, effect: 174, driver: 0 },
+  "watertight/mariadb": { kilobytes: 980, effect: 174, driver: 79 },
+  "watertight/migrations": { kilobytes: 660, effect: 167, driver: 0 },
+  "watertight/monitor": { kilobytes: 670, effect: 175, driver: 0 },
+  "watertight/mysql": { kilobytes: 980, effect: 174, driver: 92 },
+  "watertight/outbox": { kilobytes: 670, effect: 175, driver: 0 },
+  "watertight/pglite": { kilobytes: 1200, effect: 174, driver: 11 },
+  "watertight/postgres": { kilobytes: 1290, effect: 174, driver: 2 },
+  "watertight/testing": { kilobytes: 675, effect: 174, driver: 0 }
 }
 
 interface Loaded {

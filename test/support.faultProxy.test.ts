@@ -482,6 +482,25 @@ it.live("holdReply: the server has the request, and the reply waits for its rele
     yield* client.receives("aCOMMIT")
   }))
 
+it.live("holdReply: released before the reply has come, nothing is held", () =>
+  Effect.gen(function*() {
+    const { client, proxy } = yield* exchange
+    const rule = yield* proxy.when("COMMIT", "holdReply", { times: 2 })
+    yield* proxy.delay("20 millis")
+    yield* client.send("COMMIT")
+    yield* rule.fired
+    yield* rule.release
+    yield* client.receives("aCOMMIT")
+    // The next one is held again.
+    yield* proxy.delay(0)
+    yield* client.send("COMMIT")
+    yield* proxy.until(() => rule.count() === 2)
+    yield* listenForAWhile
+    assert.strictEqual(client.text(), "aCOMMIT")
+    yield* rule.release
+    yield* client.receives("aCOMMITCOMMIT")
+  }))
+
 it.live("a rule strikes as often as it was told to, on any connection", () =>
   Effect.gen(function*() {
     const proxy = yield* FaultProxy.make(yield* echoServer())

@@ -19,6 +19,7 @@ import type * as Scope from "effect/Scope"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
+import { timeout } from "../timing/timeout.ts"
 
 /** The table of the announcements. */
 export const announcementTable = "watertight_invalidation"
@@ -98,7 +99,7 @@ export const make = Effect.fnUntraced(function*(
     for (const tags of news.tags) options.onTags(tags)
     heardAt = begunAt
   }).pipe(
-    Effect.timeout(options.bound),
+    timeout(options.bound),
     Effect.catchCause((cause) => Effect.logDebug("Invalidations of other processes could not be read", cause)),
     Effect.andThen(Effect.timeoutOption(Queue.take(wake), options.interval)),
     Effect.forever

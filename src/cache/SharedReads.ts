@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import { identity } from "effect/Function"
 import type * as Redis from "effect/persistence/Redis"
 import * as Schema from "effect/Schema"
+import { timeout } from "../timing/timeout.ts"
 import type { CacheRuntime, Read } from "./CacheRuntime.ts"
 import { longestLife } from "./options.ts"
 import { type Found, isInDoubt, type RedisStore } from "./RedisStore.ts"
@@ -74,7 +75,7 @@ export class SharedReads {
 
   private guard<A>(effect: Effect.Effect<A, Redis.RedisError>): Effect.Effect<A | undefined> {
     return effect.pipe(
-      Effect.timeout(this.timeout),
+      timeout(this.timeout),
       Effect.catchCause((cause) => {
         if (Cause.hasInterruptsOnly(cause)) return Effect.interrupt
         this.runtime.counters.storeFailures++

@@ -9,6 +9,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Redis from "effect/persistence/Redis"
 import * as Schedule from "effect/Schedule"
+import { timeout } from "../timing/timeout.ts"
 import type { Counters } from "./Counters.ts"
 import { type RedisStore, unique } from "./RedisStore.ts"
 
@@ -56,7 +57,7 @@ export class SharedWrites {
   }
 
   private once(call: Effect.Effect<void, Redis.RedisError>) {
-    return Effect.timeout(call, Duration.millis(this.options.storeTimeout)).pipe(
+    return timeout(call, Duration.millis(this.options.storeTimeout)).pipe(
       Effect.tapCause((cause) => {
         this.counters.storeFailures++
         return Effect.logDebug("The shared store of the cache could not be told about a write", cause)

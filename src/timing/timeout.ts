@@ -9,6 +9,7 @@
  *
  * @since 0.2.0
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -106,3 +107,18 @@ export const timeoutOrElse: {
       Result.isSuccess(result) ? Effect.succeed(result.success) : options.orElse(result.failure)
     )
   ))
+
+/**
+ * Interrupts an effect when its time is over, and fails with a `TimeoutError` then.
+ *
+ * @category combinators
+ * @since 0.2.0
+ */
+export const timeout: {
+  (duration: Duration.Input): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | Cause.TimeoutError, R>
+  <A, E, R>(self: Effect.Effect<A, E, R>, duration: Duration.Input): Effect.Effect<A, E | Cause.TimeoutError, R>
+} = dual(
+  2,
+  <A, E, R>(self: Effect.Effect<A, E, R>, duration: Duration.Input): Effect.Effect<A, E | Cause.TimeoutError, R> =>
+    timeoutOrElse(self, { duration, orElse: () => Effect.fail(new Cause.TimeoutError()) })
+)

@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
+import { CircuitBreaker } from "effect/persistence"
 import * as Redacted from "effect/Redacted"
 import { SqlClient } from "effect/sql"
 import { isSqlError } from "effect/sql/SqlError"
@@ -15,7 +16,7 @@ import { Database, Pool, Transaction } from "watertight"
 import { Mariadb } from "watertight/mariadb"
 import { Mysql } from "watertight/mysql"
 import { Postgres } from "watertight/postgres"
-import { describeWith, freshDatabase, type SharedServer } from "../support/index.ts"
+import { describeWith, FaultProxy, freshDatabase, type SharedServer } from "../support/index.ts"
 
 type Services = SqlClient.SqlClient | Transaction.Manager | Pool.Pool | Database.Database
 
@@ -24,8 +25,13 @@ const limit = 400
 /** What the client gives the server's own limit in addition. */
 const grace = 1_000
 
+/** What takes longer than this counts as a failure, and the first one opens the circuit. */
+const slowCall = limit + 300
+
 const options = {
+  breaker: { slowCall, tripPolicy: CircuitBreaker.consecutive(1) },
   statementTimeout: limit,
+  resolveTimeout: limit,
   controlTimeout: limit,
   connectTimeout: limit,
   pool: { max: 1, acquireTimeout: limit, shutdownTimeout: limit }
@@ -131,6 +137,28 @@ for (const [name, database] of Object.entries(databases)) {
           30_000
         )
       }
+    }
+
+    for (const [stall, stand] of Object.entries(stalls)) {
+      it.live(
+        `finding out about a lost COMMIT, ${stall} of twice the limit: it is found out`,
+        () =>
+          Effect.gen(function*() {
+            const proxy = yield* FaultProxy.make(yield* freshDatabase(database.server))
+            yield* Effect.gen(function*() {
+              yield* Effect.retry(sql("create table t (n int)"), { times: 10 })
+              const write = Transaction.run(sql("insert into t values (1)"), { idempotencyKey: "once" })
+              // The table of keys is there.
+              yield* Transaction.run(sql("select 1"), { idempotencyKey: "first" })
+              const rule = yield* proxy.when("COMMIT", "after")
+              const fiber = yield* Effect.forkChild(write, { startImmediately: true })
+              yield* rule.fired
+              yield* stand(2 * limit)
+              yield* Fiber.join(fiber)
+            }).pipe(Effect.provide(database.layer(proxy.url)))
+          }),
+        30_000
+      )
     }
 
     it.live("the check bites: what the server does not answer in time fails", () =>

@@ -4,6 +4,7 @@ import { Cause, Effect, Exit, Fiber, Option, Schedule } from "effect"
 import { SqlError, UnknownError } from "effect/sql/SqlError"
 import { TestClock } from "effect/testing"
 import { InvalidOptions, Outcome, Retry } from "watertight"
+import * as Evidence from "../../src/failure/Evidence.ts"
 
 const verdict = (change: Partial<Outcome.Verdict> = {}): Outcome.Verdict => ({
   outcome: "NotApplied",
@@ -283,3 +284,95 @@ describe("budget", () => {
       }
     }))
 })
+
+describe("what costs nothing", () => {
+  /** Fails as the evidence says, so many times, without a token in the budget. */
+  const repeatsOf = (known: Partial<Evidence.Evidence>, change: Partial<Outcome.Verdict>, times = 1) =>
+    Effect.gen(function*() {
+      const run = yield* attempts(
+        (attempt) =>
+          attempt > times
+            ? Effect.succeed("done")
+            : Effect.fail(Evidence.attach(failing(change), Evidence.make(known))),
+        { capacity: 0 }
+      )
+      const exit = yield* finish(run.effect)
+      return { repetitions: run.times.length - 1, exit }
+    })
+
+  const forgotten = { sent: true, answer: "Error" } as const
+  const plan = { ladder: "Instant", outcome: "NotApplied" } as const
+  const cases: ReadonlyArray<
+    readonly [name: string, known: Partial<Evidence.Evidence>, change: Partial<Outcome.Verdict>, isFree: boolean]
+  > = [
+    ["a statement that the server has forgotten", forgotten, { ...plan, scope: "Statement" }, true],
+    ["a plan that no longer fits, in a transaction", forgotten, { ...plan, scope: "Transaction" }, true],
+    ["a conflict", forgotten, { ...plan, ladder: "Conflict" }, false],
+    ["an overload", forgotten, { ...plan, ladder: "Overload" }, false],
+    ["an answer that is not an error", { ...forgotten, answer: "Undone" }, plan, false],
+    ["no answer", { ...forgotten, answer: "None" }, plan, false],
+    ["a session that does not go on", { ...forgotten, ready: false }, plan, false],
+    ["a session that somebody has ended", { ...forgotten, endedBy: "Server" }, plan, false],
+    ["a transaction that needs another connection", forgotten, { ...plan, scope: "TransactionOnNewConnection" }, false],
+    ["what was not sent at all", forgotten, { ...plan, outcome: "NotSent", scope: "Statement" }, false]
+  ]
+  for (const [name, known, change, isFree] of cases) {
+    it.effect(`${name}: ${isFree ? "nothing" : "a token"}`, () =>
+      Effect.map(repeatsOf(known, change), ({ exit, repetitions }) => {
+        assert.strictEqual(repetitions, isFree ? 1 : 0)
+        assert.strictEqual(Exit.isSuccess(exit), isFree)
+      }))
+  }
+
+  const met = { outcome: "NotSent", scope: "Statement", ladder: "Instant", phase: "Statement" } as const
+  const session = (openedAt: number) => ({
+    endedBy: "Server" as const,
+    ready: false,
+    sent: false,
+    session: { openedAt, endedAt: openedAt }
+  })
+
+  it.effect("sessions that had ended before the call: as many as there were, without a step of the ladder", () =>
+    Effect.gen(function*() {
+      yield* TestClock.adjust("10 seconds")
+      const { exit, repetitions } = yield* repeatsOf(session(10_000), met, 30)
+      assert.deepStrictEqual(exit, Exit.succeed("done"))
+      assert.strictEqual(repetitions, 30)
+    }))
+
+  it.effect("not those that were opened after it had failed, were begun with, or must not be met again", () =>
+    Effect.gen(function*() {
+      yield* TestClock.adjust("10 seconds")
+      for (
+        const [known, change] of [
+          [session(10_001), met],
+          [{ ...session(5_000), sent: true }, met],
+          [{ ...session(5_000), session: undefined }, met],
+          [session(5_000), { ...met, scope: "Never" as const }]
+        ] as const
+      ) {
+        assert.strictEqual((yield* repeatsOf(known, change)).repetitions, 0)
+      }
+    }))
+
+  it.effect("and not where nothing is to be repeated", () =>
+    Effect.gen(function*() {
+      const { effect, times } = yield* attempts(
+        () => Effect.fail(Evidence.attach(failing(met), Evidence.make(session(0)))),
+        { policy: Retry.never }
+      )
+      yield* finish(effect)
+      assert.strictEqual(times.length, 1)
+    }))
+})
+
+it.effect("a success is rewarded once, however often the budget is looked at", () =>
+  Effect.gen(function*() {
+    let calls = 0
+    const budget = yield* Retry.makeBudget({ capacity: 10 }, () => calls)
+    while (budget.spend());
+    calls = 10
+    for (let look = 0; look < 5; look++) assert.closeTo(budget.tokens(), 1, 1e-9)
+    assert.isTrue(budget.spend())
+    assert.isFalse(budget.spend())
+  }))

@@ -219,6 +219,15 @@ export const eventually = <E, R>(condition: Effect.Effect<boolean, E, R>): Effec
   return loop(500)
 }
 
+/** Waits until the server works on a statement of a session. */
+export const working = (observer: Session, session: Session): Effect.Effect<void, SqlError | Error> =>
+  eventually(Effect.map(
+    one(observer, "select count(*) from information_schema.processlist where id = ? and info is not null", [
+      session.threadId
+    ]),
+    (count) => Number(count) > 0
+  ))
+
 export const elapsed = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<number, E, R> =>
   Effect.suspend(() => {
     const started = performance.now()

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Redacted from "effect/Redacted"
 import * as SqlClient from "effect/sql/SqlClient"
 import { Pool, Transaction } from "watertight"
@@ -120,6 +121,26 @@ describe("What is left behind is undone", () => {
       const sql = yield* SqlClient.SqlClient
       yield* sql`set work_mem = '7MB'`
       assert.strictEqual(yield* one("show work_mem"), "4MB")
+    })))
+
+  it.effect("a statement prepared by hand: who comes next, behind the cleaning, uses no name that is gone", () =>
+    withDatabase(Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const known = sql`select 1 as known`
+      yield* Effect.replicateEffect(known, 5)
+      let bodies = 0
+      const counted = Effect.andThen(Effect.sync(() => bodies++), known)
+      for (let round = 0; round < 20; round++) {
+        const leaving = yield* Effect.forkChild(sql.unsafe(`prepare foo${round} as select 1`).unprepared, {
+          startImmediately: true
+        })
+        assert.deepStrictEqual(yield* sql.withTransaction(known), [{ known: 1 }])
+        yield* Fiber.join(leaving)
+        yield* Effect.forkChild(sql.unsafe(`prepare bar${round} as select 1`).unprepared, { startImmediately: true })
+        yield* Transaction.run(counted)
+      }
+      assert.strictEqual(bodies, 20)
+      assert.strictEqual(yield* one("select count(*)::int from pg_prepared_statements where name ~ '^(foo|bar)'"), 0)
     })))
 
   it.effect("also when statements share the connection", () =>

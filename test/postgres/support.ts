@@ -67,6 +67,16 @@ export const lost = (error: SqlError): ConnectionLost => {
   return error.reason.cause as ConnectionLost
 }
 
+/** Waits until the server works on a statement of a session. */
+export const working = (session: Session): Effect.Effect<void, SqlError | InvalidOptions | Error, Scope.Scope> =>
+  Effect.flatMap(connect(), (observer) =>
+    eventually(Effect.map(
+      one(observer, "select count(*) from pg_stat_activity where pid = $1::int and state = 'active'", [
+        Number(session.id)
+      ]),
+      (count) => Number(count) > 0
+    )))
+
 /** Waits until a condition holds, for a few seconds. */
 export const eventually = <E, R>(condition: Effect.Effect<boolean, E, R>): Effect.Effect<void, E | Error, R> => {
   const loop = (left: number): Effect.Effect<void, E | Error, R> =>

@@ -1,6 +1,6 @@
 /** What a transaction does, statement by statement, on a real server. */
 import { assert, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Fiber, Layer } from "effect"
+import { Cause, Deferred, Effect, Exit, Fiber, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { Outcome, Pool, PoolError, Retry, Transaction } from "watertight"
 import { failure, freshLayer, numbers, reasonOf, sqlFailure } from "./support.ts"
@@ -61,8 +61,10 @@ it.layer(Live, { timeout: 30_000, excludeTestServices: true })("Transaction", (i
   test(
     "a body that is interrupted is rolled back",
     Effect.gen(function*() {
-      const fiber = yield* Effect.forkChild(Transaction.run(Effect.andThen(insert(1), Effect.never)))
-      yield* Effect.sleep("50 millis")
+      const inserted = yield* Deferred.make<void>()
+      const body = Effect.andThen(insert(1), Effect.andThen(Deferred.succeed(inserted, undefined), Effect.never))
+      const fiber = yield* Effect.forkChild(Transaction.run(body))
+      yield* Deferred.await(inserted)
       yield* Fiber.interrupt(fiber)
       assert.deepStrictEqual(yield* rows, [])
     })

@@ -127,6 +127,19 @@ it.live("a transaction that is always resolved and has written nothing was not a
     }).pipe(Effect.provide(layerAt(proxy.url)))
   }))
 
+it.live("what is known of one transaction is not taken for the next one on the same session", () =>
+  Effect.gen(function*() {
+    const { proxy, sql: direct } = yield* setUp
+    yield* Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      // The server says that this one has no id, for it has written nothing.
+      yield* Transaction.run(sql`select 1`, { resolve: "always" })
+      yield* proxy.when(commit, "after")
+      yield* Transaction.run(insert(1), { resolve: "free" })
+      assert.deepStrictEqual(yield* direct`select id from t`, [{ id: 1 }])
+    }).pipe(Effect.provide(layerAt(proxy.url, { pool: { max: 1 } })))
+  }))
+
 it.live("a write that hides in a function is resolvable only always", () =>
   Effect.gen(function*() {
     const { proxy, sql } = yield* setUp
@@ -199,9 +212,10 @@ it.live("a lost COMMIT is an event and counted, with what was found out, and so 
     const { proxy } = yield* setUp
     yield* Effect.gen(function*() {
       const database = yield* Database.Database
-      const events = yield* Effect.forkChild(Stream.runCollect(Stream.take(database.events, 4)))
+      const events = yield* Effect.forkChild(Stream.runCollect(Stream.take(database.events, 4)), {
+        startImmediately: true
+      })
       yield* Effect.yieldNow
-      yield* Effect.sleep("20 millis")
       yield* proxy.when(commit, "after")
       yield* Transaction.run(insert(1))
       yield* proxy.when(commit, "before")

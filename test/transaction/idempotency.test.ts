@@ -1,6 +1,6 @@
 /** Idempotency keys: a transaction is applied once, whatever happens and whoever asks for it again. */
 import { assert, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Layer } from "effect"
+import { Deferred, Effect, Exit, Fiber, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import { Outcome, Retry, Transaction } from "watertight"
 import { describeWith, freshDatabase, PostgresServer } from "../support/index.ts"
@@ -62,15 +62,17 @@ for (const isolation of ["read committed", "repeatable read", "serializable"] as
 
 it.live("the second waits for the first, and takes its place if that fails", () =>
   fresh(Effect.gen(function*() {
+    const inserted = yield* Deferred.make<void>()
     const first = yield* Effect.forkChild(Effect.exit(Transaction.run(
       Effect.gen(function*() {
         yield* insert(1)
+        yield* Deferred.succeed(inserted, undefined)
         yield* Effect.sleep("200 millis")
         return yield* Effect.fail("no")
       }),
       { idempotencyKey: "a" }
     )))
-    yield* Effect.sleep("50 millis")
+    yield* Deferred.await(inserted)
     yield* Transaction.run(insert(2), { idempotencyKey: "a" })
     yield* Fiber.join(first)
     assert.deepStrictEqual(yield* rows, [2])

@@ -366,11 +366,13 @@ export class Reader {
       Evidence.attach(failure, { ...answered, endedBy: "Limit", limitMillis: exchange.limit })
     }
     if (exchange instanceof ScriptExchange) markCompleted(failure, exchange.results.length)
-    exchange.settle(Effect.fail(failure))
-    // What a transaction is that outlives its COMMIT cannot be known.
+    // What a transaction is that outlives its COMMIT cannot be known. The pool hears it before the caller, who may give
+    // the session back at once.
     if (exchange instanceof ControlExchange && exchange.isCommit && core.inTransaction) {
+      core.inHand = undefined
       this.parts.termination.lose({ what: "COMMIT was refused and the transaction is still open", endedBy: "Client" })
     }
+    exchange.settle(Effect.fail(failure))
   }
 
   private succeeded(exchange: Exchange): void {

@@ -36,7 +36,9 @@ export class ProxiedConnection {
   private reached = false
   private closedBy: "client" | "server" | "proxy" | undefined
   /** The rule whose reply we are waiting for. */
-  private awaited: { readonly rule: ProxyRule; readonly finder: Finder | undefined; sent: number } | undefined
+  private awaited:
+    | { readonly rule: ProxyRule; readonly strike: number; readonly finder: Finder | undefined; sent: number }
+    | undefined
   private readonly finders = new Map<ProxyRule, Finder>()
   private chance: { readonly options: RandomCuts; readonly seed: Seed } | undefined
   private readonly toServer: Pipe
@@ -106,7 +108,12 @@ export class ProxiedConnection {
       this.hold(rule, this.toServer)
       this.toServer.push(chunk)
     } else {
-      this.awaited = { rule, finder: rule.reply === undefined ? undefined : new Finder(rule.reply), sent: 0 }
+      this.awaited = {
+        rule,
+        strike: rule.count(),
+        finder: rule.reply === undefined ? undefined : new Finder(rule.reply),
+        sent: 0
+      }
       this.toServer.push(chunk)
     }
     this.proxy.record({ type: "fault", connection: this.id, fault: rule.fault })
@@ -129,7 +136,7 @@ export class ProxiedConnection {
       this.lose()
     } else if (fault === "holdReply") {
       this.awaited = undefined
-      this.hold(awaited.rule, this.toClient)
+      if (awaited.strike > awaited.rule.released) this.hold(awaited.rule, this.toClient)
       this.toClient.push(chunk)
     } else if (typeof fault === "object") {
       const rest = fault.middle - awaited.sent

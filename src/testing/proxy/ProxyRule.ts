@@ -15,6 +15,8 @@ export class ProxyRule implements Rule {
   readonly reply: string | Uint8Array | undefined
   private remaining: number
   private struck = 0
+  /** How many exchanges it had been waiting for when it was released last: their replies may come later. */
+  released = 0
   private readonly proxy: RuleHost
   readonly held = new Set<Pipe>()
 
@@ -36,6 +38,7 @@ export class ProxyRule implements Rule {
   }
 
   releaseUnsafe(): void {
+    this.released = this.struck
     for (const pipe of this.held) {
       pipe.release()
     }

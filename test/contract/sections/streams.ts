@@ -1,4 +1,5 @@
 import { assert } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as SqlClient from "effect/sql/SqlClient"
@@ -75,11 +76,13 @@ export const streams: Section = (test, dialect) => {
   test("end when whoever reads them is interrupted, or fails", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
+      const reading = yield* Deferred.make<void>()
+      const wait = Effect.andThen(Deferred.succeed(reading, undefined), Effect.never)
       const reader = yield* Effect.forkChild(
-        Stream.runForEach(series(sql, 20_000), ({ n }) => n === 10 ? Effect.never : Effect.void),
+        Stream.runForEach(series(sql, 20_000), ({ n }) => n === 10 ? wait : Effect.void),
         { startImmediately: true }
       )
-      yield* Effect.sleep("20 millis")
+      yield* Deferred.await(reading)
       yield* Fiber.interrupt(reader)
       assert.strictEqual(
         yield* Effect.flip(

@@ -9,7 +9,18 @@ import * as path from "node:path"
 import type { MysqlOptions } from "../../../src/mysql-family/adapter/MysqlOptions.ts"
 import { Mysql } from "../../../src/mysql/index.ts"
 import { FaultProxy, freePort } from "../../support/index.ts"
-import { connect, connector, describeEach, liveWith, one, run, serverError, sqlFailure, statusOf } from "../support.ts"
+import {
+  connect,
+  connector,
+  describeEach,
+  liveWith,
+  one,
+  run,
+  serverError,
+  sqlFailure,
+  statusOf,
+  working
+} from "../support.ts"
 
 const parts = (url: string): MysqlOptions => {
   const { hostname, password, pathname, port, username } = new URL(url)
@@ -146,7 +157,7 @@ describeEach("connecting over $name", (subject) => {
         const session = yield* connect(subject, { socketPath, ...login })
         assert.strictEqual(yield* one(session, "select 1"), 1)
         const slow = yield* Effect.forkChild(run(session, "select sleep(20)"), { startImmediately: true })
-        yield* Effect.sleep("30 millis")
+        yield* working(yield* connect(subject, { socketPath, ...login }), session)
         yield* Fiber.interrupt(slow)
         yield* session.reset
         const compressed = yield* connect(subject, { url: Redacted.make(server.url), compress: true })
@@ -202,7 +213,7 @@ describeEach("connecting over $name", (subject) => {
       // Statements are stopped over TLS as well.
       const session = yield* connect(subject, { ...options, sslmode: "verify-full", sslrootcert: ca })
       const slow = yield* Effect.forkChild(run(session, "select sleep(20)"), { startImmediately: true })
-      yield* Effect.sleep("30 millis")
+      yield* working(yield* connect(subject, { ...options, sslmode: "verify-full", sslrootcert: ca }), session)
       yield* Fiber.interrupt(slow)
       yield* session.reset
       assert.isTrue(session.isReady)

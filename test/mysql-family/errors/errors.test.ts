@@ -11,7 +11,18 @@ import type { SqlError } from "effect/sql/SqlError"
 import { Outcome } from "watertight"
 import type { Session } from "../../../src/mysql-family/session/Session.ts"
 import type { Feature, Kind } from "../servers.ts"
-import { connect, describeEach, liveWith, one, run, serverError, sqlFailure, type Subject, table } from "../support.ts"
+import {
+  connect,
+  describeEach,
+  liveWith,
+  one,
+  run,
+  serverError,
+  sqlFailure,
+  type Subject,
+  table,
+  working
+} from "../support.ts"
 
 interface Row {
   readonly errno: number
@@ -140,7 +151,7 @@ const rowsOf = (server: Kind): ReadonlyArray<Row> => [
         for (const id of [2, 3, 4]) yield* run(other, `update ${name} set v = 9 where id = ${id}`)
         yield* run(session, `update ${name} set v = 9 where id = 1`)
         const waiting = yield* Effect.forkChild(run(other, `update ${name} set v = 9 where id = 1`))
-        yield* Effect.sleep("50 millis")
+        yield* working(yield* connect(subject), other)
         const error = yield* sqlFailure(run(session, `update ${name} set v = 9 where id = 2`))
         yield* Fiber.join(waiting)
         yield* other.rollback
@@ -204,7 +215,7 @@ const rowsOf = (server: Kind): ReadonlyArray<Row> => [
       Effect.gen(function*() {
         const other = yield* connect(subject)
         const killer = yield* Effect.forkChild(
-          Effect.andThen(Effect.sleep("50 millis"), run(other, `kill query ${session.threadId}`))
+          Effect.andThen(working(other, session), run(other, `kill query ${session.threadId}`))
         )
         const error = yield* sqlFailure(run(session, server.endless))
         yield* Fiber.join(killer)
@@ -352,7 +363,7 @@ describeEach("errors over $name", (subject) => {
       const fiber = yield* Effect.forkChild(sqlFailure(run(session, subject.server.endless)), {
         startImmediately: true
       })
-      yield* Effect.sleep("50 millis")
+      yield* working(yield* connect(subject, { url: Redacted.make(server.url) }), session)
       yield* server.stop
       const error = yield* Fiber.join(fiber)
       assert.strictEqual(error.reason._tag, "ConnectionError")

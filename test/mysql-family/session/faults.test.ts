@@ -6,7 +6,7 @@ import * as SqlClient from "effect/sql/SqlClient"
 import * as Stream from "effect/Stream"
 import { Outcome, Retry, Transaction } from "watertight"
 import { FaultProxy } from "../../support/index.ts"
-import { connect, describeEach, eventually, lost, one, run, sqlFailure, table } from "../support.ts"
+import { connect, describeEach, eventually, lost, one, run, sqlFailure, table, working } from "../support.ts"
 
 /** Without TLS, which MySQL has by default: a proxy cannot look for words in what it cannot read. */
 const clear = (url: string) => Redacted.make(`${url}?sslmode=disable&allowPublicKeyRetrieval=true`)
@@ -24,7 +24,7 @@ describeEach("faults under $name", (subject) => {
           const fiber = yield* Effect.forkChild(sqlFailure(run(session, subject.server.endless)), {
             startImmediately: true
           })
-          yield* Effect.sleep("50 millis")
+          yield* working(observer, session)
           yield* kill
           const error = yield* Fiber.join(fiber)
           assert.isTrue(lost(error).sent)
@@ -88,11 +88,12 @@ describeEach("faults under $name", (subject) => {
     Effect.gen(function*() {
       const proxy = yield* FaultProxy.make(subject.server.url())
       const session = yield* connect(subject, { url: clear(proxy.url) })
+      const observer = yield* connect(subject)
       yield* session.begin({})
       const [first, second] = yield* Effect.all([
         sqlFailure(run(session, "select sleep(10)")),
         sqlFailure(run(session, "select 2")),
-        Effect.andThen(Effect.sleep("50 millis"), proxy.cutAll)
+        Effect.andThen(working(observer, session), proxy.cutAll)
       ], { concurrency: "unbounded" })
       assert.isTrue(lost(first).sent)
       assert.isFalse(lost(second).sent)
@@ -213,7 +214,7 @@ describeEach("faults under $name", (subject) => {
           Effect.gen(function*() {
             yield* sql`update ${sql(name)} set v = 1 where id = 1`
             const waiting = yield* Effect.forkChild(run(other, `update ${name} set v = 9 where id = 1`))
-            yield* Effect.sleep("50 millis")
+            yield* working(observer, other)
             yield* Effect.ignore(sql`update ${sql(name)} set v = 1 where id = 2`)
             yield* Effect.ignore(sql`insert into ${sql(name)} values (5, 5)`)
             yield* Fiber.join(waiting)

@@ -16,7 +16,8 @@ import {
   run,
   sqlFailure,
   type Subject,
-  table
+  table,
+  working
 } from "../support.ts"
 
 /** What the server says that the session is doing. */
@@ -136,10 +137,11 @@ describeEach("interruption over $name", (subject) => {
   it.live("of a statement that shares the session disturbs nobody", () =>
     Effect.gen(function*() {
       const session = yield* connect(subject)
-      const slow = yield* Effect.forkChild(run(session, "select sleep(0.2)"), { startImmediately: true })
+      const observer = yield* connect(subject)
+      const slow = yield* Effect.forkChild(run(session, "select sleep(3)"), { startImmediately: true })
       const neighbour = yield* Effect.forkChild(one(session, "select 1"), { startImmediately: true })
-      yield* Effect.sleep("20 millis")
-      assert.isBelow(yield* elapsed(Fiber.interrupt(slow)), 50)
+      yield* working(observer, session)
+      assert.isBelow(yield* elapsed(Fiber.interrupt(slow)), 1_000)
       assert.strictEqual(yield* Fiber.join(neighbour), 1)
       yield* session.reset
       assert.isTrue(session.isReady)
@@ -148,10 +150,11 @@ describeEach("interruption over $name", (subject) => {
   it.live("of all that share the session stops the server", () =>
     Effect.gen(function*() {
       const session = yield* connect(subject)
+      const observer = yield* connect(subject)
       const fibers = yield* Effect.all(
         Array.from({ length: 3 }, () => Effect.forkChild(run(session, "select sleep(20)"), { startImmediately: true }))
       )
-      yield* Effect.sleep("50 millis")
+      yield* working(observer, session)
       for (const fiber of fibers) yield* Fiber.interrupt(fiber)
       assert.isBelow(yield* elapsed(session.reset), 3_000)
       assert.strictEqual(yield* one(session, "select 1"), 1)
@@ -188,13 +191,14 @@ describeEach("interruption over $name", (subject) => {
       const proxy = yield* FaultProxy.make(subject.server.url())
       const session = yield* connect(subject, {
         url: Redacted.make(proxy.url),
-        controlTimeout: "300 millis",
-        connectTimeout: "300 millis"
+        controlTimeout: "2 seconds",
+        connectTimeout: "2 seconds"
       })
+      const observer = yield* connect(subject)
       const fiber = yield* Effect.forkChild(run(session, "select sleep(30)"), { startImmediately: true })
-      yield* Effect.sleep("50 millis")
+      yield* working(observer, session)
       yield* proxy.blackhole
-      assert.isBelow(yield* elapsed(Fiber.interrupt(fiber)), 50)
+      assert.isBelow(yield* elapsed(Fiber.interrupt(fiber)), 1_000)
       yield* sqlFailure(session.reset)
       assert.isTrue(session.isClosed)
     }))
@@ -203,8 +207,9 @@ describeEach("interruption over $name", (subject) => {
     Effect.gen(function*() {
       const session = yield* connect(subject)
       const other = Object.assign(Object.create(session), { server: { ...session.server, identity: "another one" } })
+      const observer = yield* connect(subject)
       const fiber = yield* Effect.forkChild(run(session, "select sleep(0.3)"), { startImmediately: true })
-      yield* Effect.sleep("30 millis")
+      yield* working(observer, session)
       const sent = yield* Effect.callback<boolean>((resume) =>
         session.context.canceller.kill(other, () => true, (sent) => resume(Effect.succeed(sent)))
       )
@@ -222,7 +227,7 @@ describeEach("interruption over $name", (subject) => {
           startImmediately: true
         }
       )
-      yield* Effect.sleep("50 millis")
+      yield* working(yield* connect(subject), session)
       yield* session.cancel
       const error = yield* Fiber.join(fiber)
       assert.strictEqual((error.reason.cause as any).errno, 1317)

@@ -20,7 +20,8 @@ import {
   run,
   serverError,
   sqlFailure,
-  table
+  table,
+  working
 } from "../support.ts"
 
 const allow = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.provideService(effect, AllowImplicitCommit, true)
@@ -257,7 +258,7 @@ describeEach("transactions over $name", (subject) => {
       for (let id = 2; id <= 8; id++) yield* run(other, `update ${name} set v = v + 1 where id = ?`, [id])
       yield* run(session, `update ${name} set v = v + 1 where id = 1`)
       const waiting = yield* Effect.forkChild(run(other, `update ${name} set v = v + 1 where id = 1`))
-      yield* Effect.sleep("50 millis")
+      yield* working(yield* connect(subject), other)
       const [first, second] = yield* Effect.all([
         sqlFailure(run(session, `update ${name} set v = v + 1 where id = 2`)),
         sqlFailure(run(session, `insert into ${name} values (9, 0)`))
@@ -430,7 +431,7 @@ describeEach("transactions over $name", (subject) => {
       yield* session.begin({ isolation: "serializable" })
       yield* run(session, `insert into ${name} values (1)`)
       const fiber = yield* Effect.forkChild(run(session, "select sleep(10)"), { startImmediately: true })
-      yield* Effect.sleep("20 millis")
+      yield* working(yield* connect(subject), session)
       yield* Fiber.interrupt(fiber)
       yield* session.reset
       assert.isTrue(session.isReady)

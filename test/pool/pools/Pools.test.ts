@@ -504,6 +504,27 @@ describe("Pools: together", () => {
       assert.strictEqual(poolErrorOf(yield* Effect.exit(pools.use("new")(query))), "PoolClosed")
     }))
 
+  it.effect("hands out no database that was still being connected when they were shut down", () =>
+    Effect.gen(function*() {
+      const fakes = new Fakes()
+      const begun = yield* Deferred.make<void>()
+      const ready = yield* Deferred.make<void>()
+      const pools = yield* Pools.make({
+        lookup: (key: string) =>
+          Layer.unwrap(
+            Effect.as(Effect.andThen(Deferred.succeed(begun, undefined), Deferred.await(ready)), fakes.lookup(key))
+          )
+      })
+      const early = yield* fork(pools.use("a")(query))
+      yield* Deferred.await(begun)
+      const shutdown = yield* fork(pools.shutdown)
+      yield* Deferred.succeed(ready, undefined)
+      assert.strictEqual(poolErrorOf(yield* Fiber.await(early)), "PoolClosed")
+      yield* Fiber.join(shutdown)
+      assert.strictEqual(fakes.count, 0)
+      assert.strictEqual((yield* pools.stats).total, 0)
+    }))
+
   it.effect("leaves nothing behind when its scope closes", () =>
     Effect.gen(function*() {
       const fakes = new Fakes()

@@ -10,7 +10,7 @@ import { Outcome, StatementTimeout, Transaction } from "watertight"
 import { Postgres } from "watertight/postgres"
 import { FaultProxy, freshDatabase } from "../../support/index.ts"
 import { codeOf, failure, layerAt, reasonOf, sqlFailure } from "../../transaction/support.ts"
-import { connector, fields, one, run } from "../support.ts"
+import { connector, fields, one, run, working } from "../support.ts"
 
 const together = <A, E, R>(effects: ReadonlyArray<Effect.Effect<A, E, R>>) =>
   Effect.all(effects, { concurrency: "unbounded" })
@@ -182,7 +182,7 @@ describe("a cycle", () => {
           [run(session, slow, [0.1]), run(session, insert, [interrupted]), run(session, slow, [0.1])],
           (effect) => Effect.forkChild(effect, { startImmediately: true })
         )
-        yield* Effect.sleep("50 millis")
+        yield* working(session)
         yield* Fiber.interrupt(fibers[interrupted]!)
         const exits = yield* together(fibers.map((fiber) => Fiber.await(fiber)))
         assert.strictEqual(exits.filter(Exit.isSuccess).length, 2)

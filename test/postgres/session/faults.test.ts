@@ -90,7 +90,7 @@ describe("a backend that is terminated", () => {
       })
       yield* asleep(session)
       const behind = yield* Effect.forkChild(sqlFailure(run(session, "select 1")), { startImmediately: true })
-      yield* Effect.sleep("10 millis")
+      yield* Effect.yieldNow
       yield* kill(session)
       for (const [fiber, begun] of [[running, true], [behind, false]] as const) {
         const error = yield* Fiber.join(fiber)

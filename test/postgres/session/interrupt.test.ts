@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type { Session } from "../../../src/postgres/session/Session.ts"
-import { connect, connector, eventually, fields, one, run, sqlFailure } from "../support.ts"
+import { connect, connector, eventually, fields, one, run, sqlFailure, working } from "../support.ts"
 
 /** What the server says that the session is doing. */
 const activity = (observer: Session, session: Session) =>
@@ -47,11 +47,12 @@ describe("interruption", () => {
   it.live("of a statement that shares the session disturbs nobody", () =>
     Effect.gen(function*() {
       const session = yield* connect()
-      yield* Effect.all([run(session, "select pg_sleep(0.2)"), one(session, "select 1")])
-      const slow = yield* Effect.forkChild(run(session, "select pg_sleep(0.2)"), { startImmediately: true })
+      const sleep = (seconds: number) => run(session, "select pg_sleep($1::float8)", [seconds])
+      yield* Effect.all([sleep(0.1), one(session, "select 1")])
+      const slow = yield* Effect.forkChild(sleep(1), { startImmediately: true })
       const neighbour = yield* Effect.forkChild(one(session, "select 1"), { startImmediately: true })
-      yield* Effect.sleep("20 millis")
-      assert.isBelow(yield* elapsed(Fiber.interrupt(slow)), 50)
+      yield* working(session)
+      assert.isBelow(yield* elapsed(Fiber.interrupt(slow)), 1_000)
       assert.strictEqual(yield* Fiber.join(neighbour), 1)
       assert.isTrue(session.isReady)
     }))
@@ -62,7 +63,7 @@ describe("interruption", () => {
       yield* Effect.all([run(session, "select pg_sleep(0.1)"), one(session, "select pg_sleep(0.01), pg_sleep(0)")])
       const ahead = yield* Effect.forkChild(run(session, "select pg_sleep(0.1)"), { startImmediately: true })
       const slow = yield* Effect.forkChild(run(session, "select pg_sleep(20)"), { startImmediately: true })
-      yield* Effect.sleep("20 millis")
+      yield* working(session)
       yield* Fiber.interrupt(slow)
       yield* Fiber.join(ahead)
       assert.isBelow(yield* elapsed(session.reset), 1_000)
@@ -78,7 +79,7 @@ describe("interruption", () => {
           () => Effect.forkChild(run(session, "select pg_sleep(20)"), { startImmediately: true })
         )
       )
-      yield* Effect.sleep("50 millis")
+      yield* working(session)
       for (const fiber of fibers) yield* Fiber.interrupt(fiber)
       assert.isBelow(yield* elapsed(session.reset), 2_000)
       assert.strictEqual(yield* one(session, "select 1"), 1)
@@ -160,7 +161,7 @@ describe("interruption", () => {
     Effect.gen(function*() {
       const session = yield* connect()
       const fiber = yield* Effect.forkChild(sqlFailure(run(session, "select pg_sleep(30)")), { startImmediately: true })
-      yield* Effect.sleep("50 millis")
+      yield* working(session)
       yield* session.cancel
       const error = yield* Fiber.join(fiber)
       assert.strictEqual(error.reason._tag, "StatementTimeoutError")

@@ -23,6 +23,8 @@ export interface ScriptedServer {
   readonly letters: () => string
   /** Has a fault happen to the message of that number. */
   readonly arm: (at: number, fault: Fault) => void
+  /** From now on COMMIT fails and leaves the transaction open, which no server does that is in its senses. */
+  readonly refuseCommit: () => void
 }
 
 const message = (type: string, ...parts: ReadonlyArray<Buffer | string | number>): Buffer => {
@@ -58,9 +60,11 @@ class ServerSession {
   private readonly statements = new Map<string, string>()
   private readonly portals = new Map<string, { sql: string; left: number; format: number }>()
   private readonly say: (bytes: Buffer) => void
+  private readonly refusesCommit: () => boolean
 
-  constructor(say: (bytes: Buffer) => void) {
+  constructor(say: (bytes: Buffer) => void, refusesCommit: () => boolean) {
     this.say = say
+    this.refusesCommit = refusesCommit
   }
 
   onData(chunk: Buffer): void {
@@ -146,6 +150,7 @@ class ServerSession {
   private command(sql: string): void {
     if (sql.trim() === "") return this.say(message("I"))
     const [word = ""] = sql.trim().toUpperCase().split(/\s+/)
+    if (word === "COMMIT" && this.refusesCommit()) return this.say(error("40001"))
     if (isBegin.test(sql)) this.status = "T"
     else if (isEnd.test(sql)) this.status = "I"
     this.say(message("C", word === "INSERT" ? "INSERT 0 1" : word))
@@ -197,6 +202,7 @@ export const scriptedServer: Effect.Effect<ScriptedServer, never, Scope.Scope> =
     let sent = 0
     let letters = ""
     const armed = new Map<number, Fault>()
+    let refusesCommit = false
     const sockets = new Set<Net.Socket>()
     const server = Net.createServer((socket) => {
       sockets.add(socket)
@@ -206,7 +212,7 @@ export const scriptedServer: Effect.Effect<ScriptedServer, never, Scope.Scope> =
         letters += String.fromCharCode(bytes[0]!)
         const fault = armed.get(sent++)
         if (!socket.destroyed) socket.write(fault === undefined ? bytes : distort(bytes, fault))
-      })
+      }, () => refusesCommit)
       socket.on("data", (chunk) => session.onData(chunk))
     })
     server.listen(0, "127.0.0.1", () => {
@@ -215,7 +221,10 @@ export const scriptedServer: Effect.Effect<ScriptedServer, never, Scope.Scope> =
           port: (server.address() as Net.AddressInfo).port,
           sent: () => sent,
           letters: () => letters,
-          arm: (at, fault) => void armed.set(at, fault)
+          arm: (at, fault) => void armed.set(at, fault),
+          refuseCommit: () => {
+            refusesCommit = true
+          }
         },
         close: () => {
           for (const socket of sockets) socket.destroy()

@@ -248,18 +248,26 @@ describeWith("postgresql")("a server that is killed and comes back", () => {
       })).pipe(Effect.provide(layer))
     }), 60_000)
 
+  /** Something sleeps on the server. */
+  const asleep = Effect.gen(function*() {
+    const sql = yield* SqlClient.SqlClient
+    yield* Effect.repeat(sql`select 1 from pg_stat_activity where wait_event = 'PgSleep'`, {
+      until: (rows) => rows.length > 0
+    })
+  })
+
   it.live("while a statement runs: nobody knows, unless it may be repeated", () =>
     Effect.gen(function*() {
       const { layer, restart } = yield* setUp
       yield* Effect.gen(function*() {
         const sql = yield* SqlClient.SqlClient
         const running = yield* Effect.forkChild(sqlFailure(sql`select pg_sleep(30)`))
-        yield* Effect.sleep("100 millis")
+        yield* asleep
         yield* restart
         const error = yield* Fiber.join(running)
         assert.isTrue(Outcome.isUnknown(error), error.message)
         const idempotent = yield* Effect.forkChild(Retry.idempotent(sql`select pg_sleep(0.5), 1 as one`))
-        yield* Effect.sleep("100 millis")
+        yield* asleep
         yield* restart
         assert.strictEqual((yield* Fiber.join(idempotent))[0]!["one"], 1)
       }).pipe(Effect.provide(layer))
