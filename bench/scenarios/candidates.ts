@@ -15,6 +15,11 @@ export const watertightUnresolved = one(
   "watertight/postgres.ts",
   { resolve: "never" }
 )
+export const watertightBatch = one(
+  "watertight-batch",
+  "Watertight, `Batch.run`",
+  "watertight/batch.ts"
+)
 export const multiplex = one("sql-pg-multiplex", "@effect/sql-pg, multiplex", "candidates/effect-sql-pg.ts", {
   multiplex: true
 })

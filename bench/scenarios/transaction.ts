@@ -60,6 +60,7 @@ const scenario: Scenario = {
         Who.limitPostgres,
         Who.watertightPostgres,
         Who.watertightUnresolved,
+        Who.watertightBatch,
         Who.multiplex,
         Who.sqlPg,
         Who.pgNamed,

@@ -101,7 +101,7 @@ export class Writer {
       }
       if (exchange.isStatement && core.status !== "E" && !joins) this.prepareLimit(exchange)
       if (core.begin.isHeld && !this.begin(exchange)) continue
-      if (joins) this.join(this.open!)
+      if (joins) this.join(this.open!, exchange)
       const mayBeJoined = joins
         ? exchange.isStatement
         : exchange.carries === Carries.Begin && !exchange.exclusive && exchange.canJoin
@@ -137,13 +137,17 @@ export class Writer {
       core.describing === 0 && (!exchange.isStatement || core.limit.before(exchange.ownLimit) === undefined)
   }
 
-  /** The cycle of an exchange goes on: what was written as its end asks for the answer so far instead. */
-  private join(ahead: Exchange): void {
+  /**
+   * The cycle of an exchange goes on, so what was written as its end is taken back. The server keeps the answers until
+   * the end, unless they tell the id of the transaction, which must be known before COMMIT is run.
+   */
+  private join(ahead: Exchange, exchange: Exchange): void {
     ahead.goesOn = true
     const { parts } = this
     const end = parts.length - 1
     parts[end] = parts[end]!.subarray(0, -frames.sync.length)
-    parts.push(frames.flush)
+    this.length -= frames.sync.length
+    if (exchange.endsTransaction && this.core.evidence.isAsking) this.push(frames.flush)
   }
 
   /** What becomes of a BEGIN that waits, now that an exchange is to be written. Returns whether it is to be written. */
@@ -247,7 +251,24 @@ export class Writer {
   private limitOf(exchange: Exchange): number {
     // A script that changes the limit on its way is limited by the server alone.
     if (exchange instanceof UserScript && (exchange.trace & Trace.Limit) !== 0) return Infinity
-    return this.core.limit.limitFor(exchange.ownLimit, exchange.statements)
+    const own = this.core.limit.limitFor(exchange.ownLimit, exchange.statements)
+    return exchange.goesOn ? own + this.limitBehind(exchange) : own
+  }
+
+  /** The server may keep an answer until the cycle is over. It cuts off each statement in its own time. */
+  private limitBehind(head: Exchange): number {
+    let limit = 0
+    let isBehind = false
+    for (const exchange of this.core.inFlight.all()) {
+      if (isBehind) {
+        limit += exchange.isStatement
+          ? this.core.limit.limitFor(exchange.ownLimit, exchange.statements)
+          : this.core.options.controlLimit
+      }
+      isBehind ||= exchange === head
+      if (!exchange.goesOn) break
+    }
+    return limit
   }
 
   /** Writes a message that belongs to the cycle which is under way. */

@@ -131,6 +131,11 @@ export class CommitEvidence {
     exchange.onXidAnswered()
   }
 
+  /** Whether the question for the id is on its way. */
+  get isAsking(): boolean {
+    return this.asking
+  }
+
   /** Whether COMMIT may be sent before the id of the transaction is known. */
   get mayStayOpen(): boolean {
     return !this.insists
