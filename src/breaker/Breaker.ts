@@ -34,7 +34,8 @@
  * ¹ If nobody gets a connection for as long as a caller waits, those that are in use may hang because the database is
  * away. A connection beside the pool finds that out. If it cannot be opened, the callers that waited count.
  *
- * An event is all sessions that ended together: a restart counts once, however many statements met it.
+ * An event is all sessions that ended together: a restart counts once, however many statements met it. The breaker of a
+ * `Database` asks a connection beside the pool first: if one can be opened, the event does not count.
  *
  * The breaker of a `Database` probes with a ping over the pool, which opens a connection if there is none. So a slow
  * statement that happens to come first holds no other call up. A breaker that stands alone probes with the call itself.
@@ -272,7 +273,8 @@ export interface Surroundings {
   readonly probe?: Effect.Effect<void, SqlError> | undefined
   /**
    * Opens a connection of its own and closes it, so it tells whether the database can be reached when all connections
-   * of the pool are in use. It is asked, at most once a second, when callers wait in vain and nobody gets a connection.
+   * of the pool are in use, or a session has ended. It is asked, at most once a second, when callers wait in vain and
+   * nobody gets a connection, and when a session was lost; the failure counts only if it fails as well.
    */
   readonly witness?: Effect.Effect<void, SqlError> | undefined
 }
@@ -322,7 +324,10 @@ export const make = Effect.fnUntraced(function*(
       if (!recorder.isLooking) recorder.submit({ ticket: undefined, successes: 0, failure: false })
       if (local.store === shared) local.reportSuccesses()
     },
-    doubt: () => doubt?.raise(),
+    doubt: () => {
+      doubt?.raise()
+      return doubt !== undefined
+    },
     stalled: (millis) => guard === undefined ? 0 : guard.stalledBetween(now() - millis, now())
   })
   store.local = local

@@ -1,7 +1,7 @@
 import type * as CircuitBreaker from "effect/persistence/CircuitBreaker"
 import type { Resolved } from "./BreakerOptions.ts"
 import type { Permit, State } from "./BreakerState.ts"
-import { isDoubtful, isFailure } from "./isFailure.ts"
+import { isDoubtful, isFailure, isLoss } from "./isFailure.ts"
 import { LossEvents } from "./LossEvents.ts"
 
 /** Where the state of a circuit is kept. */
@@ -28,8 +28,8 @@ export interface Work {
 export interface Listener {
   readonly submit: (work: Work) => void
   readonly lookUp: (now: number) => void
-  /** A failure may be that of a database that is away. */
-  readonly doubt: () => void
+  /** A failure may be that of a database that is away. Returns whether that is found out, and counted then. */
+  readonly doubt: () => boolean
   /** For how many of the last milliseconds this process stood still. */
   readonly stalled: (millis: number) => number
 }
@@ -100,7 +100,9 @@ export class LocalCircuit {
 
   /** Whether a failure counts, and is not one more victim of an event that has been counted. */
   isCounted(error: unknown, millis: number): boolean {
-    if (isFailure(error, this.isSlow(millis))) return !this.losses.isKnown(error)
+    if (isFailure(error, this.isSlow(millis))) {
+      return !this.losses.isKnown(error) && !(isLoss(error) && this.listener.doubt())
+    }
     if (isDoubtful(error)) this.listener.doubt()
     return false
   }

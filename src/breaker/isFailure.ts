@@ -29,6 +29,20 @@ export const isFailure = (error: unknown, slow = false): boolean => {
 }
 
 /**
+ * Whether a failure is that of a session which has ended, and may have because the database is away. A new connection
+ * tells more.
+ *
+ * @category guards
+ * @since 0.2.0
+ */
+export const isLoss = (error: unknown): boolean => {
+  const found = Outcome.find(error)
+  if (found === undefined || Outcome.of(found)!.phase === "Connect") return false
+  const { endedBy } = Evidence.of(found)
+  return endedBy !== undefined && Evidence.consequences[endedBy].counts
+}
+
+/**
  * Whether a caller waited in vain for connections that are all in use, and nobody else got one either. They may all be
  * at work that takes long, or hang because the database is away: only another connection can tell.
  *

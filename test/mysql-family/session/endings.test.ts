@@ -20,7 +20,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
-import { Outcome, Retry, Transaction } from "watertight"
+import { Database, Outcome, Retry, Transaction } from "watertight"
 import { isFailure } from "../../../src/breaker/isFailure.ts"
 import * as Evidence from "../../../src/failure/Evidence.ts"
 import type { Session } from "../../../src/mysql-family/session/Session.ts"
@@ -166,6 +166,39 @@ describeEach("the ends of $name", (subject) => {
         }
       }), 60_000)
   }
+
+  it.live(
+    "reports that are killed one after another: the circuit stays closed, for the server takes new sessions",
+    () =>
+      Effect.gen(function*() {
+        const url = yield* subject.server.fresh
+        const observer = yield* connect(subject, { url: Redacted.make(url) })
+        yield* Effect.gen(function*() {
+          const sql = yield* SqlClient.SqlClient
+          const { breaker } = yield* Database.Database
+          for (let report = 0; report < 12; report++) {
+            const killed = yield* Effect.forkChild(sqlFailure(sql.unsafe(subject.server.endless)), {
+              startImmediately: true
+            })
+            const kill = Effect.gen(function*() {
+              const ids = yield* observer.executeValues(
+                "select id from information_schema.processlist where db = database() and id <> connection_id()",
+                []
+              )
+              for (const [id] of ids) yield* Effect.exit(run(observer, `kill connection ${id}`))
+              return killed.pollUnsafe() !== undefined
+            })
+            yield* Effect.repeat(kill, { schedule: Schedule.spaced("20 millis"), until: (isOver) => isOver })
+            yield* Fiber.join(killed)
+          }
+          assert.strictEqual((yield* breaker!.state)._tag, "Closed")
+        }).pipe(Effect.provide(Layer.provideMerge(
+          subject.module.layer({ url: Redacted.make(url), retry: Retry.never, pool: { max: 1 } }),
+          Logger.layer([])
+        )))
+      }),
+    60_000
+  )
 
   it.live(
     "shutdown: MySQL says so, MariaDB closes without a word, and neither proves anything",

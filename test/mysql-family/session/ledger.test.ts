@@ -2,16 +2,11 @@
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Ledger from "../../transaction/ledger/ledger.ts"
-import { describeEach, layerOfLedger } from "../support.ts"
+import { describeEach } from "../support.ts"
+import { placeOf } from "./ledger.ts"
 
 describeEach("the ledger over $name", (subject) => {
-  const place: Ledger.Place = {
-    server: Effect.map(
-      subject.server.make(),
-      (server) => Ledger.killable({ ...server, query: (statement) => server.query(statement, [], "test") })
-    ),
-    layer: layerOfLedger(subject)
-  }
+  const place = placeOf(subject)
 
   for (const mode of ["COMMIT is never resolved", "each operation has an idempotency key"] as const) {
     it.live(`is right when ${mode}`, () =>
