@@ -34,6 +34,7 @@ import { readOnly } from "./readOnly.ts"
 import * as Reads from "./Reads.ts"
 import type { Node } from "./state/Node.ts"
 import type { Query } from "./state/ReadChoice.ts"
+import { trace } from "./tracing.ts"
 
 /** How a call is run on a node, whether somebody else sees to it that nothing is written, and what is done around it. */
 type Run = (member: Member, isGuarded: boolean, around: Around) => Effect.Effect<any, any, any>
@@ -88,7 +89,7 @@ export class Router {
       const reads = fiber.getRef(Reads.Current) ?? this.standing
       if (reads !== undefined) return this.read(reads, fiber, shared(profile, f))
       const region = Causal.isUsed() ? fiber.getRef(Causal.Current) : undefined
-      return this.write("Statement", (member, around) => {
+      return this.write("Statement", fiber, (member, around) => {
         const { causality } = member.adapter
         const body = region === undefined || causality === undefined
           ? f
@@ -101,7 +102,7 @@ export class Router {
     Effect.withFiber((fiber) => {
       const reads = fiber.getRef(Reads.Current) ?? this.standing
       return reads === undefined
-        ? this.write("Statement", (member, around) => member.pool.use(around(f)))
+        ? this.write("Statement", fiber, (member, around) => member.pool.use(around(f)))
         : this.read(reads, fiber, (member, isGuarded, around) =>
           member.pool.use(isGuarded ? around(f) : readOnly(around(f))))
     })
@@ -111,6 +112,7 @@ export class Router {
     return reads === undefined
       ? this.write(
         "Acquire",
+        fiber,
         (member, around) =>
           around === nothing ? member.pool.reserve : Effect.flatMap(member.pool.reserve, around(Effect.succeed))
       )
@@ -121,23 +123,25 @@ export class Router {
   // Writes
   // -------------------------------------------------------------------------------------------------------------------
 
-  private write(phase: Phase, run: Call): Effect.Effect<any, any, any> {
+  private write(phase: Phase, fiber: AnyFiber, run: Call): Effect.Effect<any, any, any> {
     const member = this.runtime.usableWriter
     return member === undefined
-      ? this.waitForPrimary(phase, run, this.runtime.now())
-      : this.onPrimary(member, phase, run, undefined)
+      ? this.waitForPrimary(phase, fiber, run, this.runtime.now())
+      : this.onPrimary(member, phase, fiber, run, undefined)
   }
 
   private onPrimary(
     member: Member,
     phase: Phase,
+    fiber: AnyFiber,
     run: Call,
     askedAt: number | undefined
   ): Effect.Effect<any, any, any> {
     const startedAt = this.runtime.now()
+    trace(fiber, member)
     const once = askedAt === undefined ? run(member, nothing) : waitedSince(askedAt, member, run)
     return this.attempt(member, phase === "Read" ? "Statement" : phase, once, (error, cause) => {
-      if (wasSentAway(error, member)) return this.waitForPrimary(phase, run, askedAt ?? startedAt)
+      if (wasSentAway(error, member)) return this.waitForPrimary(phase, fiber, run, askedAt ?? startedAt)
       // A primary that refuses to write has become something else.
       if (error !== undefined && phase === "Statement" && Outcome.of(error)?.scope === "OtherNode") {
         this.runtime.onDoubt(member)
@@ -146,7 +150,7 @@ export class Router {
     })
   }
 
-  private waitForPrimary(phase: Phase, run: Call, askedAt: number): Effect.Effect<any, any, any> {
+  private waitForPrimary(phase: Phase, fiber: AnyFiber, run: Call, askedAt: number): Effect.Effect<any, any, any> {
     const { runtime } = this
     if (runtime.held === "reject") return Effect.fail(this.suspended(0))
     const left = Math.max(0, askedAt + this.acquireTimeout - runtime.now())
@@ -162,7 +166,7 @@ export class Router {
     })
     return Effect.flatMap(
       timeoutOrElse(runtime.awaitWriter, { duration: left, orElse: () => late }),
-      (member) => this.onPrimary(member, phase, run, askedAt)
+      (member) => this.onPrimary(member, phase, fiber, run, askedAt)
     )
   }
 
@@ -265,6 +269,7 @@ export class Router {
     const { runtime } = this
     const { load } = member.node
     const startedAt = runtime.now()
+    trace(fiber, member)
     load.inFlight++
     let failed = false
     const attempt = this.attempt(member, "Statement", run(member, true, aroundOf(following)), (error, cause) => {
@@ -320,6 +325,7 @@ export class Router {
       const around = aroundOf(following === undefined ? undefined : { ...following, as: "Read", floor: undefined })
       const onPrimary = this.write(
         "Read",
+        fiber,
         (member, begun) => run(member, isGuarded, begun === nothing ? around : (f) => begun(around(f)))
       )
       return Effect.provideService(

@@ -11,17 +11,30 @@ import { loaded } from "./loaded.ts"
 /** It is loaded when somebody traces. */
 const summaries = loaded(() => import("./summary.ts"))
 
+/** The span of the statement that is run with a tracer. Effect does not hand it on. */
+const spans = new WeakMap<Tracer.Tracer, Tracer.Span>()
+
+/** The span of the statement that a fiber runs, if somebody traces. */
+export const spanOf = (fiber: Fiber.Fiber<unknown, unknown>): Tracer.Span | undefined => {
+  const { tracer, tracerEnabled } = fiber.cache
+  return tracer === undefined || !tracerEnabled ? undefined : spans.get(fiber.getRef(Tracer.Tracer))
+}
+
 /** Gives the span that Effect calls `plain` its name. */
 export const makeNamer = (plain: string) => {
-  const renamed = (tracer: Tracer.Tracer, summary: string): Tracer.Tracer => ({
-    context: tracer.context,
-    span(options) {
-      if (options.kind !== "client" || options.name !== plain) return tracer.span(options)
-      const span = tracer.span({ ...options, name: summary })
-      span.attribute("db.query.summary", summary)
-      return span
+  const renamed = (tracer: Tracer.Tracer, summary: string): Tracer.Tracer => {
+    const own: Tracer.Tracer = {
+      context: tracer.context,
+      span(options) {
+        if (options.kind !== "client" || options.name !== plain) return tracer.span(options)
+        const span = tracer.span({ ...options, name: summary })
+        span.attribute("db.query.summary", summary)
+        spans.set(own, span)
+        return span
+      }
     }
-  })
+    return own
+  }
   const traced = <A, E, R>(
     fiber: Fiber.Fiber<unknown, unknown>,
     sql: () => string,

@@ -67,7 +67,11 @@ export class FakeCluster {
       target: options.target ?? "primary",
       zone: options.zone,
       replicas: options.replicas,
-      adapterOf: ({ host }) => Effect.succeed(Object.assign(this.at(host).adapter, { name: `fake://${host}` })),
+      adapterOf: ({ host }) =>
+        Effect.succeed(Object.assign(this.at(host).adapter, {
+          name: `fake://${host}`,
+          spanAttributes: [["db.system.name", "fake"], ["server.address", host]]
+        })),
       isPrimary: (connection) => this.of(connection).role === "primary",
       observe: (connection, positions) =>
         Effect.suspend(() => {

@@ -2,13 +2,17 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
+import * as SqlClient from "effect/sql/SqlClient"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
+import * as Tracer from "effect/Tracer"
+import { Adapter } from "../../src/Adapter.ts"
 import * as Cluster from "../../src/cluster/Cluster.ts"
 import type { ClusterAdapter, NodeOptions } from "../../src/cluster/ClusterAdapter.ts"
-import { Reads } from "../../src/index.ts"
-import type * as Pool from "../../src/pool/Pool.ts"
+import { Database, Reads } from "../../src/index.ts"
+import * as Pool from "../../src/pool/Pool.ts"
 import * as PoolError from "../../src/pool/PoolError.ts"
 import { FakeCluster } from "./fake.ts"
 
@@ -150,5 +154,37 @@ describe("callers of a cluster", () => {
         const all = yield* Effect.all(Array.from({ length: 60 }, () => where))
         assert.deepStrictEqual([...new Set(all)].toSorted(), ["b", "c", "d"], target)
       }
+    }).pipe(Effect.scoped))
+
+  it.effect("tell their spans on which server they ran, and what that is", () =>
+    Effect.gen(function*() {
+      const fake = new FakeCluster("a", "b")
+      const { adapter, pool } = yield* make(fake.adapter())
+      const spans: Array<Tracer.NativeSpan> = []
+      const tracer = Tracer.make({
+        span: (options) => {
+          const span = new Tracer.NativeSpan(options)
+          spans.push(span)
+          return span
+        }
+      })
+      const database = Database.layer({ breaker: false }).pipe(
+        Layer.provide([Layer.succeed(Pool.Pool, pool), Layer.succeed(Adapter, adapter)])
+      )
+      yield* Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        yield* sql`select 1`
+        yield* sql`select 2`.pipe(Reads.replica)
+      }).pipe(Effect.provide(database), Effect.withSpan("handler"), Effect.provideService(Tracer.Tracer, tracer))
+      const told = spans.map(({ attributes, name }) => [
+        name,
+        attributes.get("server.address"),
+        attributes.get("watertight.node.role")
+      ])
+      assert.deepStrictEqual(told.filter(([name]) => name !== "db.acquire"), [
+        ["handler", undefined, undefined],
+        ["select", "a", "primary"],
+        ["select", "b", "replica"]
+      ])
     }).pipe(Effect.scoped))
 })
