@@ -28,6 +28,11 @@ const steps: ReadonlyArray<Candidate> = [
   step("shelf", "SqlClient over Pool.share, with ready combinators: span, timer, timeout, breaker, retry")
 ]
 
+const nodes: ReadonlyArray<Candidate> = [
+  step("nodes", "Watertight, three nodes as one, to the primary", { step: "database", nodes: true }),
+  step("nodes-read", "Watertight, three nodes as one, to a replica", { step: "replica", nodes: true })
+]
+
 const columns: Case["columns"] = [{ ...Columns.client, label: "client CPU" }, Columns.rate]
 
 const real = async (job: Job): Promise<Metrics> => {
@@ -88,7 +93,7 @@ const scenario: Scenario = {
       columns,
       reference: "pool",
       difference: true,
-      candidates: [...steps, step("bare", "SqlClient over one connection, no pool")],
+      candidates: [...steps, ...nodes, step("bare", "SqlClient over one connection, no pool")],
       run: nothing
     },
     {

@@ -14,7 +14,7 @@ import * as Schedule from "effect/Schedule"
 import * as SqlClient from "effect/sql/SqlClient"
 import type * as SqlConnection from "effect/sql/SqlConnection"
 import * as Tracer from "effect/Tracer"
-import { Adapter, Database, Pool, Retry } from "watertight"
+import { Adapter, Database, Pool, Reads, Retry } from "watertight"
 import { Postgres } from "watertight/postgres"
 import { StatementProfile } from "../../src/pool/state/StatementProfile.ts"
 import type { Subject, Target } from "../harness/model.ts"
@@ -65,13 +65,14 @@ export const open = async ({ connections, options, server, servers }: Target): P
   // `Database` keeps one for each statement.
   const profile = new StatementProfile()
   const poolLayer = Pool.layer({ min: connections, max: connections })
+  const below = options["nodes"] === true
+    ? (await import("./nodes.ts")).layerOf(connections)
+    : Layer.provideMerge(poolLayer, adapterLayer)
   const everything = Database.layer({
     ...(options["retry"] === false ? { retry: Retry.never } : undefined),
-    ...(options["breaker"] === false ? { breaker: false } : undefined)
-  }).pipe(
-    Layer.provideMerge(poolLayer),
-    Layer.provideMerge(adapterLayer)
-  )
+    // Each node has its own.
+    ...(options["breaker"] === false || options["nodes"] === true ? { breaker: false } : undefined)
+  }).pipe(Layer.provideMerge(below))
   const breakerLayer = CircuitBreaker.layer({
     tripPolicy: CircuitBreaker.consecutive(5),
     openDuration: "5 seconds"
@@ -132,6 +133,10 @@ export const open = async ({ connections, options, server, servers }: Target): P
         Effect.provide(clientOver(adapter, (f) => pool.share(profile, f)), context)
       )
       return subject(fromTheShelf(Context.get(context, CircuitBreaker.CircuitBreaker), echoOf(client)))
+    }
+    case "replica": {
+      const echo = echoOf(Context.get(context, SqlClient.SqlClient))
+      return subject((n) => Reads.prefer(echo(n)))
     }
     case "database":
       return subject(echoOf(Context.get(context, SqlClient.SqlClient)))

@@ -55,11 +55,8 @@ export class ClusterRuntime {
     this.state = new TopologyState(parts.options, parts.random, this.now())
   }
 
-  /** The member that takes writes just now. */
-  get writer(): Member | undefined {
-    const { writer } = this.state
-    return writer === undefined ? undefined : this.members.get(writer)
-  }
+  /** The member that takes writes just now. Each call asks, so it is kept. */
+  writer: Member | undefined = undefined
 
   join(member: Member): void {
     this.members.set(member.node, member)
@@ -179,6 +176,7 @@ export class ClusterRuntime {
       case "Wake":
         return this.arm(action.at)
       case "Writer":
+        this.writer = action.node === undefined ? undefined : this.members.get(action.node)
         return
     }
   }

@@ -86,7 +86,7 @@ export class Router {
 
   readonly share: Pool["share"] = (profile, f) =>
     Effect.withFiber((fiber) => {
-      const reads = fiber.getRef(Reads.Current) ?? this.standing
+      const reads = this.policyOf(fiber)
       if (reads !== undefined) return this.read(reads, fiber, shared(profile, f))
       const region = Causal.isUsed() ? fiber.getRef(Causal.Current) : undefined
       return this.write("Statement", fiber, (member, around) => {
@@ -100,7 +100,7 @@ export class Router {
 
   readonly use: Pool["use"] = (f) =>
     Effect.withFiber((fiber) => {
-      const reads = fiber.getRef(Reads.Current) ?? this.standing
+      const reads = this.policyOf(fiber)
       return reads === undefined
         ? this.write("Statement", fiber, (member, around) => member.pool.use(around(f)))
         : this.read(reads, fiber, (member, isGuarded, around) =>
@@ -108,7 +108,7 @@ export class Router {
     })
 
   readonly reserve: Pool["reserve"] = Effect.withFiber((fiber) => {
-    const reads = fiber.getRef(Reads.Current) ?? this.standing
+    const reads = this.policyOf(fiber)
     return reads === undefined
       ? this.write(
         "Acquire",
@@ -118,6 +118,11 @@ export class Router {
       )
       : this.read(reads, fiber, reserved)
   })
+
+  /** Nobody looks for what no program has used so far. */
+  private policyOf(fiber: AnyFiber): Reads.Policy | undefined {
+    return Reads.isUsed() ? fiber.getRef(Reads.Current) ?? this.standing : this.standing
+  }
 
   // -------------------------------------------------------------------------------------------------------------------
   // Writes
@@ -137,10 +142,9 @@ export class Router {
     run: Call,
     askedAt: number | undefined
   ): Effect.Effect<any, any, any> {
-    const startedAt = this.runtime.now()
     trace(fiber, member)
     const once = askedAt === undefined ? run(member, nothing) : waitedSince(askedAt, member, run)
-    return this.attempt(member, phase === "Read" ? "Statement" : phase, once, (error, cause) => {
+    return this.attempt(member, phase === "Read" ? "Statement" : phase, once, (error, cause, startedAt) => {
       if (wasSentAway(error, member)) return this.waitForPrimary(phase, fiber, run, askedAt ?? startedAt)
       // A primary that refuses to write has become something else.
       if (error !== undefined && phase === "Statement" && Outcome.of(error)?.scope === "OtherNode") {
@@ -353,19 +357,25 @@ export class Router {
     member: Member,
     phase: "Statement" | "Acquire",
     once: Effect.Effect<any, any, any>,
-    onFailure: (error: SqlError | undefined, cause: Cause.Cause<unknown>) => Effect.Effect<any, any, any>
+    onFailure: (
+      error: SqlError | undefined,
+      cause: Cause.Cause<unknown>,
+      startedAt: number
+    ) => Effect.Effect<any, any, any>
   ): Effect.Effect<any, any, any> {
-    const { adapter, breaker } = member
-    const judge = (cause: Cause.Cause<unknown>): SqlError | undefined => {
-      const error = Option.getOrUndefined(Cause.findErrorOption(cause))
-      return isSqlError(error) ? Outcome.attach(error, phase, adapter.ruleOf) : undefined
+    const { breaker } = member
+    if (breaker === undefined) {
+      const startedAt = this.runtime.now()
+      return Effect.catchCause(once, (cause) => onFailure(judge(cause, phase, member), cause, startedAt))
     }
-    if (breaker === undefined) return Effect.catchCause(once, (cause) => onFailure(judge(cause), cause))
     const startedAt = breaker.now()
     breaker.touch(startedAt)
     if (!breaker.closed) {
-      const judged = Effect.tapCause(once, (cause) => Effect.sync(() => judge(cause)))
-      return Effect.catchCause(breaker.execute(judged), (cause) => onFailure(judge(cause), cause))
+      const judged = Effect.tapCause(once, (cause) => Effect.sync(() => judge(cause, phase, member)))
+      return Effect.catchCause(
+        breaker.execute(judged),
+        (cause) => onFailure(judge(cause, phase, member), cause, startedAt)
+      )
     }
     const { permit } = breaker
     return Effect.matchCauseEffect(once, {
@@ -374,14 +384,23 @@ export class Router {
         return Effect.succeed(value)
       },
       onFailure: (cause) => {
-        const error = judge(cause)
+        const error = judge(cause, phase, member)
         if (error !== undefined && !wasSentAway(error, member)) {
           breaker.failed(error, breaker.now() - startedAt, permit)
         }
-        return onFailure(error, cause)
+        return onFailure(error, cause, startedAt)
       }
     })
   }
+}
+
+const judge = (
+  cause: Cause.Cause<unknown>,
+  phase: "Statement" | "Acquire",
+  { adapter }: Member
+): SqlError | undefined => {
+  const error = Option.getOrUndefined(Cause.findErrorOption(cause))
+  return isSqlError(error) ? Outcome.attach(error, phase, adapter.ruleOf) : undefined
 }
 
 /** What a client wants that is meant for reads only. */
