@@ -39,7 +39,7 @@ import { ClusterRuntime } from "./ClusterRuntime.ts"
 import { describe } from "./describe.ts"
 import * as Member from "./Member.ts"
 import * as Options from "./options.ts"
-import { Router } from "./Router.ts"
+import { Router } from "./route/Router.ts"
 import * as Topology from "./Topology.ts"
 
 export * from "./Topology.ts"

@@ -7,7 +7,7 @@ import * as Pool from "../pool/Pool.ts"
 import type { ClusterRuntime } from "./ClusterRuntime.ts"
 import { clusterHealth } from "./health.ts"
 import { routed } from "./oneNode.ts"
-import type { Router } from "./Router.ts"
+import type { Router } from "./route/Router.ts"
 
 export const make = (runtime: ClusterRuntime, router: Router): Pool.Pool =>
   routed(poolOf(runtime, router), router.standing)

@@ -5,7 +5,7 @@ import type * as Context from "effect/Context"
 import * as Metric from "effect/Metric"
 import { attributesOf, register } from "../pool/telemetry/series.ts"
 import type { ClusterRuntime } from "./ClusterRuntime.ts"
-import type { Routed } from "./Router.ts"
+import type { Routed } from "./route/Router.ts"
 import type { Node, Status } from "./state/Node.ts"
 
 const statuses: ReadonlyArray<Status> = ["Unknown", "Joining", "Primary", "Replica", "Unreachable", "Fenced"]

@@ -9,9 +9,9 @@ import * as Outcome from "../failure/Outcome.ts"
 import type { Pool } from "../pool/Pool.ts"
 import * as Causal from "./Causal.ts"
 import * as ClusterError from "./ClusterError.ts"
-import { noted } from "./following.ts"
-import { readOnly } from "./readOnly.ts"
 import * as Reads from "./Reads.ts"
+import { noted } from "./route/following.ts"
+import { readOnly } from "./route/readOnly.ts"
 
 /** The pools that look at `Reads` themselves, and the policy of what has none. */
 const routing = new WeakMap<Pool, Reads.Policy | undefined>()

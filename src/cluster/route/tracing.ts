@@ -1,7 +1,7 @@
 /** Tells the span of a statement on which server it runs. The client that made the span does not know. */
 import type * as Fiber from "effect/Fiber"
-import { spanOf } from "../database/spanName.ts"
-import type { Member } from "./Member.ts"
+import { spanOf } from "../../database/spanName.ts"
+import type { Member } from "../Member.ts"
 
 /** A call goes to a node. Of several attempts the last one is told. */
 export const trace = (

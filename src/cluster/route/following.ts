@@ -4,9 +4,9 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
-import type { Causality, Connection, Position } from "../Adapter.ts"
-import * as Evidence from "../failure/Evidence.ts"
-import type { Region } from "./Causal.ts"
+import type { Causality, Connection, Position } from "../../Adapter.ts"
+import * as Evidence from "../../failure/Evidence.ts"
+import type { Region } from "../Causal.ts"
 
 type Body<A, E, R> = (connection: Connection) => Effect.Effect<A, E, R>
 

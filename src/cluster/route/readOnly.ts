@@ -1,7 +1,7 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { SqlError } from "effect/sql/SqlError"
-import type { Connection } from "../Adapter.ts"
+import type { Connection } from "../../Adapter.ts"
 
 type Body<A, E, R> = (connection: Connection) => Effect.Effect<A, E, R>
 
