@@ -168,7 +168,8 @@ const columnPart = (
     ...column.collation === undefined || !context.isPostgres && isDefaultText(column)
       ? []
       : [`collate ${column.collation}`],
-    ...of?.onUpdate === undefined ? [] : [`on update ${of.onUpdate.toLowerCase()}`]
+    ...of?.onUpdate === undefined ? [] : [`on update ${of.onUpdate.toLowerCase()}`],
+    ...of?.hidden === true ? ["invisible"] : []
   ].join(" ")
   const definition = isComputed
     ? `generated always as (${column.expression}) stored`

@@ -79,7 +79,8 @@ const read = Effect.fnUntraced(function*(
       ...table,
       columns: (byTable[pair(table.schema, table.name)] ?? []).flatMap((column) => {
         const of = types.get(columnKey(column, column.name))
-        return of === undefined ? [] : [{ ...column, of, ...ruled(column, own) }]
+        // Models read rows by `select *`.
+        return of === undefined || of.hidden ? [] : [{ ...column, of, ...ruled(column, own) }]
       })
     }
   })

@@ -220,6 +220,8 @@ export interface ColumnType {
   readonly insertable: boolean
   /** What the server writes into it when its row is changed, as `ON UPDATE` of MySQL says. */
   readonly onUpdate: string | undefined
+  /** Whether `select *` leaves it out: an `INVISIBLE` column of MySQL or MariaDB. */
+  readonly hidden: boolean
 }
 
 /**

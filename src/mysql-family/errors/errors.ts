@@ -380,7 +380,8 @@ const reasonOf = (error: MysqlError, props: Props): SqlErrorReason => {
   }
 }
 
-const constraintOf = (error: MysqlError): string => keyOf(error.message)
+/** The name of the constraint as the statement that made it has it: MySQL puts the table before it. */
+const constraintOf = (error: MysqlError): string => error.constraint ?? keyOf(error.message)
 
 /** An error that the server answered about a statement. It has not been applied, unless the connection died of it. */
 export const statementError = (options: {

@@ -112,7 +112,9 @@ export const toColumnType = (row: ColumnTypeRow): Introspection.ColumnType => ({
   type: { schema: undefined, name: row.type.toLowerCase(), dimensions: 0 },
   maxLength: row.length !== null && countedText.test(row.type) ? Number(row.length) : undefined,
   insertable: !/(?:STORED|VIRTUAL) GENERATED/.test(row.extra),
-  onUpdate: /\bon update (.+)$/i.exec(row.extra)?.[1]
+  // What else there is to say stands behind it: `INVISIBLE`, and a comma before that on MariaDB.
+  onUpdate: /\bon update ([^\s,]+)/i.exec(row.extra)?.[1],
+  hidden: /\bINVISIBLE\b/.test(row.extra)
 })
 
 /** MariaDB writes an expression, and the text `NULL` where there is none. */

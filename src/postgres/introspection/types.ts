@@ -44,7 +44,8 @@ export const toColumnType = (row: ColumnTypeRow): Introspection.ColumnType => ({
   type: { schema: row.typeSchema, name: row.typeName, dimensions: Number(row.dimensions) },
   maxLength: row.maxLength === undefined ? undefined : Number(row.maxLength),
   insertable: row.insertable,
-  onUpdate: undefined
+  onUpdate: undefined,
+  hidden: false
 })
 
 /** What a type is made of: the attributes of a composite one by one, and one row for each of the others. */

@@ -373,6 +373,21 @@ describeEach("errors over $name", (subject) => {
       assert.isTrue(session.isClosed)
     }), 30_000)
 
+  it.live("name the constraint as the statement that made it does", () =>
+    Effect.gen(function*() {
+      const session = yield* connect(subject)
+      const name = yield* table(session, "id int primary key, mail varchar(20), constraint mail_once unique (mail)")
+      yield* run(session, `insert into ${name} values (1, 'a')`)
+      for (const [values, constraint] of [["(1, 'b')", "PRIMARY"], ["(2, 'a')", "mail_once"]] as const) {
+        for (const execute of [session.execute, session.executeUnprepared]) {
+          const { reason } = yield* sqlFailure(
+            execute.call(session, `insert into ${name} values ${values}`, [], undefined)
+          )
+          assert.strictEqual(reason._tag === "UniqueViolation" ? reason.constraint : reason._tag, constraint)
+        }
+      }
+    }))
+
   it.live("of a server that refuses", () =>
     Effect.gen(function*() {
       const server = yield* subject.server.make({ settings: { secure_file_priv: "/tmp", max_user_connections: 50 } })

@@ -281,7 +281,8 @@ describeEach("what only some servers have, over $name", (subject) => {
         const sql = yield* SqlClient.SqlClient
         const db = yield* Introspection.Introspection
         yield* sql.unsafe(`create table t (a int, hidden int invisible, v vector(3), u varchar(40) default (uuid()),
-          doc json, at timestamp(3) default now(3) on update now(3), constraint lax check (a < 100) not enforced,
+          doc json, at timestamp(3) default now(3) on update now(3),
+          changed datetime on update now() invisible, constraint lax check (a < 100) not enforced,
           unique key by_lower ((lower(u)), a desc), key by_tag ((cast(doc->'$.tags' as unsigned array))))`)
         const here = { schema: yield* db.currentDatabase }
         assert.deepStrictEqual(
@@ -292,10 +293,18 @@ describeEach("what only some servers have, over $name", (subject) => {
             ["v", "vector(3)", undefined, undefined],
             ["u", "varchar(40)", "uuid()", undefined],
             ["doc", "json", undefined, undefined],
-            ["at", "timestamp(3)", "CURRENT_TIMESTAMP(3)", undefined]
+            ["at", "timestamp(3)", "CURRENT_TIMESTAMP(3)", undefined],
+            ["changed", "datetime", undefined, undefined]
           ]
         )
-        assert.deepStrictEqual((yield* db.columnTypes(here)).at(-1)!.onUpdate, "CURRENT_TIMESTAMP(3)")
+        assert.deepStrictEqual(
+          (yield* db.columnTypes(here)).flatMap(({ column, hidden }) => hidden ? [column] : []),
+          ["hidden", "changed"]
+        )
+        assert.deepStrictEqual((yield* db.columnTypes(here)).slice(-2).map(({ onUpdate }) => onUpdate), [
+          "CURRENT_TIMESTAMP(3)",
+          "CURRENT_TIMESTAMP"
+        ])
         assert.deepStrictEqual((yield* db.indexes(here)).map(({ columns, name, unique }) => [name, columns, unique]), [
           ["by_lower", ["lower(`u`)", "a"], true],
           ["by_tag", ["cast(json_extract(`doc`,_utf8mb4'$.tags') as unsigned array)"], false]

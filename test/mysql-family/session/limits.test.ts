@@ -7,19 +7,7 @@ import * as Stream from "effect/Stream"
 import { Outcome, StatementTimeout, Transaction } from "watertight"
 import { StatementLimit } from "../../../src/mysql-family/session/StatementLimit.ts"
 import { profileOf } from "../../../src/mysql-family/statement/statements.ts"
-import {
-  connect,
-  describeEach,
-  elapsed,
-  eventually,
-  liveWith,
-  lost,
-  one,
-  onMariadb,
-  run,
-  sqlFailure,
-  table
-} from "../support.ts"
+import { connect, describeEach, elapsed, eventually, liveWith, lost, one, run, sqlFailure, table } from "../support.ts"
 
 describe("StatementLimit: what a session was told → the limit of its statements", () => {
   const rows: ReadonlyArray<readonly [sql: string, own: number | undefined, then: number]> = [
@@ -174,7 +162,6 @@ describeEach("limits over $name", (subject) => {
     }))
 })
 
-// MySQL takes so much that the test would be slow.
 describeEach("packets over $name", (subject) => {
   it.live("a packet above max_allowed_packet: not sent, final, the session kept", () =>
     Effect.gen(function*() {
@@ -195,4 +182,4 @@ describeEach("packets over $name", (subject) => {
       }
       assert.strictEqual(yield* one(session, "select 1"), 1)
     }))
-}, onMariadb)
+})
