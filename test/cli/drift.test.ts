@@ -151,6 +151,7 @@ const mysql = {
     [`alter table account modify price decimal(12, 2) default 0`, { partName: "price" }],
     [`alter table account alter column active set default 0`, { partName: "active" }],
     [`alter table account modify changed datetime default current_timestamp`, { partName: "changed" }],
+    [`alter table account modify active boolean not null default true invisible`, { partName: "active" }],
     [`alter table account modify mood enum('sad', 'ok', 'great') default 'ok'`, { partName: "mood" }],
     [`alter table account drop constraint has_at`, { part: "constraint", partName: "has_at" }],
     [`alter table account drop key named`, { part: "index", partName: "named" }],

@@ -214,7 +214,7 @@ const mysql = (isMariadb: boolean) => ({
       vb varbinary(10), bl blob, da date not null, tm time(3) not null, dt datetime(3) not null,
       ts timestamp(3) not null default current_timestamp(3), changed datetime(3) not null default current_timestamp(3) on update current_timestamp(3),
       j json not null, jn json, up varchar(10) generated always as (upper(v)) stored, lo varchar(10) as (lower(v)) virtual,
-      g point${
+      hidden int not null default 1 invisible, g point${
       isMariadb ? ", ui uuid, ip inet6" : ""
     }) default charset utf8mb4 comment 'All of them.\n*/ alert() /* and more'`,
     "create table `class` (id int primary key, `class` text, `constructor` text, `__proto__` text, `toString` int, `it's \"quoted\"` int, `名前` text, `1st` int)",
