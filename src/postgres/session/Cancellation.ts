@@ -124,10 +124,12 @@ export class Cancellation {
   }
 
   /** Asks the server to give up what it runs, unless that is a COMMIT, which nothing may cut off. */
-  readonly request: Effect.Effect<void> = Effect.callback((resume) => {
-    const { head } = this.core.inFlight
-    if (!(head instanceof ControlExchange && head.isUndecided)) this.send()
-    if (this.requests === 0) return resume(Effect.void)
-    this.waiters.push(() => resume(Effect.void))
-  })
+  get request(): Effect.Effect<void> {
+    return Effect.callback((resume) => {
+      const { head } = this.core.inFlight
+      if (!(head instanceof ControlExchange && head.isUndecided)) this.send()
+      if (this.requests === 0) return resume(Effect.void)
+      this.waiters.push(() => resume(Effect.void))
+    })
+  }
 }

@@ -17,7 +17,7 @@ import { describeRows, skipField } from "../statement/RowDecoder.ts"
 import { markCompleted } from "../statement/scripts.ts"
 import { hasChanged, isStale } from "../statement/StatementEncoder.ts"
 import { Stage } from "../statement/StatementPlan.ts"
-import { takeParameter } from "../wire/parameters.ts"
+import { withParameter } from "../wire/parameters.ts"
 import { isTooLarge } from "../wire/tooLarge.ts"
 import type { Cancellation } from "./Cancellation.ts"
 import type { Describer } from "./Describer.ts"
@@ -155,9 +155,11 @@ export class Reader {
 
   private onParameter(head: Exchange | undefined, name: string, value: string): void {
     const { core } = this
-    if (!takeParameter(core.parameters, name, value)) {
+    const parameters = withParameter(core.parameters, name, value)
+    if (parameters === undefined) {
       return this.parts.termination.violation("it reports more parameters than can be true")
     }
+    core.parameters = parameters
     if (name === "client_encoding" && !isUtf8.test(value)) return this.onForeignEncoding(head, value)
     if (core.residue.onParameter(name, value, head?.text ?? "")) this.parts.restoration.retire()
     for (const listener of this.parameterListeners) listener(name, value)

@@ -73,23 +73,25 @@ export class Restoration {
   }
 
   /** Waits until nothing is on the wire, rolls back what is open then, and undoes what was left behind. */
-  readonly reset: Effect.Effect<void, SqlError> = Effect.suspend(() => {
-    const { core } = this
-    return Effect.andThen(
-      this.isReady ? Effect.void : this.transaction.rollbackAll,
-      Effect.suspend(() => {
-        const { residue } = core
-        if (residue.cannotBeReset) {
-          return Effect.fail(unknownError(core.options.database, libraryLoaded, undefined, "reset"))
-        }
-        const { resetSql } = residue
-        if (resetSql === undefined || core.end !== undefined) return Effect.void
-        return Effect.callback<void, SqlError>((resume) =>
-          this.clean(resetSql, (error) => resume(error === undefined ? Effect.void : Effect.fail(error)))
-        )
-      })
-    )
-  })
+  get reset(): Effect.Effect<void, SqlError> {
+    return Effect.suspend(() => {
+      const { core } = this
+      return Effect.andThen(
+        this.isReady ? Effect.void : this.transaction.rollbackAll,
+        Effect.suspend(() => {
+          const { residue } = core
+          if (residue.cannotBeReset) {
+            return Effect.fail(unknownError(core.options.database, libraryLoaded, undefined, "reset"))
+          }
+          const { resetSql } = residue
+          if (resetSql === undefined || core.end !== undefined) return Effect.void
+          return Effect.callback<void, SqlError>((resume) =>
+            this.clean(resetSql, (error) => resume(error === undefined ? Effect.void : Effect.fail(error)))
+          )
+        })
+      )
+    })
+  }
 
   /** Undoes what borrowers left behind, ahead of what waits. */
   private clean(sql: string, done: (error: SqlError | undefined) => void): void {
@@ -104,7 +106,7 @@ export class Restoration {
     const exchange = new ScriptExchange(script, core.options.controlLimit, (effect) => {
       const exit = effect as Exit.Exit<ReadonlyArray<Result>, SqlError>
       if (Exit.isSuccess(exit)) {
-        core.residue.onClean()
+        core.residue.onClean(core.parameters)
         question?.learn(exit.value[exit.value.length - 1])
       }
       done(Exit.isSuccess(exit) ? undefined : Option.getOrUndefined(Cause.findErrorOption(exit.cause)))
@@ -113,22 +115,24 @@ export class Restoration {
   }
 
   /** Whether the server still is in the role in which it was when the session began. */
-  readonly verify: Effect.Effect<void, SqlError> = Effect.suspend(() => {
-    const { core } = this
-    const { expected } = core.residue
-    if (expected === undefined) return this.transaction.ping
-    const answered = Effect.callback<ReadonlyArray<{ readonly rows: ReadonlyArray<object> }>, SqlError>((resume) => {
-      const exchange = new ScriptExchange("SHOW transaction_read_only", Infinity, resume, "verify")
-      core.tick()
-      core.startTime(exchange, core.options.controlLimit)
-      this.writer.submit(exchange)
-      return Effect.sync(() => this.cancellation.abandon(exchange))
+  get verify(): Effect.Effect<void, SqlError> {
+    return Effect.suspend(() => {
+      const { core } = this
+      const { expected } = core.residue
+      if (expected === undefined) return this.transaction.ping
+      const answered = Effect.callback<ReadonlyArray<{ readonly rows: ReadonlyArray<object> }>, SqlError>((resume) => {
+        const exchange = new ScriptExchange("SHOW transaction_read_only", Infinity, resume, "verify")
+        core.tick()
+        core.startTime(exchange, core.options.controlLimit)
+        this.writer.submit(exchange)
+        return Effect.sync(() => this.cancellation.abandon(exchange))
+      })
+      return Effect.flatMap(answered, ([answer]) =>
+        Object.values(answer?.rows[0] ?? {})[0] === expected
+          ? Effect.void
+          : Effect.fail(unknownError(core.options.database, "the server has changed its role", undefined, "verify")))
     })
-    return Effect.flatMap(answered, ([answer]) =>
-      Object.values(answer?.rows[0] ?? {})[0] === expected
-        ? Effect.void
-        : Effect.fail(unknownError(core.options.database, "the server has changed its role", undefined, "verify")))
-  })
+  }
 
   onRetire(listener: () => void): void {
     this.retireListeners.push(listener)

@@ -114,7 +114,7 @@ export class Session implements Connection, SessionKey {
   // ---------------------------------------------------------------------------
 
   /** What the server reports of itself and the session: `server_version`, `in_hot_standby` and the like. */
-  get parameters(): Map<string, string> {
+  get parameters(): ReadonlyMap<string, string> {
     return this.core.parameters
   }
 

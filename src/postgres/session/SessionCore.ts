@@ -19,6 +19,7 @@ import { Listeners } from "../listen/Listeners.ts"
 import { StatementEncoder } from "../statement/StatementEncoder.ts"
 import type { TypeStore } from "../types/TypeStore.ts"
 import type { MessageReader } from "../wire/MessageReader.ts"
+import type { Parameters } from "../wire/parameters.ts"
 import type { Transport } from "../wire/Socket.ts"
 import type { Started } from "../wire/Startup.ts"
 import type { SessionOptions } from "./SessionOptions.ts"
@@ -43,7 +44,8 @@ export class SessionCore {
   readonly options: SessionOptions
   readonly transport: Transport
   readonly parser: MessageReader
-  readonly parameters: Map<string, string>
+  /** What the server reports of itself and the session. */
+  parameters: Parameters
   readonly encoder: StatementEncoder
   readonly types: TypeStore
   readonly evidence: CommitEvidence

@@ -7,6 +7,7 @@
  * is wanted every time.
  */
 import { Trace } from "../statement/trace.ts"
+import type { Parameters } from "../wire/parameters.ts"
 import type { FunctionOrigins } from "./FunctionOrigins.ts"
 
 export { Trace, traceOf } from "../statement/trace.ts"
@@ -20,20 +21,18 @@ const hotStandby = "in_hot_standby"
 const readOnlyByDefault = "default_transaction_read_only"
 
 export class SessionResidue {
-  private readonly parameters: ReadonlyMap<string, string>
   private readonly functions: FunctionOrigins
   /** What the parameters were when the session began, or after the last reset. */
-  private original: ReadonlyMap<string, string>
+  private original: Parameters
   private changed: Set<string> | undefined = undefined
   private trace: number = Trace.Nothing
   /** Whether anything was run since the session was clean. */
   private ran = false
   private always = false
 
-  constructor(parameters: ReadonlyMap<string, string>, functions: FunctionOrigins) {
-    this.parameters = parameters
+  constructor(parameters: Parameters, functions: FunctionOrigins) {
     this.functions = functions
-    this.original = new Map(parameters)
+    this.original = parameters
   }
 
   /** What a statement may leave behind, given what its text tells. */
@@ -111,8 +110,8 @@ export class SessionResidue {
   }
 
   /** The remedy was applied. What a parameter has now is what the server gives everybody. */
-  onClean(): void {
+  onClean(parameters: Parameters): void {
     this.changed = undefined
-    this.original = new Map(this.parameters)
+    this.original = parameters
   }
 }

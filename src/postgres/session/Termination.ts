@@ -159,19 +159,21 @@ export class Termination {
     })
   }
 
-  readonly close: Effect.Effect<void> = Effect.callback((resume) => {
-    const { socket } = this.core.transport
-    if (this.core.end === undefined) {
-      this.finish({ what: "the connection has been closed", endedBy: "Client" }, undefined)
-      socket.end(frames.terminate)
-    }
-    if (socket.closed) return resume(Effect.void)
-    const stop = afterAwake(closeLimit, () => socket.destroy())
-    socket.once("close", () => {
-      stop()
-      resume(Effect.void)
+  get close(): Effect.Effect<void> {
+    return Effect.callback((resume) => {
+      const { socket } = this.core.transport
+      if (this.core.end === undefined) {
+        this.finish({ what: "the connection has been closed", endedBy: "Client" }, undefined)
+        socket.end(frames.terminate)
+      }
+      if (socket.closed) return resume(Effect.void)
+      const stop = afterAwake(closeLimit, () => socket.destroy())
+      socket.once("close", () => {
+        stop()
+        resume(Effect.void)
+      })
     })
-  })
+  }
 
   destroy(reason: string): void {
     const { core } = this

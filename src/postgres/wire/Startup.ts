@@ -7,7 +7,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import { authenticationError, connectError, refusedError } from "../errors/errors.ts"
 import { Authentication, type Credentials, type Demands } from "./Authentication.ts"
 import { MessageReader } from "./MessageReader.ts"
-import { takeParameter } from "./parameters.ts"
+import { type Parameters, share, takeParameter } from "./parameters.ts"
 import type { Transport } from "./Socket.ts"
 
 export interface StartupOptions {
@@ -23,7 +23,7 @@ export interface Started {
   readonly parser: MessageReader
   readonly processId: number
   readonly secretKey: number
-  readonly parameters: Map<string, string>
+  readonly parameters: Parameters
   /** Whatever came behind the first `ReadyForQuery` in one chunk with it. */
   readonly trailing: ReadonlyArray<PgProtocol.BackendMessage<unknown>>
 }
@@ -147,7 +147,7 @@ export const start = (
       // Nobody listens until the session takes over, and what comes until then must wait.
       socket.pause()
       const { parameters, processId, secretKey, trailing } = handshake
-      resume(Effect.succeed({ parser, processId, secretKey, parameters, trailing }))
+      resume(Effect.succeed({ parser, processId, secretKey, parameters: share(parameters), trailing }))
     }
     const onError = (cause: Error): void =>
       fail(connectError(database, `the connection failed while it was starting: ${cause.message}`, cause))

@@ -72,9 +72,9 @@ export class TransactionControl {
     )
   }
 
-  readonly ping: Effect.Effect<void, SqlError> = Effect.suspend(() =>
-    Effect.asVoid(this.control(Control.Sync, frames.sync, "ping"))
-  )
+  get ping(): Effect.Effect<void, SqlError> {
+    return Effect.suspend(() => Effect.asVoid(this.control(Control.Sync, frames.sync, "ping")))
+  }
 
   /** Runs a statement of our own that has nothing to return. */
   run(sql: string, operation: string): Effect.Effect<void, SqlError> {
@@ -182,27 +182,31 @@ export class TransactionControl {
     ))
   }
 
-  readonly commit: Effect.Effect<void, SqlError> = Effect.uninterruptible(
-    Effect.suspend(() => this.ride?.isAskedFor === true ? Effect.flatten(this.ride.answered) : this.ownCommit)
-  )
+  get commit(): Effect.Effect<void, SqlError> {
+    return Effect.uninterruptible(
+      Effect.suspend(() => this.ride?.isAskedFor === true ? Effect.flatten(this.ride.answered) : this.ownCommit)
+    )
+  }
 
-  private readonly ownCommit: Effect.Effect<void, SqlError> = Effect.flatMap(
-    Effect.suspend(() => {
-      const { evidence } = this.core
-      const question = this.core.status === "T" ? evidence.question : undefined
-      const commit = this.control(Control.Commit, commitFrame, "commit")
-      if (question === undefined) return commit
-      // Not with COMMIT in one write: whatever cuts off the answer to the one would cut off that to the other.
-      const asked = Effect.callback<void>((resume) =>
-        this.ask(question, (exit) => {
-          evidence.confirmed(exit)
-          resume(Effect.void)
-        })
-      )
-      return Effect.andThen(asked, commit)
-    }),
-    (tag) => this.committed(tag)
-  )
+  private get ownCommit(): Effect.Effect<void, SqlError> {
+    return Effect.flatMap(
+      Effect.suspend(() => {
+        const { evidence } = this.core
+        const question = this.core.status === "T" ? evidence.question : undefined
+        const commit = this.control(Control.Commit, commitFrame, "commit")
+        if (question === undefined) return commit
+        // Not with COMMIT in one write: whatever cuts off the answer to the one would cut off that to the other.
+        const asked = Effect.callback<void>((resume) =>
+          this.ask(question, (exit) => {
+            evidence.confirmed(exit)
+            resume(Effect.void)
+          })
+        )
+        return Effect.andThen(asked, commit)
+      }),
+      (tag) => this.committed(tag)
+    )
+  }
 
   /**
    * The questions go with COMMIT in one write. What `synchronous_commit` is has to be asked before it: the transaction may
@@ -238,14 +242,14 @@ export class TransactionControl {
     })
   }
 
-  readonly rollback: Effect.Effect<void, SqlError> = Effect.suspend(() =>
-    Effect.asVoid(this.control(Control.Rollback, rollbackFrame, "rollback"))
-  )
+  get rollback(): Effect.Effect<void, SqlError> {
+    return Effect.suspend(() => Effect.asVoid(this.control(Control.Rollback, rollbackFrame, "rollback")))
+  }
 
   /** Rolls back what is open when nothing is on the wire any more. */
-  readonly rollbackAll: Effect.Effect<void, SqlError> = Effect.suspend(() =>
-    Effect.asVoid(this.control(Control.Reset, rollbackFrame, "reset"))
-  )
+  get rollbackAll(): Effect.Effect<void, SqlError> {
+    return Effect.suspend(() => Effect.asVoid(this.control(Control.Reset, rollbackFrame, "reset")))
+  }
 
   savepoint(name: string): Effect.Effect<void, SqlError> {
     return this.command(`SAVEPOINT ${name}`, "savepoint")
