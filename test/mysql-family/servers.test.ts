@@ -15,6 +15,7 @@ const probes: Readonly<Record<Feature, string>> = {
   ed25519: "show plugins soname 'auth_ed25519.so'",
   "functional indexes": "create temporary table probe_index (a int, key ((a + 1)))",
   "constraints that are not enforced": "create temporary table probe_check (a int, check (a > 0) not enforced)",
+  string_to_vector: "select string_to_vector('[1]')",
   "LOAD DATA by default": "select if(@@local_infile, 1, (select 1 union all select 2))",
   "tables that must have a key": "set session sql_require_primary_key = 0",
   RETURNING: "delete from mysql.user where user = 'nobody of this name' returning 1"

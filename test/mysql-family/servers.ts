@@ -26,6 +26,7 @@ export type Feature =
   | "ed25519"
   | "functional indexes"
   | "constraints that are not enforced"
+  | "string_to_vector"
   | "LOAD DATA by default"
   | "tables that must have a key"
 
@@ -137,6 +138,7 @@ export const mariadb: Kind = {
   lacks: {
     "functional indexes": "MariaDB has no expressions in indexes",
     "constraints that are not enforced": "MariaDB has no NOT ENFORCED",
+    string_to_vector: "MariaDB has no vectors before 11.7, and other functions since",
     "tables that must have a key": "MariaDB demands primary keys of the whole server, or of nobody"
   },
   series: (count) => `seq_1_to_${count}`,

@@ -8,7 +8,7 @@ import * as Stream from "effect/Stream"
 import { Kind, kindOf } from "../../../src/mysql-family/driver/columns.ts"
 import { RowDecoder } from "../../../src/mysql-family/statement/results.ts"
 import type { Mysql } from "../../../src/mysql/index.ts"
-import { describeEach, onFresh, sqlFailure } from "../support.ts"
+import { describeEach, liveWith, onFresh, sqlFailure } from "../support.ts"
 
 /** Every way in which rows come as objects. A statement is prepared when it comes again. */
 const asObjects = Effect.fnUntraced(function*(
@@ -118,6 +118,28 @@ describeEach("rows over $name", (subject) => {
         }
       }))
 
+    it.effect("a prepared select *: a column that comes, goes or moves → the rows as they are then", () =>
+      Effect.gen(function*() {
+        const sql = yield* subject.module.MysqlClient
+        yield* sql`create table changing (id int primary key)`
+        yield* sql`insert into changing values (1)`
+        const changes = [
+          ["add column a int default 7, algorithm = instant", { id: 1, a: 7 }],
+          ["add column b varchar(3) default 'x' first, algorithm = instant", { b: "x", id: 1, a: 7 }],
+          ["add column c int default 9 invisible", { b: "x", id: 1, a: 7 }],
+          ["drop column a", { b: "x", id: 1 }],
+          ["drop column b", { id: 1 }]
+        ] as const
+        const read = sql`select * from changing where id = ${1}`
+        for (const [change, row] of changes) {
+          yield* asObjects(read)
+          yield* sql.unsafe(`alter table changing ${change}`)
+          for (const [way, rows] of Object.entries(yield* asObjects(read))) {
+            assert.deepStrictEqual(rows, [row], `${change}, ${way}`)
+          }
+        }
+      }))
+
     it.effect("geometries: every way → GeoJSON, and null where there is none", () =>
       Effect.gen(function*() {
         const sql = yield* subject.module.MysqlClient
@@ -170,6 +192,21 @@ describeEach("rows over $name", (subject) => {
         assert.deepStrictEqual(yield* Stream.runCollect(sql`select ${3} as v`.stream), [{ v: 3 }])
       }))
   })
+
+  liveWith(subject, "string_to_vector")(
+    "a vector: every way → its numbers, which can be written back",
+    () =>
+      Effect.gen(function*() {
+        const sql = yield* subject.module.MysqlClient
+        yield* sql`create table vectors (id int primary key, v vector(3), w vector(3))`
+        yield* sql`insert into vectors values (1, string_to_vector('[1,2.5,-3]'), null)`
+        const [row] = yield* sql<{ v: Float32Array }>`select v from vectors`
+        yield* sql`update vectors set w = ${row!.v}`
+        const expected = [{ v: new Float32Array([1, 2.5, -3]), w: new Float32Array([1, 2.5, -3]), same: 1 }]
+        const all = yield* asObjects(sql`select v, w, v = w as same from vectors`)
+        for (const [way, rows] of Object.entries(all)) assert.deepStrictEqual(rows, expected, way)
+      }).pipe(Effect.provide(onFresh(subject)))
+  )
 
   it.live("the client: also there under the service of @effect/sql-mysql2", () =>
     Effect.gen(function*() {

@@ -135,6 +135,7 @@ describeEach("limits over $name", (subject) => {
       assert.isBelow(waited, 5_000)
       const error = yield* sqlFailure(run(session, `select * from ${name} where id = 1 for update nowait`))
       assert.strictEqual(error.reason._tag, "LockTimeoutError")
+      assert.deepStrictEqual(yield* run(session, `select * from ${name} for update skip locked`), [])
     }))
 
   it.live("an error that ends sessions, raised by a statement: answered, and the session goes on", () =>
