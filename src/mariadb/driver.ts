@@ -18,6 +18,7 @@ import {
   unwanted
 } from "../mysql-family/driver/Driver.ts"
 import { StatementCache } from "../mysql-family/driver/StatementCache.ts"
+import { throwless } from "../mysql-family/driver/throwless.ts"
 import type { Parameter } from "../mysql-family/statement/parameters.ts"
 import { type Ok, RowDecoder, toUnsigned } from "../mysql-family/statement/results.ts"
 import { Writes } from "../node/Writes.ts"
@@ -483,7 +484,10 @@ const connect: Driver["connect"] = (options: ConnectOptions, done) => {
     if (inner.socket !== undefined) guardData(inner.socket, trouble.report)
     const socket = inner.socket ?? options.socket
     const writes = new Writes(socket, tls !== undefined)
-    end(undefined, new MariadbConnection(connection, socket, writes, options.preparedStatements, trouble))
+    end(
+      undefined,
+      throwless(new MariadbConnection(connection, socket, writes, options.preparedStatements, trouble), trouble)
+    )
   }, trouble.report))
 }
 

@@ -22,6 +22,7 @@ import {
   unwanted
 } from "../mysql-family/driver/Driver.ts"
 import { StatementCache } from "../mysql-family/driver/StatementCache.ts"
+import { throwless } from "../mysql-family/driver/throwless.ts"
 import type { Parameter } from "../mysql-family/statement/parameters.ts"
 import { type Ok, RowDecoder, toUnsigned } from "../mysql-family/statement/results.ts"
 import { Writes } from "../node/Writes.ts"
@@ -485,7 +486,10 @@ const connect: Driver["connect"] = (options: ConnectOptions, done) => {
   connection.on("connect", (handshake: { readonly serverVersion?: string }) => {
     // With TLS or compression there is another listener by now.
     guardData(inner.stream, trouble.report)
-    end(undefined, new Mysql2Connection(connection, handshake.serverVersion ?? "", options, trouble))
+    end(
+      undefined,
+      throwless(new Mysql2Connection(connection, handshake.serverVersion ?? "", options, trouble), trouble)
+    )
   })
 }
 

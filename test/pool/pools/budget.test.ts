@@ -51,6 +51,49 @@ class Fake implements Member {
 }
 
 describe("A budget", () => {
+  it("asks for an idle connection once, however long its goodbye takes", () => {
+    const budget = new ConnectionQuota(3)
+    let asked = 0
+    const slow: Member = {
+      isStarving: () => false,
+      idle: () => 3 - asked,
+      // It is given back when it is closed.
+      giveUpIdle: () => asked++ < 3,
+      giveUpNext: () => {}
+    }
+    const rich = budget.join(slow)
+    for (let connection = 0; connection < 3; connection++) {
+      assert.isTrue(budget.ask({ account: rich, grant: () => {} }))
+    }
+    const granted: Array<string> = []
+    new Fake(budget, granted).ask("b")
+    for (let change = 0; change < 5; change++) budget.relieve()
+    assert.strictEqual(asked, 1)
+    budget.release(rich)
+    assert.deepStrictEqual(granted, ["b"])
+    budget.relieve()
+    assert.strictEqual(asked, 1)
+  })
+
+  it("takes nothing from others for one who has its share already", () => {
+    const budget = new ConnectionQuota(4)
+    const a = new Fake(budget)
+    const b = new Fake(budget)
+    for (const name of ["a1", "a2"]) a.ask(name)
+    for (const name of ["b1", "b2"]) b.ask(name)
+    a.ask("a3")
+    budget.relieve()
+    assert.deepStrictEqual([a.owes, b.owes], [0, 0])
+    // One below its share is served.
+    a.release()
+    assert.strictEqual(a.granted.at(-1), "a3")
+    a.release()
+    b.ask("b3")
+    a.ask("a4")
+    budget.relieve()
+    assert.deepStrictEqual([a.owes, b.owes], [0, 1])
+  })
+
   it("gives everybody what is asked for while there is room", () => {
     const budget = new ConnectionQuota(3)
     const granted: Array<string> = []
