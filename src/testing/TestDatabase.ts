@@ -51,6 +51,10 @@ import * as Random from "effect/Random"
 import * as Redacted from "effect/Redacted"
 import { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
+import { rmSync } from "node:fs"
+import * as files from "node:fs/promises"
+import * as os from "node:os"
+import * as path from "node:path"
 import * as Retry from "../failure/Retry.ts"
 import * as Transaction from "../transaction/Transaction.ts"
 import { cloneMysql } from "./cloneMysql.ts"
@@ -96,6 +100,65 @@ export const layer = <Out, E, R, EM, RM>(
     // Layers of one program are shared by reference: each build needs one of its own.
     return Layer.fresh(options.database(withDatabase(options.url, name)))
   })) as Layer.Layer<Out | SqlClient, E | EM | SqlError, R | Exclude<RM, Out | SqlClient>>
+}
+
+/**
+ * How embedded test databases are made.
+ *
+ * @category options
+ * @since 0.2.0
+ */
+export interface EmbeddedOptions<Out, E, R, EM, RM> {
+  /** The layer of an embedded database that keeps its data in a folder, such as `Pglite.layer({ dataDir })`. */
+  readonly database: (folder: string) => Layer.Layer<Out | SqlClient, E, R>
+  /** Makes what the tests need: tables, and rows that all of them read. */
+  readonly migrate: Effect.Effect<unknown, EM, RM>
+}
+
+/**
+ * The same without a server: a layer whose every build has an embedded database of its own, a copy of the migrated one.
+ *
+ * **Details**
+ *
+ * The template is started and migrated once for this layer. A copy is a folder that is gone with the scope, and starts in
+ * less than half of the time, because it need not be made from nothing.
+ *
+ * **Example** (A database per test file)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { SqlClient } from "effect/sql"
+ * import { Pglite } from "watertight/pglite"
+ * import { TestDatabase } from "watertight/testing"
+ *
+ * const Live = TestDatabase.embedded({
+ *   database: (dataDir) => Pglite.layer({ dataDir }),
+ *   migrate: Effect.flatMap(SqlClient.SqlClient, (sql) => sql`create table person (id int primary key)`)
+ * })
+ * ```
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const embedded = <Out, E, R, EM, RM>(
+  options: EmbeddedOptions<Out, E, R, EM, RM>
+): Layer.Layer<Out | SqlClient, E | EM, R | Exclude<RM, Out | SqlClient>> => {
+  let template: string | undefined
+  const newFolder = Effect.acquireRelease(
+    Effect.promise(() => files.mkdtemp(path.join(os.tmpdir(), "watertight-test-"))),
+    (folder) => Effect.promise(() => files.rm(folder, { recursive: true, force: true }))
+  )
+  return Layer.unwrap(Effect.gen(function*() {
+    if (template === undefined) {
+      const made = yield* Effect.promise(() => files.mkdtemp(path.join(os.tmpdir(), "watertight-template-")))
+      process.once("exit", () => rmSync(made, { recursive: true, force: true }))
+      yield* options.migrate.pipe(Effect.provide(Layer.fresh(options.database(made))))
+      template = made
+    }
+    const folder = yield* newFolder
+    yield* Effect.promise(() => files.cp(template!, folder, { recursive: true }))
+    return Layer.fresh(options.database(folder))
+  })) as Layer.Layer<Out | SqlClient, E | EM, R | Exclude<RM, Out | SqlClient>>
 }
 
 /**

@@ -4,9 +4,11 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Redacted from "effect/Redacted"
 import { SqlClient } from "effect/sql/SqlClient"
+import * as fs from "node:fs"
 import { Transaction } from "watertight"
 import { Mariadb } from "watertight/mariadb"
 import { Mysql } from "watertight/mysql"
+import { Pglite } from "watertight/pglite"
 import { Postgres } from "watertight/postgres"
 import { TestDatabase } from "watertight/testing"
 import { describeWith, sharedUrl } from "../support/index.ts"
@@ -109,3 +111,37 @@ for (const [server, database] of databases) {
       }), 60_000)
   })
 }
+
+it.live(
+  "embedded: each build → a copy of its own, migrated once, and gone at the end; also with rollback",
+  () =>
+    Effect.gen(function*() {
+      let migrations = 0
+      const folders: Array<string> = []
+      const live = TestDatabase.embedded({
+        database: (dataDir) => {
+          folders.push(dataDir)
+          return Pglite.layer({ dataDir })
+        },
+        migrate: Effect.gen(function*() {
+          migrations++
+          const sql = yield* SqlClient
+          yield* sql`create table person (id int primary key)`
+          yield* sql`insert into person values (1)`
+        })
+      })
+      const use = (id: number) =>
+        Effect.gen(function*() {
+          const sql = yield* SqlClient
+          const program = Transaction.run(sql`insert into person values (9)`, { isolation: "serializable" })
+          yield* TestDatabase.rollback(program)
+          yield* sql`insert into person values (${id})`
+          return (yield* sql<{ id: number }>`select id from person order by id`).map(({ id }) => id)
+        }).pipe(Effect.provide(live))
+      assert.deepStrictEqual([yield* use(2), yield* use(3)], [[1, 2], [1, 3]])
+      assert.strictEqual(migrations, 1)
+      assert.lengthOf(folders, 3)
+      assert.deepStrictEqual(folders.slice(1).filter((folder) => fs.existsSync(folder)), [])
+    }),
+  120_000
+)
