@@ -8,20 +8,14 @@
  *
  * A caller who waits in the pool of a node that loses its role is sent here again, and keeps its deadline.
  */
-import * as Cause from "effect/Cause"
+import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
-import * as Option from "effect/Option"
-import * as Scope from "effect/Scope"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
-import type { Connection, Position } from "../../Adapter.ts"
-import * as Evidence from "../../failure/Evidence.ts"
 import * as Outcome from "../../failure/Outcome.ts"
-import { Lane, WaitedSince } from "../../pool/Lending.ts"
+import { Lane } from "../../pool/Lending.ts"
 import type { Pool } from "../../pool/Pool.ts"
 import * as PoolError from "../../pool/PoolError.ts"
-import type { StatementProfile } from "../../pool/state/StatementProfile.ts"
 import { timeoutOrElse } from "../../timing/timeout.ts"
 import * as Causal from "../Causal.ts"
 import type { Target } from "../ClusterAdapter.ts"
@@ -32,25 +26,11 @@ import { type Member, overflowLane } from "../Member.ts"
 import * as Reads from "../Reads.ts"
 import type { Node } from "../state/Node.ts"
 import type { Query } from "../state/ReadChoice.ts"
-import { behind, guarded, type Noted, noted } from "./following.ts"
+import { aroundOf, type Call, type Following, nothing, reserved, type Run, shared, waitedSince } from "./calls.ts"
+import { isAboutNode, judge, wasSentAway } from "./failures.ts"
+import { behind, noted } from "./following.ts"
 import { readOnly } from "./readOnly.ts"
 import { trace } from "./tracing.ts"
-
-/** How a call is run on a node, whether somebody else sees to it that nothing is written, and what is done around it. */
-type Run = (member: Member, isGuarded: boolean, around: Around) => Effect.Effect<any, any, any>
-
-type Body = (connection: Connection) => Effect.Effect<any, any, any>
-type Around = (f: Body) => Body
-
-const nothing: Around = (f) => f
-
-/** What a read of a region has to see, and what is noted of it. */
-interface Following extends Noted {
-  /** What its server must have; `undefined` if that is known. */
-  readonly floor: Position | undefined
-  /** Since when the read waits for a server that has it. */
-  readonly since: number
-}
 
 /** How long a read pauses before it asks again whether a replica has got there, in milliseconds. */
 const firstPause = 1
@@ -63,8 +43,7 @@ export interface Routed {
   refused: number
 }
 
-/** How a call on the primary is run, and what is concluded from a failure. A read that writes says nothing of its server. */
-type Call = (member: Member, around: Around) => Effect.Effect<any, any, any>
+/** What is concluded from a failure of a call. A read that writes says nothing of its server. */
 type Phase = "Statement" | "Acquire" | "Read"
 
 type AnyFiber = Fiber.Fiber<unknown, unknown>
@@ -394,76 +373,10 @@ export class Router {
   }
 }
 
-const judge = (
-  cause: Cause.Cause<unknown>,
-  phase: "Statement" | "Acquire",
-  { adapter }: Member
-): SqlError | undefined => {
-  const error = Option.getOrUndefined(Cause.findErrorOption(cause))
-  return isSqlError(error) ? Outcome.attach(error, phase, adapter.ruleOf) : undefined
-}
-
 /** What a client wants that is meant for reads only. */
 const standing: { readonly [target in Target]?: Reads.Policy } = {
   any: Reads.make({ otherwise: "primary" }),
   standby: Reads.make({ otherwise: "fail" }),
   "read-only": Reads.make({ otherwise: "fail" }),
   "prefer-standby": Reads.make({ otherwise: "primary" })
-}
-
-/** The time that a caller has waited for the primary counts in the queue of its pool, and for nothing that it does there. */
-const waitedSince = (askedAt: number, member: Member, run: Call): Effect.Effect<any, any, any> => {
-  const since: { at: number | undefined } = { at: askedAt }
-  const begun: Around = (f) => (connection) => {
-    since.at = undefined
-    return f(connection)
-  }
-  return Effect.provideService(run(member, begun), WaitedSince, since)
-}
-
-const aroundOf = (following: Following | undefined): Around => {
-  if (following === undefined) return nothing
-  const { causality, floor } = following
-  return (f) => {
-    const read = noted(following, f)
-    return floor === undefined ? read : guarded(causality, floor, read)
-  }
-}
-
-const shared = (profile: StatementProfile | undefined, f: Body): Run => (member, isGuarded, around) =>
-  isGuarded ? member.pool.share(profile, around(f)) : member.pool.use(readOnly(around(f)))
-
-/** A whole connection: what is done around a statement is done before it is lent, and its user notes where it was. */
-const reserved: Run = (member, isGuarded, around) => {
-  const lent = around === nothing ?
-    member.pool.reserve :
-    Effect.flatMap(Effect.scope, (scope) =>
-      Effect.flatMap(Scope.fork(scope), (own) =>
-        // A connection that is of no use is given back at once.
-        Effect.tap(
-          Scope.provide(Effect.flatMap(member.pool.reserve, around(Effect.succeed)), own),
-          (connection) => connection === behind ? Scope.close(own, Exit.void) : Effect.void
-        )))
-  return isGuarded
-    ? lent
-    // What is lent is in a transaction that may not write. The pool ends it when the connection comes back.
-    : Effect.tap(lent, (connection) => connection === behind ? Effect.void : beginReading(connection))
-}
-
-const beginReading = (connection: Connection): Effect.Effect<void, SqlError> =>
-  connection.begin({ access: "read only", lazy: true })
-
-/** Whether the pool of the node has been shut while the caller waited there. */
-const wasSentAway = (error: SqlError | undefined, member: Member): boolean => {
-  const reason = error === undefined ? undefined : PoolError.fromSqlError(error)?.reason
-  return reason?._tag === "Suspended" && reason.database === member.adapter.name
-}
-
-/** Whether a read failed because of the node, and not because of what it asked for. */
-const isAboutNode = (error: SqlError): boolean => {
-  const verdict = Outcome.of(error)
-  const { endedBy } = Evidence.of(error)
-  if (endedBy !== undefined) return Evidence.consequences[endedBy].mayRepeat
-  if (PoolError.fromSqlError(error) !== undefined) return false
-  return verdict?.phase === "Connect" || error.reason._tag === "ConnectionError"
 }
