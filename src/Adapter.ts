@@ -106,6 +106,15 @@ export interface Adapter {
   readonly refuseOnPool?: ((sql: string) => SqlError | undefined) | undefined
 
   /**
+   * What a statement fails with that was run by itself on the pool and has left a transaction open, which is rolled back
+   * before anybody else gets the connection. Asked once for each text; `undefined` for one that cannot, and where the
+   * database does not take such statements.
+   *
+   * @since 0.2.0
+   */
+  readonly leftOpen?: ((sql: string) => (() => SqlError) | undefined) | undefined
+
+  /**
    * Where the settings are found that the transactions of a fiber begin with. The connections begin with them, and run
    * nothing for a fiber whose settings are not those of the transaction. `undefined` where there are no such settings.
    */

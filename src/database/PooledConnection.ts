@@ -32,6 +32,9 @@ export class PooledConnection implements SqlConnection.Connection {
   /** Texts that need a connection of their own. */
   private readonly refused = new WeakSet<StatementProfile>()
   private hasRefused = false
+  /** Texts that may leave a transaction open, and what they fail with if they do. */
+  private readonly suspects = new WeakMap<StatementProfile, () => SqlError>()
+  private hasSuspects = false
 
   constructor(
     pool: Pool,
@@ -56,7 +59,9 @@ export class PooledConnection implements SqlConnection.Connection {
     f: (connection: Connection) => Effect.Effect<A, SqlError>
   ): Effect.Effect<A, SqlError> {
     const { log } = this
-    return log === undefined ? this.share(profile, f) : log.around(profile.sql, params, this.share(profile, f))
+    const leftOpen = this.hasSuspects ? this.suspects.get(profile) : undefined
+    const once = this.share(profile, leftOpen === undefined ? f : (connection) => checked(connection, f, leftOpen))
+    return log === undefined ? once : log.around(profile.sql, params, once)
   }
 
   private share<A>(
@@ -137,6 +142,11 @@ export class PooledConnection implements SqlConnection.Connection {
         this.refused.add(profile)
         this.hasRefused = true
       }
+      const leftOpen = this.adapter.leftOpen?.(sql)
+      if (leftOpen !== undefined) {
+        this.suspects.set(profile, leftOpen)
+        this.hasSuspects = true
+      }
       // Statements that are built from values would otherwise stay for ever.
       if (this.profiles.size >= maxProfiles) this.profiles.delete(this.profiles.keys().next().value!)
       this.profiles.set(sql, profile)
@@ -169,6 +179,7 @@ export class PooledConnection implements SqlConnection.Connection {
     const profile = this.profile(sql)
     if (this.hasRefused && this.refused.has(profile)) return Stream.fromEffect(this.refuse(sql))
     const { adapter } = this
+    const leftOpen = this.suspects.get(profile)
     const failed = (isInReads: boolean) => (error: SqlError): SqlError => {
       const judged = Outcome.attach(error, "Statement", adapter.ruleOf)
       return SqlFailure.attach(isInReads ? ClusterError.inReads(judged, adapter.name) : judged, sql)
@@ -176,7 +187,10 @@ export class PooledConnection implements SqlConnection.Connection {
     const rows = Stream.unwrap(Effect.withFiber((fiber) => {
       const mapped = failed(fiber.getRef(Reads.Current) !== undefined)
       return this.pool.reserve.pipe(
-        Effect.map((connection) => Stream.mapError(connection.executeStream(sql, params, transformRows), mapped)),
+        Effect.map((connection) => {
+          const rows = connection.executeStream(sql, params, transformRows)
+          return Stream.mapError(leftOpen === undefined ? rows : checkedStream(connection, rows, leftOpen), mapped)
+        }),
         Effect.mapError(mapped)
       )
     }))
@@ -185,3 +199,18 @@ export class PooledConnection implements SqlConnection.Connection {
 }
 
 const maxProfiles = 1000
+
+/** Runs a statement that must not leave a transaction open: what is in it would be rolled back without a word. */
+const checked = <A>(
+  connection: Connection,
+  f: (connection: Connection) => Effect.Effect<A, SqlError>,
+  leftOpen: () => SqlError
+): Effect.Effect<A, SqlError> =>
+  Effect.flatMap(f(connection), (value) => connection.inTransaction ? Effect.fail(leftOpen()) : Effect.succeed(value))
+
+const checkedStream = <A>(
+  connection: Connection,
+  rows: Stream.Stream<A, SqlError>,
+  leftOpen: () => SqlError
+): Stream.Stream<A, SqlError> =>
+  Stream.concat(rows, Stream.suspend(() => connection.inTransaction ? Stream.fail(leftOpen()) : Stream.empty))

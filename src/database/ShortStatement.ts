@@ -5,6 +5,7 @@ import type * as Fiber from "effect/Fiber"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
+import { asArgument, markingClient, ours } from "../values/segments.ts"
 import type { Namer } from "./spanName.ts"
 
 /** What is known of a template whose parameters are plain values: it always compiles to the same text. */
@@ -127,9 +128,9 @@ export const shorten = <Known>(client: SqlClient.SqlClient, options: Options<Kno
   })
 
   const sql = (strings: unknown, ...args: Array<any>): unknown => {
-    if (!isTemplate(strings)) return client(strings as never)
+    if (!isTemplate(strings)) return ours(client(strings as never))
     for (let i = 0; i < args.length; i++) {
-      if (!isPlain(args[i])) return new NamedStatement(client(strings, ...args))
+      if (!isPlain(args[i])) return new NamedStatement(client(strings, ...args.map(asArgument)))
     }
     let plan = plans.get(strings)
     if (plan === undefined) {
@@ -139,7 +140,7 @@ export const shorten = <Known>(client: SqlClient.SqlClient, options: Options<Kno
     }
     return new ShortStatement(strings, args, plan)
   }
-  const short: any = Object.assign(sql, client, {
+  const short: any = Object.assign(sql, client, markingClient(client), {
     unsafe: (text: string, params?: ReadonlyArray<unknown>) => new NamedStatement(client.unsafe(text, params))
   })
   short.safe = short

@@ -46,7 +46,7 @@ type Answer = (error: unknown, rows?: unknown, fields?: unknown) => void
 /** What we use of the connector, as it is: its types leave out the options of `Prepare.execute`. */
 interface Connection {
   readonly threadId: number
-  readonly info: { readonly status: number; readonly serverCapabilities: bigint }
+  readonly info: { readonly status: number; readonly serverCapabilities: bigint; readonly isMariaDB: () => boolean }
   readonly serverVersion: () => string
   readonly connect: (callback: (error: unknown) => void) => void
   readonly query: (options: QueryOptions, callback: Answer) => void
@@ -164,6 +164,7 @@ class MariadbConnection implements DriverConnection {
   private readonly connection: Connection
   private readonly trouble: Trouble
   private readonly cache: StatementCache<Kept>
+  private readonly keepsKinds: boolean
 
   private readonly socket: Socket
 
@@ -192,6 +193,7 @@ class MariadbConnection implements DriverConnection {
         receiver.onWritten?.(this.writes.given)
       }
     this.cache = new StatementCache(preparedStatements, (_, kept) => kept.prepared?.close())
+    this.keepsKinds = !connection.info.isMariaDB()
   }
 
   /** The connector calls back by itself, where an exception would end the process. */
@@ -219,11 +221,18 @@ class MariadbConnection implements DriverConnection {
     receiver.onWritten?.(this.writes.given)
   }
 
+  accepts(sql: string, params: ReadonlyArray<Parameter>): boolean {
+    return !this.keepsKinds || this.cache.accepts(sql, params)
+  }
+
   execute(sql: string, params: ReadonlyArray<Parameter>, receiver: Receiver): void {
     const values = encode(params)
     const kept = this.cache.get(sql)
     if (kept === undefined) this.cache.set(sql, { prepared: undefined, isPreparing: false })
-    else if (kept.prepared !== undefined) return this.run(kept.prepared, values, receiver)
+    if (this.keepsKinds) this.cache.note(sql, params)
+    if (kept === undefined) {
+      // The first time it is prepared, run and closed in one go.
+    } else if (kept.prepared !== undefined) return this.run(kept.prepared, values, receiver)
     else if (!kept.isPreparing) {
       kept.isPreparing = true
       this.connection.prepare(

@@ -206,6 +206,7 @@ class Mysql2Connection implements DriverConnection {
   private readonly connection: Connection
   private readonly trouble: Trouble
   private readonly cache: StatementCache<PrepareStatementInfo>
+  private readonly keepsKinds: boolean
 
   constructor(connection: Connection, serverVersion: string, options: ConnectOptions, trouble: Trouble) {
     const { compress, preparedStatements, tls } = options
@@ -217,6 +218,7 @@ class Mysql2Connection implements DriverConnection {
     this.threadId = connection.threadId!
     this.serverVersion = serverVersion
     this.cache = new StatementCache(preparedStatements, (sql) => connection.unprepare(sql))
+    this.keepsKinds = !/mariadb/i.test(serverVersion)
   }
 
   /** The driver calls back by itself, where an exception would end the process. */
@@ -230,6 +232,10 @@ class Mysql2Connection implements DriverConnection {
     receiver.onWritten?.(this.writes.given)
   }
 
+  accepts(sql: string, params: ReadonlyArray<Parameter>): boolean {
+    return !this.keepsKinds || this.cache.accepts(sql, params)
+  }
+
   execute(sql: string, params: ReadonlyArray<Parameter>, receiver: Receiver): void {
     this.prepared(
       sql,
@@ -238,6 +244,7 @@ class Mysql2Connection implements DriverConnection {
       (statement) => {
         const wrong = miscount(statement, params)
         if (wrong !== undefined) return receiver.onError(wrong, false)
+        if (this.keepsKinds) this.cache.note(sql, params)
         described(
           statement.execute(encode(params), (error, rows, fields) => this.deliver(receiver, error, rows, fields)),
           statement
@@ -277,6 +284,7 @@ class Mysql2Connection implements DriverConnection {
         (statement) => {
           const wrong = miscount(statement, params)
           if (wrong !== undefined) return receiver.onError(wrong, false)
+          if (this.keepsKinds) this.cache.note(sql, params)
           const execute = statement.execute as (values: Array<any>) => Query
           streamed(execute.call(statement, encode(params)), statement, receiver)
           receiver.onWritten?.(this.writes.given)

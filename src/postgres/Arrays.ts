@@ -31,19 +31,34 @@
  * @since 0.1.0
  */
 import * as Statement from "effect/sql/Statement"
+import { ours } from "../values/segments.ts"
 import { quoteName } from "./statement/identifiers.ts"
 import { isBuiltinScalar } from "./types/builtins.ts"
 import { isTypeName, Sent, TypedValue } from "./types/TypedValue.ts"
 
-const fragment = (...parts: ReadonlyArray<Statement.Segment>): Statement.Fragment => Statement.fragment(parts as never)
+const fragment = (...parts: ReadonlyArray<Statement.Segment>): Statement.Fragment =>
+  ours(Statement.fragment(parts as never))
 
 /** Whether the values of a type are arrays to PostgreSQL. A domain over an array does not show it by its name. */
 const isArray = (type: string): boolean => /\]$|^(?:pg_catalog\.)?(?:int2vector|oidvector)$/i.test(type)
 
+/**
+ * The type that a text is cast to. A cast to a length cuts off what is longer without a word, so the length is left to
+ * the column.
+ */
+const castOf = (type: string): string => {
+  const match =
+    /^(?:pg_catalog\.)?(?:((?:character varying|varchar)|char|character|bpchar)|(?:bit varying|varbit|bit))( ?\(\d+\))?((?:\[\d*\])*)$/i
+      .exec(type)
+  if (match === null) return type
+  const name = match[1] === undefined ? "varbit" : /var/i.test(match[1]) ? "varchar" : "bpchar"
+  return `${name}${match[3]}`
+}
+
 const compared = (word: "any" | "all", type: string, values: ReadonlyArray<unknown>): Statement.Fragment =>
   isArray(type) && isTypeName(type)
     ? fragment(
-      Statement.literal(`${word}(select v::${type} from unnest(`),
+      Statement.literal(`${word}(select v::${castOf(type)} from unnest(`),
       Statement.parameter(new TypedValue(type, values, Sent.Texts)),
       Statement.literal(") as rows(v))")
     )
@@ -95,7 +110,7 @@ export const unnest = <Row extends object>(
     parts.push(Statement.parameter(
       isCast ? new TypedValue(type, values, Sent.Texts) : new TypedValue(`${type}[]`, values, Sent.Elements)
     ))
-    return isCast ? `${quoteName(name)}::${type} as ${quoteName(name)}` : quoteName(name)
+    return isCast ? `${quoteName(name)}::${castOf(type)} as ${quoteName(name)}` : quoteName(name)
   })
   return fragment(
     Statement.literal(`(select ${selected.join(", ")} from unnest(`),

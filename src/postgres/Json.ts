@@ -28,17 +28,20 @@
  */
 import * as PgTypes from "@effect/sql-pg/PgTypes"
 import * as Statement from "effect/sql/Statement"
+import { ours } from "../values/segments.ts"
 import { TypedValue } from "./types/TypedValue.ts"
 
-const build = (...parts: ReadonlyArray<Statement.Segment>): Statement.Fragment => Statement.fragment(parts as never)
+const build = (...parts: ReadonlyArray<Statement.Segment>): Statement.Fragment =>
+  ours(Statement.fragment(parts as never))
 const text_ = Statement.literal
 const typed = (type: string, value: unknown): Statement.Segment => Statement.parameter(new TypedValue(type, value))
 
 /** A null is JSON's here: SQL's would make the whole expression null. */
 const document = (value: unknown): Statement.Segment =>
-  value === null || value === undefined
+  value === null
     ? Statement.literal("'null'::jsonb")
-    : Statement.parameter(PgTypes.jsonb(value))
+    // What is `undefined` is refused as any other parameter.
+    : Statement.parameter(value === undefined ? value : PgTypes.jsonb(value))
 
 /**
  * A value as a `jsonb` parameter. Null is JSON's null, not SQL's.

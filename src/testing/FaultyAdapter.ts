@@ -73,6 +73,7 @@ export class FaultyAdapter implements Adapter {
   readonly isPermanent: Adapter["isPermanent"]
   readonly ruleOf: Adapter["ruleOf"]
   readonly refuseOnPool: Adapter["refuseOnPool"]
+  readonly leftOpen: Adapter["leftOpen"]
   readonly resolveCommit: Adapter["resolveCommit"]
 
   constructor(inner: Adapter, controls: Controls) {
@@ -87,6 +88,7 @@ export class FaultyAdapter implements Adapter {
     this.isPermanent = (error) => inner.isPermanent(error)
     this.ruleOf = (error) => inner.ruleOf(error)
     this.refuseOnPool = inner.refuseOnPool && ((sql) => inner.refuseOnPool!(sql))
+    this.leftOpen = inner.leftOpen && ((sql) => inner.leftOpen!(sql))
     const { resolveCommit } = inner
     this.resolveCommit = resolveCommit &&
       ((token, connection) =>

@@ -27,6 +27,14 @@ export class Decimal {
   }
 }
 
+/** What stands in the place of a value that was found to be none before it became a parameter. */
+export class Refused {
+  readonly problem: string
+  constructor(problem: string) {
+    this.problem = problem
+  }
+}
+
 /** What is left after {@link valueOf}. */
 export type Value =
   | null
@@ -77,12 +85,16 @@ const objectOf = (value: object): Value => {
   if (value instanceof URL) return value.href
   if (DateTime.isDateTime(value)) return DateTime.toDateUtc(value)
   if (BigDecimal.isBigDecimal(value)) return new Decimal(digitsOf(value))
+  if (value instanceof Refused) return unfit(value.problem)
   const refusal = refusalOf(value)
   return refusal === undefined ? value as PlainObject : unfit(refusal)
 }
 
+/** By their names, for those of another realm are instances of other classes. */
+const bytesViews = new Set(["Uint8Array", "Int8Array", "Uint8ClampedArray", "DataView"])
+
 const viewOf = (view: ArrayBufferView): Value =>
-  view instanceof Int8Array || view instanceof Uint8ClampedArray || view instanceof DataView
+  bytesViews.has((view as { readonly [Symbol.toStringTag]?: string })[Symbol.toStringTag] ?? "")
     ? new Uint8Array(view.buffer, view.byteOffset, view.byteLength)
     : Array.from(view as unknown as ArrayLike<number | bigint>)
 
@@ -144,7 +156,7 @@ const ofEffect: Record<string, string> = {
   Effect: unyielded,
   // What an effect has become that succeeds at once.
   Exit: unyielded,
-  Fragment: "a fragment of SQL is no value: interpolate it by itself"
+  Fragment: "a fragment of SQL is no value: interpolate by itself what the client has made, as sql`…` or sql.literal"
 }
 
 /** Types of Effect are marked by a key. Some are effects besides, so what is more exact wins. */

@@ -9,6 +9,7 @@
  * | what has `toJSON`: a `Date`, a `URL`, a `DateTime` | what that returns                         |
  * | `NaN`, the infinities, `undefined` in an array | refused: they would be null               |
  * | a bigint                                       | refused: JSON has no number of that kind  |
+ * | an instance of a class that has no fields to be seen | refused: it would be an empty object |
  * | a function, a symbol, `Map`, `Set`, `Promise`, bytes, `Option`, `Redacted` … | refused     |
  */
 import * as DateTime from "effect/DateTime"
@@ -57,12 +58,14 @@ const checkObject = (value: object, depth: number): void => {
   }
   const problem = problemOf(value)
   if (problem !== undefined) return unfit(problem)
-  if (typeof (value as { readonly toJSON?: unknown }).toJSON === "function") return
+  if (hasToJson(value)) return
   for (const key of Object.keys(value)) {
     const field = (value as Record<string, unknown>)[key]
     if (field !== undefined) check(field, depth + 1)
   }
 }
+
+const hasToJson = (value: object): boolean => typeof (value as { readonly toJSON?: unknown }).toJSON === "function"
 
 /** An instance of a class is the fields that it has, but not if what it is made of is not in its fields. */
 const problemOf = (value: object): string | undefined => {
@@ -72,7 +75,6 @@ const problemOf = (value: object): string | undefined => {
     return "bytes have no JSON: pass them as a text, or as an array of numbers"
   }
   const refusal = refusalOf(value)
-  return refusal === undefined || refusal.startsWith("an instance of") || refusal.startsWith("an object with")
-    ? undefined
-    : refusal
+  const isInstance = refusal?.startsWith("an instance of") === true || refusal?.startsWith("an object with") === true
+  return isInstance && (Object.keys(value).length > 0 || hasToJson(value)) ? undefined : refusal
 }

@@ -8,7 +8,7 @@ import * as Statement from "effect/sql/Statement"
 /** How many values of one list the compiler is given at once. */
 const maxList = 10_000
 
-type Compile = Statement.Compiler["compile"]
+export type Compile = Statement.Compiler["compile"]
 
 /** A compiler around another one. It equals only itself: who hashes a statement does not look into its compiler. */
 class Wrapped implements Statement.Compiler {
@@ -30,6 +30,12 @@ class Wrapped implements Statement.Compiler {
     return new Wrapped(this.inner.withoutTransform, this.wrap) as this
   }
 }
+
+/** A compiler that does something before or after another one. */
+export const wrapped = (
+  compiler: Statement.Compiler,
+  wrap: (inner: Statement.Compiler) => Compile
+): Statement.Compiler => new Wrapped(compiler, wrap)
 
 /** A compiler that compiles the same, whatever the length of the lists. */
 export const withManyParameters = (compiler: Statement.Compiler): Statement.Compiler =>

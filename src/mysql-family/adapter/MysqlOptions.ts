@@ -119,7 +119,8 @@ export interface MysqlOptions {
 
   /**
    * The `sql_mode` of every session. Default: the server's, and `STRICT_TRANS_TABLES` in any case, so that a value
-   * that does not fit is an error and not another value. `"server"` leaves it alone.
+   * that does not fit is an error and not another value, and on MySQL `TIME_TRUNCATE_FRACTIONAL`, so that no instant is
+   * rounded to the next second or day. `"server"` leaves it alone.
    */
   readonly sqlMode?: string | undefined
   /** Settings of every session, such as `{ group_concat_max_len: 65536 }`. */

@@ -141,6 +141,9 @@ const setUp = (config: Resolved, driver: DriverConnection): Effect.Effect<Server
 
 const quote = (name: string): string => `\`${name.replaceAll("`", "``")}\``
 
+/** MySQL would round a fraction of a second, and so the last instant of a day to the next day. MariaDB cuts it off. */
+const truncates = ",TIME_TRUNCATE_FRACTIONAL"
+
 /** Everything that we rely on is said, whatever the server's own defaults are. */
 const settings = (config: Resolved, isMariadb: boolean): string => {
   const { options } = config
@@ -148,7 +151,7 @@ const settings = (config: Resolved, isMariadb: boolean): string => {
   // The drivers ask for IGNORE_SPACE, which makes keywords of function names: the mode of the server is said again.
   list.push(
     options.sqlMode === undefined
-      ? "SESSION sql_mode = CONCAT(@@GLOBAL.sql_mode, ',STRICT_TRANS_TABLES')"
+      ? `SESSION sql_mode = CONCAT(@@GLOBAL.sql_mode, ',STRICT_TRANS_TABLES${isMariadb ? "" : truncates}')`
       : options.sqlMode === "server"
       ? "SESSION sql_mode = @@GLOBAL.sql_mode"
       : `SESSION sql_mode = '${options.sqlMode}'`

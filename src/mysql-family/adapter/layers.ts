@@ -14,7 +14,7 @@ import type { NodesOptions } from "../../cluster/ClusterAdapter.ts"
 import * as Database from "../../Database.ts"
 import { loaded } from "../../database/loaded.ts"
 import { ConnectionLost } from "../../failure/ConnectionLost.ts"
-import type { Rule } from "../../failure/Outcome.ts"
+import * as Outcome from "../../failure/Outcome.ts"
 import * as Introspection from "../../introspection/Introspection.ts"
 import { lazyIntrospection } from "../../introspection/lazy.ts"
 import { Locks } from "../../locks/AdvisoryLock.ts"
@@ -22,13 +22,14 @@ import { lazyLocks } from "../../locks/lazy.ts"
 import { InvalidOptions } from "../../options/InvalidOptions.ts"
 import * as Pool from "../../pool/Pool.ts"
 import type * as Transaction from "../../transaction/Transaction.ts"
+import { withWholeRows } from "../../values/records.ts"
 import { causalityOf } from "../cluster/causality.ts"
 import { clusterOf } from "../cluster/cluster.ts"
 import type { Driver } from "../driver/Driver.ts"
 import { afterTheEnd, inTheMiddle, ruleOfError } from "../errors/errno.ts"
 import { MysqlError, TransactionEnded, unknownError } from "../errors/errors.ts"
 import { AllowImplicitCommit } from "../session/AllowImplicitCommit.ts"
-import { needsConnection } from "../session/ownConnection.ts"
+import { mayLeaveOpen, needsConnection } from "../session/ownConnection.ts"
 import { makeCompiler } from "../statement/Compiler.ts"
 import { make as makeDialect } from "../statement/dialect.ts"
 import type { Ok } from "../statement/results.ts"
@@ -82,13 +83,27 @@ interface Known {
   server: Server | undefined
 }
 
+/** What was in the transaction is rolled back; what came before it, in the same text, may have been committed. */
+const leftOpen = (database: string): SqlError =>
+  Outcome.mark(
+    unknownError(
+      database,
+      "the statement leaves a transaction open, which is rolled back: end it with COMMIT, or use `Transaction.run`",
+      undefined,
+      "execute"
+    ),
+    { outcome: "Unknown", scope: "Never", ladder: "Conflict", phase: "Statement", about: "left open" }
+  )
+
 const fromConfig = (driver: Driver, config: Resolved, known: Known): Adapter => {
   const { options } = config
   return {
     [TypeId]: TypeId,
     driver: driver.name,
     name: config.name,
-    compiler: makeCompiler(options.transformQueryNames),
+    compiler: withWholeRows(makeCompiler(options.transformQueryNames), {
+      undefinedAsNull: options.undefined === "null"
+    }),
     transformRows: options.transformResultNames === undefined
       ? undefined
       : Statement.defaultTransforms(options.transformResultNames, options.transformJson === true).array,
@@ -110,13 +125,14 @@ const fromConfig = (driver: Driver, config: Resolved, known: Known): Adapter => 
       const refused = needsConnection(sql, profileOf(sql))
       return refused && unknownError(config.name, refused.message, refused, "execute")
     },
+    leftOpen: (sql) => mayLeaveOpen(sql, profileOf(sql)) ? () => leftOpen(config.name) : undefined,
     idempotency,
     resolveCommit: undefined,
     causality: causalityOf(config.database)
   }
 }
 
-const ruleOf = (error: SqlError, rollbackOnTimeout: boolean): Rule | undefined => {
+const ruleOf = (error: SqlError, rollbackOnTimeout: boolean): Outcome.Rule | undefined => {
   const { cause } = error.reason
   if (cause instanceof TransactionEnded) return afterTheEnd
   const answer = cause instanceof ConnectionLost ? cause.serverError : cause

@@ -4,8 +4,12 @@
  * Every value becomes a text, whichever way it is sent, so that all ways store the same. Nothing is left to the server
  * to convert that it could lose something of: `LOAD DATA` would do so without a word.
  */
+import * as BigDecimal from "effect/BigDecimal"
+import * as DateTime from "effect/DateTime"
 import { checkLength } from "../../bulk/rows.ts"
+import { toJson } from "../../values/json.ts"
 import { unfit } from "../../values/UnfitValue.ts"
+import { Decimal, valueOf } from "../../values/Value.ts"
 
 /** What the server says of a column. */
 export interface TableColumn {
@@ -33,6 +37,8 @@ export type Format = "plain" | "text" | "hex"
 
 interface Writer {
   readonly format: Format
+  /** Whether objects are written as JSON. */
+  readonly takesDocuments?: true
   readonly write: (value: any) => string
 }
 
@@ -40,8 +46,27 @@ export const makeColumn = (column: TableColumn, takesNull: boolean): Column => (
   name: column.name,
   type: column.type,
   takesNull: takesNull || column.isNullable || column.isAutoIncrement,
-  ...writerOf(column)
+  ...forAll(writerOf(column))
 })
+
+/** Values of Effect and of the platform are what they are as parameters; what is no value is refused by name. */
+const forAll = ({ format, takesDocuments, write }: Writer): Writer =>
+  takesDocuments ? { format, write } : {
+    format,
+    write: (value) =>
+      write(
+        typeof value === "object" && !(value instanceof Date) && !ArrayBuffer.isView(value) ? simpleOf(value) : value
+      )
+  }
+
+/** Whether an object stands for a text, a number or an instant, and for no document. */
+const isScalar = (value: unknown): boolean =>
+  value instanceof Date || value instanceof URL || DateTime.isDateTime(value) || BigDecimal.isBigDecimal(value)
+
+const simpleOf = (value: unknown): unknown => {
+  const known = valueOf(value)
+  return known instanceof Decimal ? known.text : known
+}
 
 const writerOf = ({ collation, type }: TableColumn): Writer => {
   const [, name = type, args = "", rest = ""] = /^(\w+)(?:\((.*)\))?(.*)$/s.exec(type) ?? []
@@ -86,8 +111,17 @@ const writerOf = ({ collation, type }: TableColumn): Writer => {
       return { format: "text", write: (value) => writeText(value, undefined, maxBytes) }
     case "longtext":
       // It is what MariaDB has for JSON.
+      return {
+        format: "text",
+        takesDocuments: true,
+        write: (value) => typeof value === "object" && !isScalar(value) ? writeJson(value) : writeText(simpleOf(value))
+      }
     case "json":
-      return { format: "text", write: (value) => typeof value === "object" ? writeJson(value) : writeText(value) }
+      return {
+        format: "text",
+        takesDocuments: true,
+        write: (value) => typeof value === "object" ? writeJson(value) : writeText(value)
+      }
     case "enum":
       return members(args, false)
     case "set":
@@ -197,6 +231,8 @@ const float = (max: number, unsigned: boolean): Writer => ({
       : value
     if (typeof parsed !== "number" || parsed - parsed !== 0) return unfit("expected a finite number")
     if (parsed > max || parsed < (unsigned ? 0 : -max)) return outOfRange()
+    // The server would store nothing of it.
+    if (max === maxFloat && parsed !== 0 && Math.fround(parsed) === 0) return outOfRange()
     return String(parsed)
   }
 })
@@ -208,7 +244,8 @@ const float = (max: number, unsigned: boolean): Writer => ({
 const writeYear = (value: unknown): string => {
   const year = typeof value === "string" && /^\d{4}$/.test(value) ? Number(value) : value
   return typeof year === "number" && (year === 0 || Number.isInteger(year) && year >= 1901 && year <= 2155)
-    ? String(year)
+    // Fewer digits are taken for those of the year 2000.
+    ? String(year).padStart(4, "0")
     : unfit("expected a year from 1901 to 2155")
 }
 
@@ -296,16 +333,7 @@ const writeText = (value: unknown, maxLength?: number, maxBytes?: number): strin
   return value
 }
 
-const writeJson = (value: unknown): string => {
-  let json: string | undefined
-  // What a `toJSON` throws may show the value.
-  try {
-    json = JSON.stringify(value)
-  } catch {
-    return unfit("it cannot be written as JSON")
-  }
-  return json ?? unfit("it has no JSON form")
-}
+const writeJson = (value: unknown): string => BigDecimal.isBigDecimal(value) ? String(simpleOf(value)) : toJson(value)
 
 /** The names of an `enum` or a `set`, which are compared without regard to case. */
 const members = (args: string, isSet: boolean): Writer => {

@@ -93,6 +93,8 @@ export interface DriverConnection {
   readonly written: string | undefined
   /** Runs a text without parameters. */
   readonly query: (sql: string, receiver: Receiver) => void
+  /** Whether a statement that is kept takes these values for what they are: MySQL keeps to the kinds that came first. */
+  readonly accepts: (sql: string, params: ReadonlyArray<Parameter>) => boolean
   /** Runs a prepared statement. */
   readonly execute: (sql: string, params: ReadonlyArray<Parameter>, receiver: Receiver) => void
   /** Streams the rows of a text, or of a prepared statement if there are parameters. */

@@ -1,6 +1,9 @@
+import type { Parameter } from "../statement/parameters.ts"
+import { ParameterKinds } from "./ParameterKinds.ts"
+
 /** Prepared statements by text, bounded. What was not used since the last time round goes first. */
 export class StatementCache<A> {
-  private readonly entries = new Map<string, { readonly value: A; used: boolean }>()
+  private readonly entries = new Map<string, { readonly value: A; used: boolean; readonly kinds: ParameterKinds }>()
   private readonly limit: number
   private readonly evict: (sql: string, value: A) => void
 
@@ -27,7 +30,17 @@ export class StatementCache<A> {
         this.evict(oldest, entry.value)
       }
     }
-    this.entries.set(sql, { value, used: false })
+    this.entries.set(sql, { value, used: false, kinds: new ParameterKinds() })
+  }
+
+  /** Whether the statement of a text, if there is one, takes these values for what they are. */
+  accepts(sql: string, params: ReadonlyArray<Parameter>): boolean {
+    return this.entries.get(sql)?.kinds.accepts(params) !== false
+  }
+
+  /** The statement of a text is run with these values. */
+  note(sql: string, params: ReadonlyArray<Parameter>): void {
+    this.entries.get(sql)?.kinds.note(params)
   }
 
   /** Takes a statement out. */

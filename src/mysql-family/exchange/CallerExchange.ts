@@ -60,7 +60,8 @@ export abstract class CallerExchange extends Exchange {
    * common form for a decimal, and MySQL would take all later values of that statement for decimals.
    */
   protected canPrepare(params: ReadonlyArray<Parameter>): boolean {
-    return this.host.prepares && params.length <= maxPrepared && !isWide(params)
+    const { host } = this
+    return host.prepares && params.length <= maxPrepared && !isWide(params) && host.driver.accepts(this.sql, params)
   }
 
   /** The text, as far as it tells something about limits of time. */

@@ -90,7 +90,13 @@ export class StatementExchange extends CallerExchange implements Receiver {
   }
 
   protected objection(): SqlError | undefined {
-    const { params, pieces } = this
+    const { params } = this
+    // What was sent while this one waited may have decided what the parameters are.
+    if (this.prepare && !this.host.driver.accepts(this.sql, params)) {
+      this.prepare = false
+      this.cut()
+    }
+    const { pieces } = this
     if (this.prepare) {
       const { placeholders } = this.profile
       return placeholders !== undefined && placeholders !== params.length

@@ -90,6 +90,11 @@ export class StreamExchange extends CallerExchange implements StreamReceiver {
   }
 
   protected objection(): SqlError | undefined {
+    // What was sent while this one waited may have decided what the parameters are.
+    if (!this.isText && !this.host.driver.accepts(this.sql, this.params)) {
+      this.isText = true
+      this.pieces = split(this.sql, this.host.noBackslashEscapes)
+    }
     if (this.isText && this.pieces.length !== 1) {
       return this.failureOf("the statement was not sent: a stream is of one statement")
     }

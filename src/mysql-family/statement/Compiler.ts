@@ -1,7 +1,7 @@
 import * as Statement from "effect/sql/Statement"
 import { withManyParameters } from "../../values/manyParameters.ts"
 import { isPlain } from "../../values/Value.ts"
-import { JsonValue } from "./parameters.ts"
+import { isStorable, StoredDocument, utcText } from "./parameters.ts"
 
 /** Makes the compiler of the dialect: `?` for parameters and backticks around identifiers. */
 export const makeCompiler = (transform?: ((name: string) => string) | undefined): Statement.Compiler =>
@@ -16,15 +16,17 @@ export const makeCompiler = (transform?: ((name: string) => string) | undefined)
       const names = columns.match(quoted) ?? []
       const first = `SELECT ${names.map((name) => `? AS ${name}`).join(", ")}`
       const others = ` UNION ALL SELECT ${names.map(() => "?").join(", ")}`
-      return [`(${first}${others.repeat(values.length - 1)}) AS ${alias}`, values.flat().map(asDocument)]
+      return [`(${first}${others.repeat(values.length - 1)}) AS ${alias}`, values.flat().map(asStored)]
     },
     onCustom: () => ["", []]
   }))
 
-/** A value of a column may be a document, also where it stands in a SELECT. */
-const asDocument = (value: unknown): unknown =>
-  Array.isArray(value) || typeof value === "object" && value !== null && isPlain(value)
-    ? new JsonValue(value)
+/** A value of a column may be a document, also where it stands in a SELECT, and an instant is stored as its text. */
+const asStored = (value: unknown): unknown =>
+  value instanceof Date && isStorable(value)
+    ? utcText(value)
+    : Array.isArray(value) || typeof value === "object" && value !== null && isPlain(value)
+    ? new StoredDocument(value)
     : value
 
 const quoted = /`(?:[^`]|``)*`/g

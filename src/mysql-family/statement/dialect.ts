@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import type { SqlClient } from "effect/sql/SqlClient"
 import { SqlError, UnknownError } from "effect/sql/SqlError"
 import { type Fragment, fragment, parameter } from "effect/sql/Statement"
+import { ours } from "../../values/segments.ts"
 import type { MysqlClient, Server, TableMessage } from "../adapter/MysqlClient.ts"
 import { isAtLeast } from "../adapter/serverVersion.ts"
 import { JsonValue } from "./parameters.ts"
@@ -56,7 +57,7 @@ export const make = (
     )
 
   return {
-    json: (value) => fragment([parameter(new JsonValue(value))]),
+    json: (value) => ours(fragment([parameter(new JsonValue(value))])),
     upsert: (table, rows, options) =>
       rows.length === 0
         ? Effect.succeed(nothing)

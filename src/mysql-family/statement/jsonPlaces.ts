@@ -1,5 +1,5 @@
 /**
- * Where a parameter may be a JSON document.
+ * Where a parameter may be a JSON document, and where it is a value that is stored as it is.
  *
  * The server does not say what it wants: it describes no parameters, or not reliably, and it takes the text `[5]` for the
  * number 0 where it compares it with an id. So an object or an array is JSON only at a place that a document can have:
@@ -12,42 +12,10 @@
  *
  * Everywhere else it is refused before anything is sent.
  */
-import { endOfQuoted, skipComment } from "./statements.ts"
-
-type Token = string
+import { type Token, tokensOf } from "./tokens.ts"
 
 /** A `?` that is a parameter, among the words and signs of a statement. */
 const placeholder = "?"
-
-/** Cuts a text into words in lower case, quoted names as `` ` ``, strings as `'`, and single signs. */
-const tokensOf = (sql: string, noBackslashEscapes: boolean): ReadonlyArray<Token> => {
-  const tokens: Array<Token> = []
-  const word = /[\p{L}\p{N}_$@]+/uy
-  let at = 0
-  while (at < sql.length) {
-    const end = skipComment(sql, at)
-    if (end > at) {
-      at = end
-      continue
-    }
-    const char = sql[at]!
-    if (char === "'" || char === "\"" || char === "`") {
-      tokens.push(char === "'" ? "'" : "`")
-      at = endOfQuoted(sql, at, noBackslashEscapes)
-      continue
-    }
-    word.lastIndex = at
-    const found = word.exec(sql)
-    if (found !== null) {
-      tokens.push(found[0].toLowerCase())
-      at = word.lastIndex
-      continue
-    }
-    if (char.trim() !== "") tokens.push(char)
-    at++
-  }
-  return tokens
-}
 
 /** What is between parentheses. */
 interface Group {
@@ -64,10 +32,14 @@ const takesDocuments = /^(?:json_\w+|st_geomfromgeojson|of)$/
 
 const afterAssignment = new Set([undefined, ",", ")", ";", "where", "order", "limit", "on", "returning", "as"])
 
-/** Finds for each placeholder whether a document may stand there. */
-const placesOf = (sql: string, noBackslashEscapes: boolean): ReadonlyArray<boolean> => {
+/** What a placeholder is. */
+const Place = { Other: 0, Stored: 1, Document: 2 } as const
+type Place = typeof Place[keyof typeof Place]
+
+/** Finds for each placeholder what it is. */
+const placesOf = (sql: string, noBackslashEscapes: boolean): ReadonlyArray<Place> => {
   const tokens = tokensOf(sql, noBackslashEscapes)
-  const places: Array<boolean> = []
+  const places: Array<Place> = []
   const groups: Array<Group> = []
   let inValues = false
   let inSet = false
@@ -109,9 +81,11 @@ const placesOf = (sql: string, noBackslashEscapes: boolean): ReadonlyArray<boole
         break
       case placeholder:
         places.push(
-          group === undefined
-            ? inSet && isAssigned(tokens, index)
-            : group.isRow && isWhole(tokens, index) || isDocumentOf(tokens, index, group)
+          (group === undefined ? inSet && isAssigned(tokens, index) : group.isRow && isWhole(tokens, index))
+            ? Place.Stored
+            : group !== undefined && isDocumentOf(tokens, index, group)
+            ? Place.Document
+            : Place.Other
         )
         break
     }
@@ -143,18 +117,25 @@ const isDocumentOf = (tokens: ReadonlyArray<Token>, index: number, { before }: G
     tokens[index + 2] === "json"
 }
 
-const known = new Map<string, ReadonlyArray<boolean>>()
+const known = new Map<string, ReadonlyArray<Place>>()
 const maxKnown = 500
 
 /** Whether the parameter at `index`, counted from 0, may be a document. */
-export const takesJson = (sql: string, index: number, noBackslashEscapes: boolean): boolean => {
+export const takesJson = (sql: string, index: number, noBackslashEscapes: boolean): boolean =>
+  (placeOf(sql, index, noBackslashEscapes) ?? Place.Other) !== Place.Other
+
+/** Whether it is a whole value of a row, or the whole right side of an assignment. */
+export const isStored = (sql: string, index: number, noBackslashEscapes: boolean): boolean =>
+  placeOf(sql, index, noBackslashEscapes) === Place.Stored
+
+const placeOf = (sql: string, index: number, noBackslashEscapes: boolean): Place | undefined => {
   // What a backslash means depends on the session, so such a text is not remembered.
-  if (sql.includes("\\")) return placesOf(sql, noBackslashEscapes)[index] === true
+  if (sql.includes("\\")) return placesOf(sql, noBackslashEscapes)[index]
   let places = known.get(sql)
   if (places === undefined) {
     places = placesOf(sql, noBackslashEscapes)
     if (known.size >= maxKnown) known.delete(known.keys().next().value!)
     known.set(sql, places)
   }
-  return places[index] === true
+  return places[index]
 }

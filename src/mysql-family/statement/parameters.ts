@@ -10,7 +10,7 @@ import { toJson } from "../../values/json.ts"
 import { checkWellFormed } from "../../values/text.ts"
 import { unfit, UnfitValue } from "../../values/UnfitValue.ts"
 import { Decimal, valueOf } from "../../values/Value.ts"
-import { takesJson } from "./jsonPlaces.ts"
+import { isStored, takesJson } from "./jsonPlaces.ts"
 import type { Pieces } from "./statements.ts"
 
 /** A value after the check: what it says is what is sent. */
@@ -23,6 +23,9 @@ export class JsonValue {
     this.value = value
   }
 }
+
+/** An object or an array that is to be stored, and JSON if it is one. */
+export class StoredDocument extends JsonValue {}
 
 /** Why a value cannot be sent. Never shows it. */
 export interface Refused {
@@ -69,11 +72,19 @@ export const check = (
   return Result.succeed(changed ?? params as ReadonlyArray<Parameter>)
 }
 
-const finite = (value: number): number =>
-  value - value === 0 ? value : unfit(Number.isNaN(value) ? "NaN is no value here" : "the number is infinite")
+/** The server takes a double of exactly this for the integer below it. */
+const isNextToRange = (value: number): boolean => value === 2 ** 63 || value === 2 ** 64
+
+const finite = (value: number): number | bigint =>
+  value - value === 0
+    ? value < 2 ** 63 || !isNextToRange(value) ? value : BigInt(value)
+    : unfit(Number.isNaN(value) ? "NaN is no value here" : "the number is infinite")
 
 const encode = (value: unknown, index: number, context: Context): Parameter => {
-  if (value instanceof JsonValue) return documentOf(value.value, context)
+  if (value instanceof JsonValue) {
+    const text = documentOf(value.value, context)
+    return value instanceof StoredDocument ? wholeDocument(text) : text
+  }
   // A view is the bytes that it shows, of whatever numbers: a vector is written with a `Float32Array`.
   if (ArrayBuffer.isView(value)) {
     return Buffer.isBuffer(value) ? value : Buffer.from(value.buffer, value.byteOffset, value.byteLength)
@@ -82,23 +93,39 @@ const encode = (value: unknown, index: number, context: Context): Parameter => {
   if (known === null || typeof known !== "object") {
     return typeof known === "string" ? checkWellFormed(known) : typeof known === "number" ? finite(known) : known
   }
-  if (known instanceof Date) return checkDate(known)
+  if (known instanceof Date) {
+    const date = checkDate(known)
+    // What is to be stored is sent as its text: a date of the protocol becomes a number in a column of numbers, loses its
+    // milliseconds in one of texts, and the last one of a day is the next day in one of days.
+    return isStored(context.sql, index, context.noBackslashEscapes) ? utcText(date) : date
+  }
   if (known instanceof Decimal) return known
   if (known instanceof Uint8Array) return Buffer.from(known.buffer, known.byteOffset, known.byteLength)
-  return takesJson(context.sql, index, context.noBackslashEscapes) ? documentOf(known, context) : unfit(
+  if (takesJson(context.sql, index, context.noBackslashEscapes)) return wholeDocument(documentOf(known, context))
+  return unfit(
     Array.isArray(known)
       ? "an array is JSON, and this is no place for it: pass a list with sql.in, or a document with sql.json"
       : "an object is JSON, and this is no place for it: pass a document with sql.json"
   )
 }
 
+/** An object that makes itself a text or a number is not meant as a document, and may be one by accident. */
+const wholeDocument = (text: string): string =>
+  text.startsWith("{") || text.startsWith("[") || text === "null"
+    ? text
+    : unfit("its JSON is no object: pass what it stands for, or a document with sql.json")
+
 const documentOf = (value: unknown, { renameKeys }: Context): string =>
   toJson(renameKeys === undefined ? value : renameKeys(value))
 
 /** The binary protocol has room for years that the server has not: it would store another day. */
-export const checkDate = (date: Date): Date => {
+export const checkDate = (date: Date): Date =>
+  isStorable(date) ? date : unfit("the year of the Date is not between 0 and 9999")
+
+/** Whether it is valid, and of a year that the server has. */
+export const isStorable = (date: Date): boolean => {
   const year = date.getUTCFullYear()
-  return year >= 0 && year <= 9999 ? date : unfit("the year of the Date is not between 0 and 9999")
+  return year >= 0 && year <= 9999
 }
 
 const minSigned = -(2n ** 63n)
@@ -153,7 +180,7 @@ const literal = (value: Parameter): string => {
         ? `'${utcText(value)}'`
         : value.length === 0
         ? "_binary ''"
-        : `X'${value.toString("hex")}'`
+        : `_binary X'${value.toString("hex")}'`
   }
 }
 

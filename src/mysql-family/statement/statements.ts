@@ -6,6 +6,8 @@
  * session, and the server's status flags are the evidence for the transaction.
  */
 
+import { endOfComment, endOfLine, endOfQuoted, isLineComment, type Token, tokensOf } from "./tokens.ts"
+
 /** What is known of a statement before it runs. */
 export interface Profile {
   /** Its first words, for messages: `CREATE TABLE`. */
@@ -82,15 +84,45 @@ const committing = new Set([
   "UNLOCK"
 ])
 
-/** What a plain statement can do to its session: user variables and locks by name. */
-const sessionEffects = /@[\w.$`'"]*\s*:=|\binto\s+@|\b(?:get_lock|release_lock|release_all_locks)\s*\(/i
+/** Without any of these there is no need to look closer. */
+const suspicious = /@|get_lock|release_lock|release_all_locks/i
+
+const lockFunction = /^(?:get_lock|release_lock|release_all_locks)$/
+
+/** What a plain statement can do to its session: set a user variable, take or give back a lock by name. */
+const changesSession = (sql: string): boolean => {
+  if (!suspicious.test(sql)) return false
+  const tokens = tokensOf(sql, false)
+  return tokens.some((token, index) => {
+    if (lockFunction.test(token)) return tokens[index + 1] === "("
+    if (!token.startsWith("@")) return false
+    // A name in quotes is a word of its own.
+    const behind = index + (token === "@" ? 2 : 1)
+    return tokens[behind] === ":" && tokens[behind + 1] === "=" || intoVariable(tokens, index)
+  })
+}
+
+/** Whether a variable is one of those behind INTO. */
+const intoVariable = (tokens: ReadonlyArray<Token>, index: number): boolean => {
+  let at = index - 1
+  while (tokens[at] === "," || tokens[at]?.startsWith("@") === true || tokens[at] === "`" || tokens[at] === "'") at--
+  return tokens[at] === "into"
+}
+
+/** The locks by name that a statement takes and does not give back itself. */
+export const takesLock = (sql: string): boolean => {
+  if (!/get_lock/i.test(sql)) return false
+  const tokens = tokensOf(sql, false)
+  const calls = (name: RegExp) => tokens.some((token, index) => name.test(token) && tokens[index + 1] === "(")
+  return calls(/^get_lock$/) && !calls(/^release_(?:lock|all_locks)$/)
+}
 
 /** Tells what can be told. */
 export const profileOf = (sql: string): Profile => {
   const reader = new Reader(sql)
   const first = reader.word()
   if (rowStatements.has(first)) {
-    return sessionEffects.test(sql) ? profile(first, { changesSession: true }) : plain(first)
+    return changesSession(sql) ? profile(first, { changesSession: true }) : plain(first)
   }
   const second = reader.word()
   const words = second === "" ? first : `${first} ${second}`
@@ -230,50 +262,6 @@ const skipBlank = (sql: string, from: number): number => {
     }
   }
   return at
-}
-
-const isLineComment = (sql: string, at: number): boolean => {
-  const code = sql.charCodeAt(at)
-  if (code === 35) return true
-  if (code !== 45 || sql.charCodeAt(at + 1) !== 45) return false
-  const next = sql.charCodeAt(at + 2)
-  return Number.isNaN(next) || next <= 32
-}
-
-const endOfLine = (sql: string, at: number): number => {
-  const end = sql.indexOf("\n", at)
-  return end < 0 ? sql.length : end + 1
-}
-
-const endOfComment = (sql: string, at: number): number => {
-  const end = sql.indexOf("*/", at + 2)
-  return end < 0 ? sql.length : end + 2
-}
-
-/** The position after a comment that begins at `at`, which is `at` if there is none. What is executed is no comment. */
-export const skipComment = (sql: string, at: number): number => {
-  if (sql.startsWith("/*", at)) {
-    const executed = /^\/\*M?!\d*/.exec(sql.slice(at, at + 12))
-    return executed === null ? endOfComment(sql, at) : at + executed[0].length
-  }
-  if (sql.startsWith("*/", at)) return at + 2
-  return isLineComment(sql, at) ? endOfLine(sql, at) : at
-}
-
-/** The position after a string or a quoted identifier that begins at `at`. */
-export const endOfQuoted = (sql: string, at: number, noBackslashEscapes: boolean): number => {
-  const quote = sql.charCodeAt(at)
-  const escapes = quote !== 96 && !noBackslashEscapes
-  let index = at + 1
-  while (index < sql.length) {
-    const code = sql.charCodeAt(index)
-    if (code === 92 && escapes) index += 2
-    else if (code === quote) {
-      if (sql.charCodeAt(index + 1) !== quote) return index + 1
-      index += 2
-    } else index++
-  }
-  return sql.length
 }
 
 /** A text cut at its placeholders: one more piece than there are placeholders. */

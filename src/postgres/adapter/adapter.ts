@@ -8,6 +8,7 @@ import * as Statement from "effect/sql/Statement"
 import { type Adapter, type Idempotency, TypeId } from "../../Adapter.ts"
 import type { SettingsReference } from "../../transaction/TransactionSettings.ts"
 import { withAtMost } from "../../values/manyParameters.ts"
+import { withWholeRows } from "../../values/records.ts"
 import { unknownError } from "../errors/errors.ts"
 import { attachHub, NoticeHub } from "../errors/notices.ts"
 import { ruleOf } from "../errors/sqlState.ts"
@@ -23,6 +24,8 @@ export interface ClientOptions {
   readonly transformResultNames?: ((str: string) => string) | undefined
   readonly transformQueryNames?: ((str: string) => string) | undefined
   readonly transformJson?: boolean | undefined
+  /** What becomes of an `undefined`: it is refused, or null. */
+  readonly undefined?: "refuse" | "null" | undefined
 }
 
 /** An adapter whose connections are sessions. */
@@ -48,7 +51,12 @@ export const makeAdapter = (options: {
     [TypeId]: TypeId,
     driver: options.driver,
     name: options.name,
-    compiler: withAtMost(maxParameters, makeCompiler(transformQueryNames, transformJson)),
+    compiler: withAtMost(
+      maxParameters,
+      withWholeRows(makeCompiler(transformQueryNames, transformJson), {
+        undefinedAsNull: options.client.undefined === "null"
+      })
+    ),
     transformRows: transformResultNames === undefined
       ? undefined
       : Statement.defaultTransforms(transformResultNames, transformJson).array,

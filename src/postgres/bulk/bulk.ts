@@ -14,6 +14,7 @@ import type { Session } from "../session/Session.ts"
 import type { Sessions } from "../Sessions.ts"
 import { quoteName, quotePath } from "../statement/identifiers.ts"
 import { oneRow } from "../statement/results.ts"
+import { codecForAll } from "../types/foreign.ts"
 import { type Column, makeEncoder } from "./rows.ts"
 
 /** What the catalogue says of a table's column. */
@@ -93,7 +94,7 @@ const makeColumns = (
     return {
       name,
       type,
-      codec: session.types.codec(oid)!,
+      codec: codecForAll(session.types, oid),
       takesNull: !notNull || table.hasTrigger,
       maxLength: (oid === varchar || oid === bpchar) && modifier >= 4 ? modifier - 4 : undefined
     }

@@ -5,6 +5,7 @@
 import type { PgCustom } from "@effect/sql-pg/PgClient"
 import * as PgTypes from "@effect/sql-pg/PgTypes"
 import * as Statement from "effect/sql/Statement"
+import { ours } from "../../values/segments.ts"
 
 const escape = Statement.defaultEscape("\"")
 
@@ -33,6 +34,6 @@ export const makeCompiler = (
 }
 
 /** A fragment of a value that is passed on as `jsonb`. */
-export const json = (value: unknown): Statement.Fragment => Statement.fragment([PgJson(value)])
+export const json = (value: unknown): Statement.Fragment => ours(Statement.fragment([PgJson(value)]))
 
 const PgJson = Statement.custom<PgCustom>("PgJson")

@@ -60,6 +60,8 @@ const integers = new Map<number, readonly [min: number | bigint, max: number | b
   [Oid.xid8, [0, 2n ** 64n - 1n]]
 ])
 
+const unsigned = new Set<number>([Oid.oid, Oid.xid, Oid.cid, Oid.xid8])
+
 const within = (base: number, value: number | bigint): Fit => {
   const range = integers.get(base)
   return range !== undefined && value >= range[0] && value <= range[1] ? Exact : Unfit
@@ -170,7 +172,12 @@ export const lossOf = (base: number, value: Value): string | undefined => {
     const isFraction = typeof value === "number"
       ? Number.isFinite(value) && !Number.isInteger(value)
       : value instanceof Decimal && value.text.includes(".")
-    return isFraction ? "the number is no integer: cast the parameter if it is not meant to be one" : undefined
+    if (isFraction) return "the number is no integer: cast the parameter if it is not meant to be one"
+    // The server takes a negative one, and means another.
+    return unsigned.has(base) && (typeof value === "number" || typeof value === "bigint") &&
+        within(base, value) === Unfit
+      ? "the number is out of range"
+      : undefined
   }
   if ((base === Oid.float4 || base === Oid.float8) && typeof value === "bigint") {
     return "the bigint would be rounded: pass a number, or cast the parameter"

@@ -12,8 +12,9 @@
 import * as PgTypes from "@effect/sql-pg/PgTypes"
 import { checkText, isWellFormed } from "../../values/text.ts"
 import { unfit, UnfitValue } from "../../values/UnfitValue.ts"
-import { isPlain, type Value, valueOf } from "../../values/Value.ts"
+import { isPlain, undefinedHint, type Value, valueOf } from "../../values/Value.ts"
 import type { Codec } from "../types/Codec.ts"
+import { codecForAll, forCodec } from "../types/foreign.ts"
 import { toServerJson } from "../types/scalars/json.ts"
 import { isTypeName, Sent, TypedValue } from "../types/TypedValue.ts"
 import { type TypeStore, UnknownTypes } from "../types/TypeStore.ts"
@@ -126,10 +127,11 @@ const classifyOther = (slot: Slot, given: unknown, options: ParameterOptions): v
 }
 
 /** A name that users have made means what the `search_path` of the moment says, so the server is asked first. */
-const classifyTyped = (slot: Slot, typed: TypedValue, { types }: ParameterOptions): void => {
+const classifyTyped = (slot: Slot, typed: TypedValue, { types, undefinedAsNull }: ParameterOptions): void => {
   if (!isWellFormed(typed.type) || !isTypeName(typed.type)) return unfit("what is given as a type is no name of one")
   const builtin = types.builtinNamed(typed.type)
   if (typed.sent === Sent.Texts) return sendTexts(slot, typed, builtin ?? types.byName(typed.type), types)
+  if (typed.value === undefined && !undefinedAsNull) return unfit(undefinedHint)
   if (typed.value === null || typed.value === undefined) {
     slot.oid = builtin ?? types.byName(typed.type)
     slot.form = Form.Null
@@ -143,11 +145,13 @@ const classifyTyped = (slot: Slot, typed: TypedValue, { types }: ParameterOption
 const textArray = 1009
 
 const sendTexts = (slot: Slot, { value }: TypedValue, oid: number, types: TypeStore): void => {
-  const { format } = types.codec(oid)!
+  const { format } = codecForAll(types, oid)
   slot.oid = textArray
   slot.form = Form.Text
   slot.text = arrayText(
-    (value as ReadonlyArray<unknown>).map((one) => one === null || one === undefined ? null : format(one)),
+    (value as ReadonlyArray<unknown>).map((one) =>
+      one === null ? null : one === undefined ? unfit(undefinedHint) : format(one)
+    ),
     ",",
     true,
     isNull,
@@ -156,16 +160,20 @@ const sendTexts = (slot: Slot, { value }: TypedValue, oid: number, types: TypeSt
 }
 
 const code = (slot: Slot, oid: number, { sent, value }: TypedValue, types: TypeStore): void => {
-  if (sent === Sent.Elements) refuseInnerArrays(oid, types)
+  if (sent === Sent.Elements) refuseInnerArrays(oid, value, types)
   slot.oid = oid
   slot.form = Form.Coded
   slot.codec = types.codec(oid)
-  slot.value = value
+  slot.value = forCodec(types, oid, value)
 }
 
 /** An array of a domain over arrays is one, but `unnest` and `any` go to the elements of the elements. */
-const refuseInnerArrays = (oid: number, types: TypeStore): void => {
+const refuseInnerArrays = (oid: number, values: unknown, types: TypeStore): void => {
   const element = types.elementOf(types.baseOf(oid))?.element
+  // As a further dimension it would be several values, or the only one in it.
+  if (element !== undefined && types.codec(element)?.shape === undefined && Array.isArray(values)) {
+    if (values.some(Array.isArray)) unfit("an array among the values is no value of their type")
+  }
   if (element !== undefined && types.elementOf(types.baseOf(element)) !== undefined) {
     unfit(
       "the values are arrays to the server: name the type of the array itself, as \"int4[]\", instead of the domain"
@@ -173,9 +181,14 @@ const refuseInnerArrays = (oid: number, types: TypeStore): void => {
   }
 }
 
-const classifyDriver = (slot: Slot, given: PgTypes.Parameter, { types }: ParameterOptions): void => {
+const classifyDriver = (
+  slot: Slot,
+  given: PgTypes.Parameter,
+  { types, undefinedAsNull }: ParameterOptions
+): void => {
   const { oid, value } = given
   slot.oid = oid
+  if (value === undefined && !undefinedAsNull) return unfit(undefinedHint)
   if (value === null || value === undefined) {
     slot.form = Form.Null
   } else if (isJson(oid)) {
@@ -234,8 +247,8 @@ const settleOpen = (slot: Slot, oid: number, writes: boolean, options: Parameter
       code(slot, types.byName(value.type), value, types)
       return Fit.Unfit
     }
-    if (value.sent === Sent.Elements) refuseInnerArrays(oid, types)
-    slot.text = types.codec(oid)!.format(value.value)
+    if (value.sent === Sent.Elements) refuseInnerArrays(oid, value.value, types)
+    slot.text = codecForAll(types, oid).format(value.value)
     return Fit.Exact
   }
   if (value instanceof Uint8Array) {

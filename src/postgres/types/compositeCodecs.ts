@@ -6,6 +6,7 @@
  */
 import type * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import { unfit } from "../../values/UnfitValue.ts"
+import { isPlain } from "../../values/Value.ts"
 import type { Codec } from "./Codec.ts"
 import { readInt32, readText, readUint32 } from "./scalars/primitives.ts"
 
@@ -61,7 +62,10 @@ const dimensionsOf = (value: unknown, shape: Codec<any>["shape"]): Array<number>
   }
   if (lengths.length === 0) return unfit("expected an array")
   if (lengths.length > 6) return unfit("an array has at most 6 dimensions")
-  return lengths.includes(0) ? [] : lengths
+  if (!lengths.includes(0)) return lengths
+  // Nothing is in it, if nothing is in any other of them either.
+  eachElement(value, lengths, 0, ignore)
+  return []
 }
 
 const eachElement = (
@@ -76,6 +80,12 @@ const eachElement = (
   if (depth === lengths.length - 1) { for (const element of value) f(element) }
   else for (const inner of value) eachElement(inner, lengths, depth + 1, f)
 }
+
+const ignore = (): void => {}
+
+/** Whether an element is null. What is missing in an array is no null that anybody meant. */
+const isNull = (element: unknown): boolean =>
+  element === null || element === undefined && unfit("undefined in an array is no value: pass null")
 
 /** Puts elements that come one after the other into nested arrays. */
 const nest = (lengths: ReadonlyArray<number>, depth: number, next: () => unknown): Array<unknown> =>
@@ -128,7 +138,7 @@ export const arrayCodec = (
       let nulls = false
       if (lengths.length > 0) {
         eachElement(value, lengths, 0, (element) => {
-          nulls ||= element === null || element === undefined
+          nulls = isNull(element) || nulls
         })
       }
       sink.int32(lengths.length)
@@ -147,13 +157,12 @@ export const arrayCodec = (
         if (!Array.isArray(value) || value.length !== lengths[depth]) {
           return unfit("the arrays inside an array must all have the same length")
         }
-        const texts = value.map((inner) =>
+        const texts = Array.from(value, (inner) =>
           depth < lengths.length - 1
             ? print(inner, depth + 1)
-            : inner === null || inner === undefined
+            : isNull(inner)
             ? "NULL"
-            : quoteElement(element.format(inner))
-        )
+            : quoteElement(element.format(inner)))
         return `{${texts.join(delimiter)}}`
       }
       return lengths.length === 0 ? "{}" : print(value, 0)
@@ -383,6 +392,11 @@ const setProperty = (target: Record<string, unknown>, name: string, value: unkno
   else Object.defineProperty(target, name, { value, enumerable: true, configurable: true, writable: true })
 }
 
+/** What is in a `Map` or a `Date` is in no field of it, and would be lost. */
+const hasFields = (value: unknown): value is object =>
+  typeof value === "object" && value !== null && !Array.isArray(value) &&
+  (isPlain(value) || Object.keys(value).length > 0)
+
 const parseFields = (text: string): Array<string | null> => {
   if (!text.startsWith("(") || !text.endsWith(")")) return unfit("expected a composite value")
   const fields: Array<string | null> = []
@@ -422,7 +436,7 @@ export const compositeCodec = (
   const fieldOf = (value: unknown, index: number): unknown =>
     (value as Record<string, unknown>)[attributes[index]!.name]
   const check = (value: unknown): void => {
-    if (typeof value !== "object" || value === null) return unfit(`expected an object for ${name}`)
+    if (!hasFields(value)) return unfit(`expected an object for ${name}`)
     for (const key of Object.keys(value)) {
       if (!attributes.some((attribute) => attribute.name === key)) unfit(`the type ${name} has no column of that name`)
     }
@@ -513,7 +527,7 @@ export const recordCodec = (lookup: Lookup, onUnknown: (oid: number) => void): C
 type Hstore = Readonly<Record<string, string | null>>
 
 const entriesOf = (value: unknown): ReadonlyArray<readonly [string, string | null]> => {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return unfit("expected an object of texts")
+  if (!hasFields(value)) return unfit("expected an object of texts")
   const entries = Object.entries(value as Record<string, unknown>)
   for (const [, text] of entries) {
     if (text !== null && typeof text !== "string") return unfit("expected an object of texts")

@@ -70,6 +70,7 @@ export const make = (options: {
     serverVersion: "scripted",
     written: undefined,
     query: (sql, receiver) => send(sql, receiver),
+    accepts: () => true,
     execute: (sql, _params, receiver) => send(sql, receiver),
     stream: () => ({ pause: () => {}, resume: () => {} }),
     batch: undefined,

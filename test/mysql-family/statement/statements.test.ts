@@ -114,7 +114,7 @@ describe("writing parameters into a text", () => {
     assert.strictEqual(literal(null), "NULL")
     assert.strictEqual(literal(true), "TRUE")
     assert.strictEqual(literal(new Date(Date.UTC(2024, 1, 29, 1, 2, 3, 45))), "'2024-02-29 01:02:03.045'")
-    assert.strictEqual(literal(Buffer.from([0, 255])), "X'00ff'")
+    assert.strictEqual(literal(Buffer.from([0, 255])), "_binary X'00ff'")
     assert.strictEqual(literal(Buffer.alloc(0)), "_binary ''")
   })
 })

@@ -1,0 +1,56 @@
+/**
+ * Which kinds of values a prepared statement has been run with.
+ *
+ * MySQL decides what a parameter is when it meets the first value of it, and keeps to that: after a number, the text
+ * `007` is the number 7, and after an instant a text is none of what it was. What is of another kind than before has to
+ * go in the text of the statement. MariaDB decides anew each time.
+ */
+import { Decimal } from "../../values/Value.ts"
+import type { Parameter } from "../statement/parameters.ts"
+
+const Kind = { Nothing: 0, Number: 1, Wide: 2, Text: 3, Instant: 4 } as const
+type Kind = typeof Kind[keyof typeof Kind]
+
+const kindOf = (value: Parameter): Kind => {
+  switch (typeof value) {
+    case "number":
+    case "boolean":
+      return Kind.Number
+    case "bigint":
+      // Where a double came first, these would lose their last digits.
+      return value >= -9007199254740991n && value <= 9007199254740991n ? Kind.Number : Kind.Wide
+    case "string":
+      return Kind.Text
+  }
+  return value === null
+    ? Kind.Nothing
+    : value instanceof Date
+    ? Kind.Instant
+    : value instanceof Decimal
+    ? Kind.Wide
+    : Kind.Text
+}
+
+export class ParameterKinds {
+  private readonly kinds: Array<Kind> = []
+
+  /** Whether the statement takes these values for what they are. */
+  accepts(params: ReadonlyArray<Parameter>): boolean {
+    const { kinds } = this
+    for (let index = 0; index < kinds.length; index++) {
+      const known = kinds[index]!
+      if (known === Kind.Nothing) continue
+      const kind = kindOf(params[index]!)
+      if (kind !== Kind.Nothing && kind !== known) return false
+    }
+    return true
+  }
+
+  /** The statement is run with these values. */
+  note(params: ReadonlyArray<Parameter>): void {
+    const { kinds } = this
+    for (let index = 0; index < params.length; index++) {
+      if ((kinds[index] ?? Kind.Nothing) === Kind.Nothing) kinds[index] = kindOf(params[index]!)
+    }
+  }
+}
