@@ -41,6 +41,19 @@ export const TypeId: TypeId = "~watertight/Adapter"
 export type TypeId = "~watertight/Adapter"
 
 /**
+ * What is done about a statement that may leave a transaction open.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface LeftOpen {
+  /** A statement that does nothing, after which the connection knows whether a transaction is open. */
+  readonly probe: string
+  /** What the statement fails with. */
+  readonly error: () => SqlError
+}
+
+/**
  * A database that connections can be opened to.
  *
  * @category models
@@ -106,13 +119,13 @@ export interface Adapter {
   readonly refuseOnPool?: ((sql: string) => SqlError | undefined) | undefined
 
   /**
-   * What a statement fails with that was run by itself on the pool and has left a transaction open, which is rolled back
-   * before anybody else gets the connection. Asked once for each text; `undefined` for one that cannot, and where the
+   * What is done about a statement that was run by itself on the pool and has left a transaction open, which is rolled
+   * back before anybody else gets the connection. Asked once for each text; `undefined` for one that cannot, and where the
    * database does not take such statements.
    *
    * @since 0.2.0
    */
-  readonly leftOpen?: ((sql: string) => (() => SqlError) | undefined) | undefined
+  readonly leftOpen?: ((sql: string) => LeftOpen | undefined) | undefined
 
   /**
    * Where the settings are found that the transactions of a fiber begin with. The connections begin with them, and run

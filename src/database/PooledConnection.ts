@@ -4,7 +4,7 @@ import * as Option from "effect/Option"
 import type * as SqlConnection from "effect/sql/SqlConnection"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
-import type { Adapter, Connection } from "../Adapter.ts"
+import type { Adapter, Connection, LeftOpen } from "../Adapter.ts"
 import type * as Breaker from "../breaker/Breaker.ts"
 import * as ClusterError from "../cluster/ClusterError.ts"
 import * as Reads from "../cluster/Reads.ts"
@@ -33,7 +33,7 @@ export class PooledConnection implements SqlConnection.Connection {
   private readonly refused = new WeakSet<StatementProfile>()
   private hasRefused = false
   /** Texts that may leave a transaction open, and what they fail with if they do. */
-  private readonly suspects = new WeakMap<StatementProfile, () => SqlError>()
+  private readonly suspects = new WeakMap<StatementProfile, LeftOpen>()
   private hasSuspects = false
 
   constructor(
@@ -204,13 +204,20 @@ const maxProfiles = 1000
 const checked = <A>(
   connection: Connection,
   f: (connection: Connection) => Effect.Effect<A, SqlError>,
-  leftOpen: () => SqlError
+  { error }: LeftOpen
 ): Effect.Effect<A, SqlError> =>
-  Effect.flatMap(f(connection), (value) => connection.inTransaction ? Effect.fail(leftOpen()) : Effect.succeed(value))
+  Effect.flatMap(f(connection), (value) => connection.inTransaction ? Effect.fail(error()) : Effect.succeed(value))
 
+/** Rows that come one by one do not say whether a transaction is open. */
 const checkedStream = <A>(
   connection: Connection,
   rows: Stream.Stream<A, SqlError>,
-  leftOpen: () => SqlError
+  { error, probe }: LeftOpen
 ): Stream.Stream<A, SqlError> =>
-  Stream.concat(rows, Stream.suspend(() => connection.inTransaction ? Stream.fail(leftOpen()) : Stream.empty))
+  Stream.concat(
+    rows,
+    Stream.unwrap(Effect.map(
+      connection.executeUnprepared(probe, [], undefined),
+      () => connection.inTransaction ? Stream.fail(error()) : Stream.empty
+    ))
+  )

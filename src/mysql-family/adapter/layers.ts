@@ -125,7 +125,8 @@ const fromConfig = (driver: Driver, config: Resolved, known: Known): Adapter => 
       const refused = needsConnection(sql, profileOf(sql))
       return refused && unknownError(config.name, refused.message, refused, "execute")
     },
-    leftOpen: (sql) => mayLeaveOpen(sql, profileOf(sql)) ? () => leftOpen(config.name) : undefined,
+    leftOpen: (sql) =>
+      mayLeaveOpen(sql, profileOf(sql)) ? { probe: "DO 0", error: () => leftOpen(config.name) } : undefined,
     idempotency,
     resolveCommit: undefined,
     causality: causalityOf(config.database)

@@ -20,6 +20,7 @@ import type { Options as NotificationOptions } from "../Notifications.ts"
 import type { Codecs } from "../types/TypeStore.ts"
 import type { Demands } from "../wire/Authentication.ts"
 import type { Endpoint } from "../wire/Socket.ts"
+import { refuseEnvironment, type Undecided } from "./environment.ts"
 import { invalid, type InvalidOption, invalidOption } from "./invalid.ts"
 import { demandsOf, type SecurityOptions, tlsOptions } from "./security.ts"
 import { text } from "./text.ts"
@@ -219,6 +220,8 @@ const check = (options: PostgresOptions): Result.Result<Resolved, InvalidOption>
       yield* invalid("url", "must be a `Redacted`, for it may contain a password")
     }
     const url: Url.UrlOptions = options.url === undefined ? {} : yield* Url.parse(Redacted.value(options.url))
+    const fromEnvironment = refuseEnvironment(undecidedIn(options, url))
+    if (fromEnvironment !== undefined) yield* fromEnvironment
 
     // Where the server is.
     const hostOption = yield* text("host", options.host)
@@ -261,6 +264,8 @@ const check = (options: PostgresOptions): Result.Result<Resolved, InvalidOption>
       : 5_000
     const keepAlive: number = options.keepAlive !== undefined
       ? yield* millis("keepAlive", options.keepAlive, "seconds")
+      : url.keepAlives === "0"
+      ? 0
       : url.keepAlive !== undefined
       ? yield* millis("url", Number(url.keepAlive) * 1_000, "seconds")
       : 30_000
@@ -346,6 +351,19 @@ const check = (options: PostgresOptions): Result.Result<Resolved, InvalidOption>
       requiresTenant: options.tenant === "required"
     }
   })
+
+/** What neither the options nor the URL say, so that a default would. */
+const undecidedIn = (options: PostgresOptions, url: Url.UrlOptions): Undecided => {
+  const isLocal = options.path !== undefined || options.stream !== undefined ||
+    String(options.host ?? url.host).startsWith("/")
+  return {
+    place: !hasPlace(options) && url.host === undefined && url.hosts === undefined,
+    username: options.username === undefined && url.username === undefined,
+    database: options.database === undefined && url.database === undefined,
+    password: options.password === undefined && url.password === undefined,
+    tls: !isLocal && options.sslmode === undefined && options.ssl === undefined && url.sslmode === undefined
+  }
+}
 
 /** Whether it is said where the server is in another way than by a URL. */
 const hasPlace = ({ host, path, stream }: PostgresOptions): boolean =>

@@ -24,6 +24,8 @@ export interface UrlOptions {
   readonly channelBinding?: string
   readonly requireAuth?: string
   readonly keepAlive?: string
+  /** Whether TCP asks at all: 0 or 1. */
+  readonly keepAlives?: string
   /** Several hosts, in their order. */
   readonly hosts?: ReadonlyArray<{ readonly host: string; readonly port: number | undefined }>
   /** `target_session_attrs`. */
@@ -53,6 +55,7 @@ const names: Record<string, keyof Texts> = {
   sslnegotiation: "sslnegotiation",
   channel_binding: "channelBinding",
   require_auth: "requireAuth",
+  keepalives: "keepAlives",
   keepalives_idle: "keepAlive",
   target_session_attrs: "target",
   load_balance_hosts: "balance"
@@ -62,8 +65,7 @@ const names: Record<string, keyof Texts> = {
 const fixed: Record<string, ReadonlyArray<string>> = {
   client_encoding: ["utf8", "utf-8", "UTF8", "UTF-8"],
   gssencmode: ["prefer", "disable"],
-  sslcompression: ["0"],
-  keepalives: ["1"]
+  sslcompression: ["0"]
 }
 
 const form = "a connection URI looks like postgres://user:password@host:5432/database"
@@ -132,6 +134,12 @@ export const parse = (text: string): Result.Result<UrlOptions, InvalidOption> =>
     } else {
       return invalid("url", unknownParameter(key, [...Object.keys(names), ...Object.keys(fixed)]))
     }
+  }
+  if (found.keepAlives !== undefined && found.keepAlives !== "0" && found.keepAlives !== "1") {
+    return invalid("url", "has a keepalives that is neither 0 nor 1")
+  }
+  if (found.keepAlives === "0" && found.keepAlive !== undefined) {
+    return invalid("url", "has keepalives=0 and keepalives_idle, which is about nothing then: leave one of them out")
   }
   if (found.balance !== undefined && found.balance !== "disable" && found.balance !== "random") {
     return invalid("url", "has a load_balance_hosts that is neither disable nor random")

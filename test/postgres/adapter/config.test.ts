@@ -1,4 +1,4 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import { writeFileSync } from "node:fs"
@@ -110,6 +110,10 @@ describe("options that cannot work are refused by name, before anything is conne
     [{ lookup: "dns" }, "lookup", "must be a function"],
     [{ password: Redacted.make("hush\n") }, "password", "ends in a line break"],
     [url("postgres://host/db?keepalives_idle=0"), "url", "longer than zero"],
+    [url("postgres://host/db?keepalives=yes"), "url", "keepalives that is neither 0 nor 1"],
+    [url("postgres://host/db?keepalives=0&keepalives_idle=5"), "url", "leave one of them out"],
+    [url("postgres://host/db?keepalives_interval=5"), "url", "leave it out: the system decides"],
+    [url("postgres://host/db?keepalives_count=5"), "url", "leave it out: the system decides"],
     [url("postgres://host/db?application_name"), "url", "name=value"],
     [url("postgres://host/db?sslmode=require&sslrootcert=/does/not/exist.pem"), "sslrootcert", "cannot be read"]
   ]
@@ -125,6 +129,43 @@ describe("options that cannot work are refused by name, before anything is conne
         assert.notInclude(error.message, "hush")
       }))
   }
+
+  const variables: ReadonlyArray<readonly [name: string, option: string, given: PostgresOptions, also: object]> = [
+    ["PGHOST", "url", {}, { host: "db" }],
+    ["PGHOSTADDR", "url", { username: "a" }, url("postgres://db")],
+    ["PGPORT", "url", { database: "shop" }, { path: "/tmp/.s.PGSQL.5432" }],
+    ["PGSERVICE", "url", {}, { host: "db" }],
+    ["PGUSER", "username", { host: "db" }, url("postgres://ann@db")],
+    ["PGDATABASE", "database", url("postgres://ann@db") as PostgresOptions, url("postgres://ann@db/shop")],
+    ["PGPASSWORD", "password", url("postgres://ann@db/shop") as PostgresOptions, url("postgres://ann:a@db/shop")],
+    ["PGSSLMODE", "sslmode", url("postgres://db") as PostgresOptions, url("postgres://db?sslmode=require")],
+    ["PGSSLROOTCERT", "sslmode", { host: "db" }, { host: "db", sslmode: "disable" }]
+  ]
+  for (const [name, option, given, also] of variables) {
+    it.effect(`${name}, which libpq reads: refused where it would decide, and of no concern where the program does`, () =>
+      Effect.gen(function*() {
+        yield* Effect.acquireRelease(
+          Effect.sync(() => vi.stubEnv(name, "hush")),
+          () => Effect.sync(() => vi.unstubAllEnvs())
+        )
+        const error = yield* failure(resolve(given))
+        assert.instanceOf(error, InvalidOptions)
+        assert.strictEqual(error.option, option)
+        assert.include(error.problem, `the variable ${name} is set, which is not read`)
+        assert.notInclude(error.message, "hush")
+        yield* resolve(also as PostgresOptions)
+      }))
+  }
+
+  it.effect("keepalives of libpq: on, off, and after how long", () =>
+    Effect.gen(function*() {
+      const keepAliveOf = (query: string) =>
+        Effect.map(resolve(url(`postgres://ann@db/shop?${query}`) as PostgresOptions), ({ endpoint }) =>
+          endpoint.keepAlive)
+      assert.strictEqual(yield* keepAliveOf("keepalives=0"), 0)
+      assert.strictEqual(yield* keepAliveOf("keepalives=1"), 30_000)
+      assert.strictEqual(yield* keepAliveOf("keepalives=1&keepalives_idle=60"), 60_000)
+    }))
 
   it.effect("a file that is no certificate", () =>
     Effect.gen(function*() {

@@ -91,6 +91,8 @@ export const checkColumn = Effect.fnUntraced(function*(
     readonly more: number
     /** The part of the values that take a way which is no main one. */
     readonly share: number
+    /** The part of the values that take a main way. */
+    readonly mainShare: number
     readonly concurrency: number
     /** Whether a view is the bytes that it shows, of whatever numbers. */
     readonly viewsAreBytes?: boolean
@@ -109,7 +111,9 @@ export const checkColumn = Effect.fnUntraced(function*(
     for (const value of valuesOf(kind, options.random.fork(), options.more)) {
       for (const way of waysIn) {
         if (way.suits?.(column.type) === false || way.takes?.(value) === false) continue
-        if (way.isMain || options.random.chance(options.share)) cases.push({ id: cases.length + 1, kind, value, way })
+        if (options.random.chance(way.isMain ? options.mainShare : options.share)) {
+          cases.push({ id: cases.length + 1, kind, value, way })
+        }
       }
     }
   })

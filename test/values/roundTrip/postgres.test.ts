@@ -29,12 +29,13 @@ interface Options {
   readonly zone: string
   readonly columns: ReadonlyArray<Column>
   readonly share: number
+  readonly mainShare: number
   readonly isDocumented?: true
 }
 
 const suite = (
   layer: Layer.Layer<SqlClient | Postgres.Services, unknown>,
-  { columns, isDocumented, share, zone }: Options
+  { columns, isDocumented, mainShare, share, zone }: Options
 ) =>
   it.layer(layer as Layer.Layer<SqlClient | Postgres.Services>, { timeout: "60 seconds", excludeTestServices: true })(
     "in a column of",
@@ -59,6 +60,7 @@ const suite = (
                 random,
                 more: 2,
                 share,
+                mainShare,
                 concurrency: 8
               })
               assert.strictEqual(wrong.join("\n"), "", `seed ${random.value}`)
@@ -99,7 +101,7 @@ const suite = (
   )
 
 describe("values over PostgreSQL, in a session of UTC", () =>
-  suite(layer("UTC"), { zone: "UTC", columns, share: 0.15, isDocumented: true }))
+  suite(layer("UTC"), { zone: "UTC", columns, share: 0.1, mainShare: 1, isDocumented: true }))
 describe("values over PostgreSQL, in a session of New York", () =>
-  suite(layer("America/New_York"), { zone: "America/New_York", columns: zoned, share: 0.05 }))
-describe("values over PGlite", () => suite(Pglite.layer(), { zone: "UTC", columns, share: 0.02 }))
+  suite(layer("America/New_York"), { zone: "America/New_York", columns: zoned, share: 0.05, mainShare: 0.5 }))
+describe("values over PGlite", () => suite(Pglite.layer(), { zone: "UTC", columns, share: 0.02, mainShare: 0.2 }))
