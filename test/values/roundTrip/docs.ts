@@ -12,7 +12,7 @@ const isUpdate = (process.env["WATERTIGHT_UPDATE_DOCS"] ?? "") !== ""
 /** Other seeds find other values, and perhaps another mixture of outcomes. */
 const isFixed = process.env["WATERTIGHT_TEST_SEED"] === undefined
 
-const signs = [["kept", "="], ["rounded", "~"], ["converted", "*"], ["refused", "×"], ["by the server", "×"]] as const
+const signs = [["kept", "="], ["rounded", "≈"], ["converted", "→"], ["refused", "×"], ["by the server", "×"]] as const
 
 const signsOf = (tally: Tally): string =>
   [...new Set(signs.flatMap(([outcome, sign]) => tally.has(outcome) ? [sign] : []))].join("")

@@ -209,6 +209,8 @@ const toMicros = (value: unknown): bigint | number => {
   const millis = value instanceof Date ? value.getTime() : value
   if (typeof millis === "number") {
     if (Number.isNaN(millis)) return unfit("the date is invalid")
+    // What no `Date` can be could not be read.
+    if (Number.isFinite(millis) && Math.abs(millis) > maxMillis) return unfit("the time is out of range")
     // Far from 1970 a number cannot hold the microseconds.
     return !Number.isFinite(millis)
       ? millis
@@ -234,6 +236,13 @@ const writeMicros = (sink: PgProtocol.ValueSink, micros: bigint | number): void 
     typeof micros === "number" ? micros > 0 ? int64Max : int64Min : (checkMicros(micros) as bigint) - epochMicros
   )
 
+/** A column without a zone has no use for that of a text: the server would pass it over, and this would be another time. */
+const checkZone = (name: string, value: unknown): void => {
+  if (name === "timestamp" && typeof value === "string" && /:\d\d(?:\.\d*)?[+-](?!00(?::?00)*(?: BC)?$)/.test(value)) {
+    unfit("a timestamp has no zone: leave it out, or pass a Date")
+  }
+}
+
 const maxExact = 9007199254740992 / 2
 
 export const timestampCodec = (name: string): Codec<Date | number> => ({
@@ -253,13 +262,17 @@ export const timestampCodec = (name: string): Codec<Date | number> => ({
       const micros = (value.getTime() - epochMillis) * 1000
       if (micros > -maxExact && micros < maxExact) return writeInt64Number(sink, micros)
     }
+    checkZone(name, value)
     writeMicros(sink, toMicros(value))
   },
   parse: (text) => {
     const micros = parseMicros(text)
     return typeof micros === "number" ? micros : toDate(millisOf(micros))
   },
-  format: (value) => formatMicros(checkMicros(toMicros(value)))
+  format: (value) => {
+    checkZone(name, value)
+    return formatMicros(checkMicros(toMicros(value)))
+  }
 })
 
 /** Microseconds since the Unix epoch, and an infinite number for an infinite time. */
@@ -286,9 +299,15 @@ export const timestampAsText = (name: string): Codec<string> => {
   return {
     name,
     read: (bytes, offset) => tidy(readMicros(bytes, offset)),
-    write: (sink, value) => writeMicros(sink, parseMicros(checkText(value))),
+    write: (sink, value) => {
+      checkZone(name, value)
+      writeMicros(sink, parseMicros(checkText(value)))
+    },
     parse: (text) => tidy(parseMicros(text)),
-    format: (value) => formatMicros(checkMicros(parseMicros(checkText(value))))
+    format: (value) => {
+      checkZone(name, value)
+      return formatMicros(checkMicros(parseMicros(checkText(value))))
+    }
   }
 }
 
