@@ -17,6 +17,7 @@
  * what is lost.
  */
 import * as PgProtocol from "@effect/sql-pg/PgProtocol"
+import { UnfitValue } from "../../values/UnfitValue.ts"
 import type { TypeNames } from "../types/TypeStore.ts"
 import * as frames from "../wire/frames.ts"
 import type { Description, DescriptionCache } from "./DescriptionCache.ts"
@@ -120,7 +121,17 @@ export class StatementEncoder {
         continue
       }
       if (known.types.length !== slots.length) parameters.checkCount(known.types.length, slots.length)
-      const fit = parameters.settle(slots, known.types, writesOf(known, entry.sql), this.options)
+      const key = found?.held === Held.Statement ? undefined : found?.key ?? keyOf(entry.sql, slots, this.scope)
+      let fit: Fit
+      // What was described some time ago may be another type by now, and take what this one refuses.
+      try {
+        fit = parameters.settle(slots, known.types, writesOf(known, entry.sql), this.options)
+      } catch (cause) {
+        if (!(cause instanceof UnfitValue) || moment.described !== undefined || !isOld(known, moment.now)) throw cause
+        if (key === undefined) this.onStale(found!, moment.now)
+        else this.descriptions.forget({ key, sql: entry.sql }, moment.now)
+        return this.plan(entry, moment)
+      }
       if (fit === Fit.Unfit) continue
       if (found?.held === Held.Statement && fit === Fit.Exact) return this.bindKnown(entry, found, slots)
       const columns = known instanceof Prepared ? known.description : known.columns
@@ -451,7 +462,10 @@ export const hasChanged = (
   const { prepared } = entry
   if (prepared === undefined || prepared.name === "" || entry.parses || entry.wasBound) return false
   const code = fields.code ?? ""
-  return code.startsWith("42") || refusedValue.has(code) && now - prepared.since > 1_000
+  return code.startsWith("42") || refusedValue.has(code) && isOld(prepared, now)
 }
+
+/** A value that is refused may simply be wrong, so a description is doubted at most once a second. */
+const isOld = ({ since }: { readonly since: number }, now: number): boolean => now - since > 1_000
 
 const refusedValue = new Set(["22P02", "22P03", "22003", "22007", "22008"])

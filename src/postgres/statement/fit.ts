@@ -124,6 +124,8 @@ const dateFit = (base: number, value: Date): Fit => {
   }
 }
 
+const integerSpelled = /^(?:0|-?[1-9]\d*)$/
+const numericSpelled = /^(?:0|-?[1-9]\d*|-?0(?=\.\d))(?:\.\d+)?$/
 const zoned = /:\d\d(?:\.\d*)?\s*(?:[zZ+-]|[A-Za-z]{2,})/
 
 /** Whether a type that was described some time ago would lose a part of a text without an error. */
@@ -137,6 +139,18 @@ export const textFit = (base: number, text: string): Fit => {
       return /[-T\s]/.test(text) ? Inexact : Exact
     case Oid.float4:
       return Math.fround(Number(text)) === Number(text) ? Exact : Inexact
+    // What the type would spell otherwise: a column that is a text by now keeps it as it is.
+    case Oid.int2:
+    case Oid.int4:
+    case Oid.int8:
+    case Oid.oid:
+      return integerSpelled.test(text) ? Exact : Inexact
+    case Oid.numeric:
+      return numericSpelled.test(text) ? Exact : Inexact
+    case Oid.float8:
+      return String(Number(text)) === text ? Exact : Inexact
+    case Oid.bool:
+      return text === "true" || text === "false" ? Exact : Inexact
     default:
       return Exact
   }
