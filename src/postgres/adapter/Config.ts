@@ -197,13 +197,9 @@ export const resolve = (options: PostgresOptions): Effect.Effect<Resolved, Inval
 const namesServer = ({ host, path, stream }: PostgresOptions): boolean =>
   host !== undefined || path !== undefined || stream !== undefined
 
-const check = (options: PostgresOptions): Result.Result<Resolved, InvalidOption> =>
+/** What the URL says, and that nothing else says what is left open. */
+const readUrl = (options: PostgresOptions): Result.Result<Url.UrlOptions, InvalidOption> =>
   Result.gen(function*() {
-    for (const name of Object.keys(options)) {
-      if (optionNames.includes(name)) continue
-      const guess = nearest(name, optionNames)
-      yield* invalid(name, guess === undefined ? "does not exist" : `does not exist: did you mean \`${guess}\`?`)
-    }
     if (Redacted.isRedacted(options.url) && Redacted.value(options.url as Redacted.Redacted<unknown>) === undefined) {
       yield* invalid("url", "is undefined: is the variable that it comes from set?")
     }
@@ -222,6 +218,17 @@ const check = (options: PostgresOptions): Result.Result<Resolved, InvalidOption>
     const url: Url.UrlOptions = options.url === undefined ? {} : yield* Url.parse(Redacted.value(options.url))
     const fromEnvironment = refuseEnvironment(undecidedIn(options, url))
     if (fromEnvironment !== undefined) yield* fromEnvironment
+    return url
+  })
+
+const check = (options: PostgresOptions): Result.Result<Resolved, InvalidOption> =>
+  Result.gen(function*() {
+    for (const name of Object.keys(options)) {
+      if (optionNames.includes(name)) continue
+      const guess = nearest(name, optionNames)
+      yield* invalid(name, guess === undefined ? "does not exist" : `does not exist: did you mean \`${guess}\`?`)
+    }
+    const url: Url.UrlOptions = yield* readUrl(options)
 
     // Where the server is.
     const hostOption = yield* text("host", options.host)
