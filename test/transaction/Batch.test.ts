@@ -49,7 +49,7 @@ const watched = <A, E, R>(
     }).pipe(Effect.provide(layerAt(proxy.url, { pool: { max: 2 } })))
   })
 
-describeWith("postgresql")("a batch", () => {
+describeWith("url-postgresql")("a batch", () => {
   it.live("is one write: BEGIN, its statements and COMMIT", () =>
     watched(({ sql, writes }) =>
       Effect.gen(function*() {
@@ -233,7 +233,7 @@ describeWith("postgresql")("a batch", () => {
     }))
 })
 
-describeWith("postgresql")("statements that are each by themselves", () => {
+describeWith("url-postgresql")("statements that are each by themselves", () => {
   it.live("are one write on one connection", () =>
     watched(({ sql, writes }) =>
       Effect.gen(function*() {

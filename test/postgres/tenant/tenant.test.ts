@@ -2,9 +2,10 @@ import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
 import { SqlClient } from "effect/sql/SqlClient"
 import * as Stream from "effect/Stream"
-import { Bulk, Outcome, Pool, Transaction } from "watertight"
+import { Batch, Bulk, Outcome, Pool, Transaction } from "watertight"
 import { Pglite } from "watertight/pglite"
 import { AdvisoryLock, Copy, Postgres, Script, type Sessions, Tenant, Types } from "watertight/postgres"
 import { program } from "../../../examples/tenants.ts"
@@ -326,4 +327,37 @@ it.layer(Pglite.layer({ tenant: "required" }), { timeout: 60_000 })("tenants on 
       assert.deepStrictEqual(yield* Tenant.run(sql`select * from t`, { searchPath: "a" }), [{ x: 1 }])
       yield* sqlFailure(Tenant.none(sql`select * from t`))
     }))
+})
+
+describeWith("url-postgresql")("batches of tenants", () => {
+  it.live("see and write what is the tenant's, each time they are run", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      const all = (tenant: string, body: string) =>
+        of(tenant)(Batch.run([
+          sql`insert into doc (tenant, body) values (${tenant}, ${body})`,
+          sql<{ tenants: ReadonlyArray<string> }>`select array_agg(distinct tenant) as tenants from doc`,
+          sql<{ n: number }>`select count(*)::int as n from doc`
+        ]))
+      for (const n of [4, 5, 6]) {
+        for (const tenant of ["a", "b"]) {
+          const [, [tenants], [count]] = yield* all(tenant, `${n}`)
+          assert.deepStrictEqual([tenants!.tenants, count!.n], [[tenant], n])
+        }
+      }
+      // What the policy refuses takes the rest along.
+      const error = yield* sqlFailure(
+        of("a")(Batch.run([
+          sql`insert into doc (tenant, body) values (${"a"}, ${"x"})`,
+          sql`insert into doc (tenant, body) values (${"b"}, ${"x"})`
+        ]))
+      )
+      assert.strictEqual(Batch.indexOf(error), 1)
+      const results = yield* of("a")(Batch.each([
+        sql<{ n: number }>`select count(*)::int as n from doc`,
+        sql`insert into doc (tenant, body) values (${"b"}, ${"x"})`
+      ]))
+      assert.deepStrictEqual(results[0], Result.succeed([{ n: 6 }]))
+      assert.isTrue(Result.isFailure(results[1]))
+    }).pipe(Effect.provide(database())))
 })
