@@ -39,6 +39,7 @@ const modules: Readonly<Record<string, Module>> = {
   transaction: {
     sources: ["src/transaction"],
     tests: [
+      "test/transaction/Levels",
       "test/transaction/Transaction",
       "test/transaction/commit",
       "test/transaction/limits",

@@ -132,6 +132,20 @@ describe("limits under a stall", () => {
 })
 
 describe("DeadlineTimer", () => {
+  it.live("goes off once, at the earliest of the times that were asked for", () =>
+    Effect.gen(function*() {
+      let fired = 0
+      const timer = new DeadlineTimer(() => fired++)
+      const now = stallGuard.now()
+      timer.arm(now + 60, now)
+      timer.arm(now + 20, now)
+      timer.arm(now + 40, now)
+      while (fired === 0) yield* Effect.sleep(5)
+      yield* Effect.sleep(80)
+      assert.strictEqual(fired, 1)
+      timer.stop()
+    }))
+
   it.live("a delay above 24 days: it does not go off", () =>
     Effect.gen(function*() {
       let fired = 0
