@@ -222,9 +222,12 @@ export const eventually = <E, R>(condition: Effect.Effect<boolean, E, R>): Effec
 /** Waits until the server works on a statement of a session. */
 export const working = (observer: Session, session: Session): Effect.Effect<void, SqlError | Error> =>
   eventually(Effect.map(
-    one(observer, "select count(*) from information_schema.processlist where id = ? and info is not null", [
-      session.threadId
-    ]),
+    one(
+      observer,
+      // A KILL that comes while it is prepared does nothing to what runs after that.
+      "select count(*) from information_schema.processlist where id = ? and command in ('Query', 'Execute')",
+      [session.threadId]
+    ),
     (count) => Number(count) > 0
   ))
 
