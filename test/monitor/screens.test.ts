@@ -156,7 +156,7 @@ total count mean longest failed statement
 
 what happened
 <time> a connection could not be opened: the server cannot be reached
-<time> repeated in <n> ms after ConnectionError (-104)`,
+<time> repeated in <n> ms after ConnectionError`,
     page: ["Critical", "see account", "the server cannot be reached"]
   }
 ]
@@ -204,6 +204,8 @@ const masked = (shown: string): string =>
     .replaceAll(/\d+ opening/g, "<n> opening")
     .replaceAll(/\d+ of \d+ attempts/g, "<n> of <n> attempts")
     .replaceAll(/, \d+ times/g, "")
+    // How the system tells of a connection that was cut is another code each time.
+    .replaceAll(/ConnectionError \(-?\d+\)/g, "ConnectionError")
     .replaceAll(/ +/g, " ")
     .split("\n").map((line) => line.trim())
     .filter((line, index, all) => line === "" || line !== all[index - 1]).join("\n").trimEnd()
