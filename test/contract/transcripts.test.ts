@@ -56,7 +56,6 @@ const works = (need: SharedServer): ReadonlyArray<readonly [name: string, work: 
     ["a statement", find],
     ["a statement without parameters", withSql((sql) => sql`select count(*) as n from person`)],
     ["a write", rename],
-    ["three statements at once", Effect.all([find, find, find], { concurrency: "unbounded" })],
     ["a statement that the server refuses", withSql((sql) => sql`select nothing from person where id = ${1}`)],
     ["a stream", withSql((sql) => Stream.runDrain(sql`select id from person order by id`.stream))],
     ["a transaction of one statement", Transaction.run(rename)],

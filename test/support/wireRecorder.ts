@@ -178,6 +178,9 @@ class Recorder {
   }
 }
 
+/** How long an answer is on its way, in milliseconds. */
+const answerDelay = 8
+
 /** Makes a proxy in front of a server without TLS. */
 export const make = (wording: Wording, target: string): Effect.Effect<WireRecorder, never, Scope.Scope> =>
   Effect.map(
@@ -193,10 +196,12 @@ export const make = (wording: Wording, target: string): Effect.Effect<WireRecord
             sockets.add(from)
             from.setNoDelay(true)
             from.on("error", () => {})
-            from.on("close", () => other.destroy())
+            from.on("close", () => setTimeout(() => other.destroy(), answerDelay))
             from.on("data", (chunk) => {
               take(chunk)
-              other.write(chunk)
+              // What a client writes at once has all come before the first answer to it goes on.
+              if (from === client) other.write(chunk)
+              else setTimeout(() => other.write(chunk), answerDelay)
             })
           }
         })
