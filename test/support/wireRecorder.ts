@@ -93,7 +93,6 @@ const commands: Readonly<Record<number, string>> = {
   0x01: "quit",
   0x0e: "ping",
   0x17: "execute",
-  0x19: "close statement",
   0x1f: "reset connection",
   0xfa: "execute many"
 }
@@ -107,6 +106,8 @@ export const mysqlWording: Wording = {
     const command = packet[4]!
     // A client that could send attributes says first that there are none.
     const text = () => short(packet.toString("utf8", packet[5] === 0 && packet[6] === 1 ? 7 : 5))
+    // Nobody waits for the end of a statement, so it is said at any time.
+    if (command === 0x19) return undefined
     if (command === 0x03) return `query ${text()}`
     if (command === 0x16) return `prepare ${text()}`
     return commands[command] ?? `command ${command}`
