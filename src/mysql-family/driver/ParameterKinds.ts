@@ -8,7 +8,7 @@
 import { Decimal } from "../../values/Value.ts"
 import type { Parameter } from "../statement/parameters.ts"
 
-const Kind = { Nothing: 0, Number: 1, Wide: 2, Text: 3, Instant: 4 } as const
+const Kind = { Nothing: 0, Number: 1, Wide: 2, Text: 3, Instant: 4, Bytes: 5 } as const
 type Kind = typeof Kind[keyof typeof Kind]
 
 const kindOf = (value: Parameter): Kind => {
@@ -28,7 +28,7 @@ const kindOf = (value: Parameter): Kind => {
     ? Kind.Instant
     : value instanceof Decimal
     ? Kind.Wide
-    : Kind.Text
+    : Kind.Bytes
 }
 
 export class ParameterKinds {

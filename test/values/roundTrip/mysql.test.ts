@@ -71,7 +71,6 @@ describeWith("url-mysql", "url-mariadb")("what is written of values", () => {
       "time(6)",
       "datetime(3)",
       "year",
-      "json",
       "enum('a','null','12','true')"
     ])
   })
