@@ -111,33 +111,29 @@ export const batches: Section = (test) => {
     Effect.gen(function*() {
       const sql = yield* SqlClient.SqlClient
       const name = yield* table("id int primary key")
-      for (const id of [1, 2]) {
+      yield* insert(sql, name, 10)
+      // In the second round the server knows the statements.
+      for (const id of [20, 30]) {
         const results = yield* Batch.each([
-          insert(sql, name, id * 10),
+          insert(sql, name, id),
           insert(sql, name, 10),
           sql<{ n: number }>`select 7 as n`,
-          insert(sql, name, id * 10 + 1)
+          insert(sql, name, id + 1)
         ])
-        assert.deepStrictEqual(
-          results.map(Result.isSuccess),
-          [id === 1, false, true, true].map((is, at) =>
-            // The second round inserts twenty, and finds the ten.
-            id === 2 && at === 0 ? true : is
-          )
-        )
+        assert.deepStrictEqual(results.map(Result.isSuccess), [true, false, true, true])
         assert.deepStrictEqual(Result.getOrThrow(results[2]), [{ n: 7 }])
         const error = yield* sqlFailure(Effect.fromResult(results[1]))
         assert.strictEqual(error.reason._tag, "UniqueViolation")
         assert.strictEqual(Batch.indexOf(error), 1)
         assert.isTrue(Outcome.isNotApplied(error))
       }
-      assert.deepStrictEqual(yield* ids(name), [10, 11, 20, 21])
+      assert.deepStrictEqual(yield* ids(name), [10, 20, 21, 30, 31])
       assert.strictEqual(yield* used, 0)
       // Inside of a transaction they are a part of it.
       const exit = yield* Effect.exit(Transaction.run(
-        Effect.andThen(Batch.each([insert(sql, name, 30)]), Effect.fail("no"))
+        Effect.andThen(Batch.each([insert(sql, name, 40)]), Effect.fail("no"))
       ))
       assert.isTrue(Exit.isFailure(exit))
-      assert.deepStrictEqual(yield* ids(name), [10, 11, 20, 21])
+      assert.deepStrictEqual(yield* ids(name), [10, 20, 21, 30, 31])
     }))
 }

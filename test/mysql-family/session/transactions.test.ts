@@ -132,11 +132,14 @@ describeEach("transactions over $name", (subject) => {
       yield* pool.use((connection) =>
         connection.begin({}).pipe(
           Effect.andThen(connection.executeUnprepared(read!, [], undefined)),
-          // The server keeps the list of transactions for a tenth of a second.
-          Effect.andThen(eventually(Effect.map(connection.executeValuesUnprepared(level!, []), (rows) => {
-            found = rows
-            return rows.length > 0
-          })))
+          // The server makes its list of transactions anew when nobody has read it for a tenth of a second.
+          Effect.andThen(eventually(Effect.delay(
+            Effect.map(connection.executeValuesUnprepared(level!, []), (rows) => {
+              found = rows
+              return rows.length > 0
+            }),
+            "150 millis"
+          )))
         )
       )
       assert.deepStrictEqual(found, [["REPEATABLE READ"]])
