@@ -177,6 +177,7 @@ export class CircuitStore {
       this.asking = undefined
       this.isOverlong = false
       return this.bounded(store, Effect.scoped(store.service.admit(this.key))).pipe(
+        // It is in memory, and asks nobody who could fail.
         Effect.orDie,
         Effect.map((admission) => {
           local.close(store, admission)

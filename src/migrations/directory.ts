@@ -65,6 +65,7 @@ const load = Effect.fnUntraced(function*(
   )
   if (kind === "sql") return yield* Effect.fromResult(Migration.fromText(step, text))
   const source = { kind, checksum: checksum(text) }
+  // The file was read, so its absolute path is a good one.
   const url = yield* Effect.orDie(path.toFileUrl(path.resolve(file)))
   return Migration.fromCode(
     step,

@@ -212,41 +212,36 @@ export abstract class CallerExchange extends Exchange {
   }
 }
 
+/** Takes the flags of a question of ours. A server that refuses it costs the session, with this reason. */
+const flagsOf = (
+  host: ExchangeHost,
+  refused: string,
+  answered: (flags: number | undefined) => void
+): Receiver => ({
+  isWanted: true,
+  onRows: (_rows, _columns, flags) => answered(flags),
+  onOk: (_ok, flags) => answered(flags),
+  onMany: (_results, flags) => answered(flags),
+  onError: (error) => {
+    const serverError = serverErrorOf(error)
+    if (serverError === undefined) host.broken(error)
+    else host.giveUp(refused, serverError)
+  }
+})
+
+const stuck = "autocommit cannot be switched on"
+
 /** Switches autocommit on for a statement that is by itself. */
-const switching = (host: ExchangeHost, then: () => void): Receiver => {
-  const answered = (flags: number | undefined) => {
+const switching = (host: ExchangeHost, then: () => void): Receiver =>
+  flagsOf(host, stuck, (flags) => {
     host.noteFlags(flags)
-    if (host.lacksAutocommit) host.giveUp("autocommit cannot be switched on")
+    if (host.lacksAutocommit) host.giveUp(stuck)
     else then()
-  }
-  return {
-    isWanted: true,
-    onRows: (_rows, _columns, flags) => answered(flags),
-    onOk: (_ok, flags) => answered(flags),
-    onMany: (_results, flags) => answered(flags),
-    onError: (error) => {
-      const serverError = serverErrorOf(error)
-      if (serverError === undefined) host.broken(error)
-      else host.giveUp("autocommit cannot be switched on", serverError)
-    }
-  }
-}
+  })
 
 /** Asks for the status flags before a statement of a transaction. */
-const probing = (host: ExchangeHost, then: () => void): Receiver => {
-  const answered = (flags: number | undefined) => {
+const probing = (host: ExchangeHost, then: () => void): Receiver =>
+  flagsOf(host, "the server does not say whether the transaction is open", (flags) => {
     host.noteProbe(flags)
     then()
-  }
-  return {
-    isWanted: true,
-    onRows: (_rows, _columns, flags) => answered(flags),
-    onOk: (_ok, flags) => answered(flags),
-    onMany: (_results, flags) => answered(flags),
-    onError: (error) => {
-      const serverError = serverErrorOf(error)
-      if (serverError === undefined) host.broken(error)
-      else host.giveUp("the server does not say whether the transaction is open", serverError)
-    }
-  }
-}
+  })
