@@ -44,8 +44,6 @@ export interface StatementEffect {
   readonly words: string
   /** Whether it only reads or writes rows. */
   readonly plain: boolean
-  /** Whether that is beyond doubt all that its text does. */
-  readonly alone?: boolean | undefined
   /** Whether it ends an open transaction. */
   readonly ends: "no" | "commits" | "control"
 }
@@ -70,8 +68,6 @@ const unknowns: { readonly [K in Known]: State } = {
   Managed: { _tag: "Unknown", before: "Managed" },
   Released: { _tag: "Unknown", before: "Released" }
 }
-
-const ownTransaction = Status.InTransaction | Status.Autocommit
 
 export class TransactionTracker {
   state: State = states.None
@@ -161,12 +157,7 @@ export class TransactionTracker {
 
   /** A statement was answered. `leave` tells what it was let through for, if it ends transactions. */
   answered(flags: number, statement: StatementEffect, leave: Leave): void {
-    // MariaDB says of a statement with autocommit, now and then, that a transaction is open: its own, which ends with it.
-    // It may also be one that a procedure has left open before. So the server is asked before anything else is sent.
-    const isDoubtful = this.state === states.None && statement.alone === true &&
-      (flags & ownTransaction) === ownTransaction
-    this.acknowledged(isDoubtful ? flags & ~Status.InTransaction : flags)
-    if (isDoubtful) this.state = unknowns.Open
+    this.acknowledged(flags)
     if (this.state._tag !== "Managed" || this.hasOpenFlags) return
     if (statement.ends !== "no" && leave === "lapse") {
       this.isLapsed = true

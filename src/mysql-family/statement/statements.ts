@@ -14,8 +14,6 @@ export interface Profile {
   readonly words: string
   /** Whether it does nothing but read or write rows, so that others may be behind it on the wire. */
   readonly plain: boolean
-  /** Whether that is beyond doubt all that the text does: with autocommit it leaves no transaction open. */
-  readonly alone?: boolean | undefined
   /** Whether what it does may outlive the borrower: a setting, a variable, a temporary table, a lock. */
   readonly changesSession: boolean
   /** Whether it ends an open transaction: `commits` without being asked to, or because it is `control`. */
@@ -37,11 +35,6 @@ const plain = (words: string): Profile => ({
   isIdempotent: false,
   placeholders: undefined
 })
-
-/** One that has nothing behind it, and nothing hidden in a comment that the server executes. */
-const alone = (words: string): Profile => ({ ...plain(words), alone: true })
-
-const isAlone = (sql: string): boolean => !sql.includes(";") && !/\/\*M?!/.test(sql)
 
 const profile = (words: string, rest: Partial<Profile>): Profile => ({ ...plain(words), plain: false, ...rest })
 
@@ -129,8 +122,7 @@ export const profileOf = (sql: string): Profile => {
   const reader = new Reader(sql)
   const first = reader.word()
   if (rowStatements.has(first)) {
-    if (changesSession(sql)) return profile(first, { changesSession: true })
-    return isAlone(sql) ? alone(first) : plain(first)
+    return changesSession(sql) ? profile(first, { changesSession: true }) : plain(first)
   }
   const second = reader.word()
   const words = second === "" ? first : `${first} ${second}`
