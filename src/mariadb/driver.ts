@@ -162,6 +162,7 @@ class MariadbConnection implements DriverConnection {
   readonly written: undefined
   readonly writes: Writes
   private readonly connection: Connection
+  private readonly statuses: Statuses
   private readonly trouble: Trouble
   private readonly cache: StatementCache<Kept>
   private readonly keepsKinds: boolean
@@ -170,6 +171,7 @@ class MariadbConnection implements DriverConnection {
 
   constructor(
     connection: Connection,
+    statuses: Statuses,
     socket: Socket,
     writes: Writes,
     preparedStatements: number,
@@ -178,6 +180,7 @@ class MariadbConnection implements DriverConnection {
     this.socket = socket
     this.writes = writes
     this.connection = connection
+    this.statuses = statuses
     this.trouble = trouble
     this.threadId = connection.threadId
     this.serverVersion = connection.serverVersion()
@@ -199,7 +202,7 @@ class MariadbConnection implements DriverConnection {
   /** The connector calls back by itself, where an exception would end the process. */
   private readonly deliver = guarded((receiver: Receiver, error: unknown, rows?: unknown, fields?: unknown): void => {
     if (error !== null && error !== undefined) return receiver.onError(error, true)
-    const { status } = this.connection.info
+    const status = this.statuses.current
     if (!Array.isArray(rows)) return receiver.onOk(okOf(rows as OkPacket), status)
     const all = fields as ReadonlyArray<unknown>
     if (isField(all[0])) return receiver.onRows(rows, decoderOf(all as ReadonlyArray<Field>), status)
@@ -380,6 +383,8 @@ interface Inner {
   /** Sends the next command. The connector schedules it by itself, also when its socket is gone. */
   nextSendCmd: () => void
   readonly socket: Socket | undefined
+  /** The commands that wait for their answer. */
+  readonly receiveQueue: { shift: () => unknown; readonly isEmpty: () => boolean }
   readonly streamIn: {
     readonly sequenceNo: number
     readonly unexpectedPacket: (packet: Packet | undefined) => void
@@ -405,6 +410,41 @@ const innerOf = (connection: Connection): Inner => {
   })
   connection.on("error", () => {})
   return inner as Inner
+}
+
+/**
+ * The status that came with the answer of which the connector tells now.
+ *
+ * **Details**
+ *
+ * The connector keeps one status for the connection, and tells of an answer in a later tick. By then it has read the
+ * other answers of the same chunk: the status is that of the last, and an error among them sets "in transaction" whether
+ * one is open or not. So each status is kept from the end of its command until that has been told.
+ */
+class Statuses {
+  private readonly info: Connection["info"]
+  private readonly kept: Array<number> = []
+
+  constructor(info: Connection["info"], commands: Inner["receiveQueue"]) {
+    this.info = info
+    const shift = commands.shift.bind(commands)
+    // A command leaves the queue when it has ended, which is after the connector has scheduled to tell of it.
+    commands.shift = () => {
+      const command = shift()
+      // Where nothing else waits for an answer, none can come in between.
+      if (this.kept.length > 0 || !commands.isEmpty()) {
+        this.kept.push(info.status)
+        process.nextTick(this.drop)
+      }
+      return command
+    }
+  }
+
+  get current(): number {
+    return this.kept.length === 0 ? this.info.status : this.kept[0]!
+  }
+
+  private readonly drop = () => void this.kept.shift()
 }
 
 /** Puts the boundary around what arrives, and hears of an end that comes unasked. */
@@ -493,9 +533,13 @@ const connect: Driver["connect"] = (options: ConnectOptions, done) => {
     if (inner.socket !== undefined) guardData(inner.socket, trouble.report)
     const socket = inner.socket ?? options.socket
     const writes = new Writes(socket, tls !== undefined)
+    const statuses = new Statuses(connection.info, inner.receiveQueue)
     end(
       undefined,
-      throwless(new MariadbConnection(connection, socket, writes, options.preparedStatements, trouble), trouble)
+      throwless(
+        new MariadbConnection(connection, statuses, socket, writes, options.preparedStatements, trouble),
+        trouble
+      )
     )
   }, trouble.report))
 }
