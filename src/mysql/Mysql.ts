@@ -32,7 +32,7 @@ import * as front from "../mysql-family/adapter/layers.ts"
 import type { LayerOptions, Services } from "../mysql-family/adapter/layers.ts"
 import type { MysqlOptions } from "../mysql-family/adapter/MysqlOptions.ts"
 import type { InvalidOptions } from "../options/InvalidOptions.ts"
-import { driver } from "./driver.ts"
+import { driver } from "./driver/driver.ts"
 
 export { NeedsConnection } from "../failure/NeedsConnection.ts"
 export { allowImplicitCommit, type LayerOptions, type Services } from "../mysql-family/adapter/layers.ts"
