@@ -6,6 +6,7 @@
  * The key is written in the transaction itself. So a transaction whose key is there was applied, also after a failover,
  * and one that is repeated under the same key is refused.
  */
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -15,6 +16,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import type { Adapter, Connection } from "../Adapter.ts"
 import * as Outcome from "../failure/Outcome.ts"
 import type { Pool } from "../pool/Pool.ts"
+import { monotonicOf } from "../timing/timeout.ts"
 import * as StatementTimeout from "./StatementTimeout.ts"
 import { transactionError } from "./TransactionConnection.ts"
 import * as TransactionError from "./TransactionError.ts"
@@ -39,13 +41,23 @@ const notSent = (error: SqlError): SqlError => {
 export const withoutSettings = <A, E, R>(adapter: Adapter, self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   adapter.settings === undefined ? self : Effect.provideService(self, adapter.settings, "none")
 
-/** How long another transaction with the same key is waited for, if there is no deadline. */
-const patiently = StatementTimeout.within(Duration.minutes(10))
+/**
+ * How long a session waits for another transaction with the same key before it begins anew, in milliseconds.
+ *
+ * A server that waits says no more than one whose answer was lost, so the wait is cut into turns. A turn that was waited
+ * out is followed by the next one, and a lost answer costs one turn.
+ */
+const turn = 5_000
+
+/** How many turns there are in all: ten minutes, if there is no deadline. */
+const turns = 120
 
 /** Reads and writes the idempotency keys of a database. */
 export const makeKeys = (adapter: Adapter, pool: Pool) => {
   const { idempotency } = adapter
   let exists = false
+  /** Failures that say no more than that a turn is over. */
+  const waitedOut = new WeakSet<object>()
 
   const onOwnConnection = (statement: string, params: ReadonlyArray<unknown>): Effect.Effect<void, SqlError> =>
     Effect.mapError(
@@ -81,13 +93,20 @@ export const makeKeys = (adapter: Adapter, pool: Pool) => {
     ): Effect.Effect<void, SqlError> =>
       Effect.withFiber((fiber) => {
         const [connection] = Context.getUnsafe(fiber.context, transactionService)
+        const now = monotonicOf(fiber.getRef(Clock.Clock))
+        const since = now()
         return Effect.flatMap(
           // `deadline` decides how long it waits for another one with the key, not the limit of statements.
-          Effect.tapError(patiently(connection.executeRaw(idempotency.insert(keyTable), [key])), () =>
-            Effect.sync(() => {
-              // The table may have been dropped. The next transaction looks again.
-              exists = false
-            })),
+          Effect.tapError(
+            StatementTimeout.within(connection.executeRaw(idempotency.insert(keyTable), [key]), turn),
+            (error) =>
+              Effect.sync(() => {
+                // A person who cancels it does not mean that it should be tried again.
+                if (error.reason._tag === "StatementTimeoutError" && now() - since > 0.9 * turn) waitedOut.add(error)
+                // The table may have been dropped. The next transaction looks again.
+                else exists = false
+              })
+          ),
           (result) =>
             idempotency.inserted(result)
               ? Effect.void
@@ -95,6 +114,13 @@ export const makeKeys = (adapter: Adapter, pool: Pool) => {
                 transactionError(new TransactionError.AlreadyApplied({ database: adapter.name, idempotencyKey: key }))
               )
         )
+      }),
+
+    /** Runs a transaction that claims a key until its turn has not been waited out. Nothing of its body has run by then. */
+    inTurns: <A, E, R>(transaction: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+      Effect.retry(transaction, {
+        times: turns - 1,
+        while: (error) => typeof error === "object" && error !== null && waitedOut.has(error)
       }),
 
     /**

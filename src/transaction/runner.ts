@@ -215,7 +215,9 @@ export class Runner {
     const beginning = Effect.provideService(transaction, this.Beginning, { begin, resolve, key, deadline })
     const began = spec.reads === undefined ? beginning : spec.reads(beginning)
     const once = Specs.named(
-      key === undefined ? began : Effect.andThen(this.within(keys.prepare, deadline, () => "acquire"), began),
+      key === undefined
+        ? began
+        : Effect.andThen(this.within(keys.prepare, deadline, () => "acquire"), keys.inTurns(began)),
       spec.name
     )
     if (retry === Retry.never) return this.counted(once)

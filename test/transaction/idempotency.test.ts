@@ -78,6 +78,24 @@ it.live("the second waits for the first, and takes its place if that fails", () 
     assert.deepStrictEqual(yield* rows, [2])
   })))
 
+it.live("a wait that an administrator cancels is not begun anew", () =>
+  fresh(Effect.gen(function*() {
+    const sql = yield* SqlClient.SqlClient
+    const claimed = yield* Deferred.make<void>()
+    const spec = { idempotencyKey: "a" }
+    const first = yield* Effect.forkChild(
+      Transaction.run(Effect.andThen(Deferred.succeed(claimed, undefined), Effect.never), spec)
+    )
+    yield* Deferred.await(claimed)
+    const second = yield* Effect.forkChild(sqlFailure(Transaction.run(insert(2), spec)))
+    yield* sql`select pg_cancel_backend(pid) from pg_stat_activity
+      where datname = current_database() and wait_event_type = 'Lock'`.pipe(
+      Effect.repeat({ until: (rows) => rows.length > 0 })
+    )
+    assert.strictEqual((yield* Fiber.join(second)).reason._tag, "StatementTimeoutError")
+    yield* Fiber.interrupt(first)
+  })))
+
 it.live("keys are forgotten when they are old, and then it can be applied again", () =>
   fresh(Effect.gen(function*() {
     const sql = yield* SqlClient.SqlClient

@@ -36,6 +36,7 @@ export type Services =
 /** What is asked of a client beside the place of its database. */
 export interface Options {
   readonly controlTimeout?: Duration.Input | undefined
+  readonly statementTimeout?: Duration.Input | undefined
   readonly pool?: Pool.Options | undefined
   readonly transformQueryNames?: ((name: string) => string) | undefined
   readonly transformResultNames?: ((name: string) => string) | undefined

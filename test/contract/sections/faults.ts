@@ -2,6 +2,7 @@ import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as SqlClient from "effect/sql/SqlClient"
 import { Outcome, Pool, PoolError, Retry, Transaction } from "watertight"
@@ -160,6 +161,35 @@ export const faults: Section = (test, dialect) => {
         })
     )
   }
+
+  test.needing("wire")(
+    "a key is waited for longer than a statement may take, and not for an answer that was lost",
+    () =>
+      Effect.gen(function*() {
+        const name = yield* table("id int")
+        const limited = { statementTimeout: "500 millis" } as const
+        const lost = through((proxy) =>
+          Effect.gen(function*() {
+            const spec = { idempotencyKey: `${name} lost` }
+            yield* Transaction.run(Effect.void, { idempotencyKey: `${name} before` })
+            yield* proxy.when(spec.idempotencyKey, "holdReply")
+            yield* Transaction.run(insert(name, 1), spec)
+          }), limited)
+        const held = through(() =>
+          Effect.gen(function*() {
+            const spec = { idempotencyKey: `${name} held` }
+            const claimed = yield* Latch.make()
+            // Longer than a session waits without beginning anew.
+            const body = Effect.andThen(claimed.open, Effect.andThen(Effect.sleep("7 seconds"), Effect.fail("no")))
+            const holder = yield* Effect.forkChild(Effect.flip(Transaction.run(body, spec)))
+            yield* claimed.await
+            yield* Transaction.run(insert(name, 2), spec)
+            assert.strictEqual(yield* Fiber.join(holder), "no")
+          }), limited)
+        yield* Effect.all([lost, held], { concurrency: "unbounded" })
+        assert.deepStrictEqual(yield* ids(name), [1, 2])
+      })
+  )
 
   test.needing("wire")(
     "a COMMIT that is lost and not looked into is unknown; whoever just tries again does it twice",

@@ -111,7 +111,7 @@ const operations: { readonly [name: string]: Operation<Services> } = {
     writes: true
   },
   "a transaction with a key": {
-    run: (name) => Transaction.run(raise(name), { idempotencyKey: `${name} ${fresh++}`, deadline: "5 seconds" }),
+    run: (name) => Transaction.run(raise(name), { idempotencyKey: `${name} ${fresh++}` }),
     writes: true
   },
   "a transaction that is given up": {
