@@ -105,7 +105,15 @@ export class ClusterRuntime {
   readonly awaitWriter: Effect.Effect<Member> = Effect.suspend(() => this.await(this.writers, () => this.usableWriter))
 
   get usableWriter(): Member | undefined {
-    return this.held === undefined ? this.writer : undefined
+    return this.usable(this.writer)
+  }
+
+  /**
+   * A member whose pool lends. What the topology says may be a moment ahead of that: a caller whom a pool has sent away
+   * asks again before the other actions of the same change are performed, and would be sent away for ever.
+   */
+  usable(member: Member | undefined): Member | undefined {
+    return this.held === undefined && member?.isOpen === true ? member : undefined
   }
 
   /** Waits until `find` finds a member. */

@@ -218,8 +218,7 @@ export class Router {
     following?: Following
   ): Effect.Effect<any, any, any> {
     const { runtime } = this
-    const find = (): Member | undefined =>
-      runtime.held === undefined ? this.memberOf(runtime.state.choose(query, runtime.now())) : undefined
+    const find = (): Member | undefined => this.memberOf(runtime.state.choose(query, runtime.now()))
     if (reads.bound < Infinity) runtime.tell(() => runtime.state.wants(reads.bound, runtime.now()))
     const member = find()
     if (member !== undefined) return this.onReplica(member, run, reads, fiber, following)
@@ -238,7 +237,7 @@ export class Router {
   }
 
   private memberOf(node: Node | undefined): Member | undefined {
-    return node === undefined ? undefined : this.runtime.members.get(node)
+    return node === undefined ? undefined : this.runtime.usable(this.runtime.members.get(node))
   }
 
   private onReplica(
