@@ -5,6 +5,7 @@ import type * as Fiber from "effect/Fiber"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
+import * as callSite from "../failure/callSite.ts"
 import { asArgument, markingClient, ours } from "../values/segments.ts"
 import type { Namer } from "./spanName.ts"
 
@@ -53,6 +54,7 @@ export interface Options<Known> {
 export const shorten = <Known>(client: SqlClient.SqlClient, options: Options<Known>): SqlClient.SqlClient => {
   const { know, namer, run, transactionService, transformRows } = options
   const plans = new WeakMap<Template, Plan<Known>>()
+  const sites = new WeakMap<Template, callSite.CallSite>()
 
   const full = (statement: Short<Known>): Statement.Statement<any> =>
     client(statement.strings, ...statement.args as any)
@@ -99,15 +101,16 @@ export const shorten = <Known>(client: SqlClient.SqlClient, options: Options<Kno
     ...waysToRun(namer, full as (statement: object) => Statement.Statement<any>)
   })
 
-  const NamedStatement = function(this: any, inner: Statement.Statement<any>) {
+  const NamedStatement = function(this: any, inner: Statement.Statement<any>, site: callSite.CallSite) {
     this.inner = inner
-  } as unknown as new(inner: Statement.Statement<any>) => Named
+    this.site = site
+  } as unknown as new(inner: Statement.Statement<any>, site: callSite.CallSite | undefined) => Named
   const innerOf = (named: object) => (named as Named).inner
   NamedStatement.prototype = Object.create(effects, {
     ...Object.getOwnPropertyDescriptors(Effectable.Prototype<Statement.Statement<any>>({
       label: "Statement",
       evaluate(fiber: Fiber.Fiber<any, any>) {
-        const { inner } = this as unknown as Named
+        const inner = located(this as unknown as Named)
         const { cache } = fiber
         return cache.tracer !== undefined && cache.tracerEnabled
           ? namer.effect(() => inner.compile()[0], inner)
@@ -127,22 +130,30 @@ export const shorten = <Known>(client: SqlClient.SqlClient, options: Options<Kno
     ...waysToRun(namer, innerOf)
   })
 
+  const siteOf = (strings: Template): callSite.CallSite => {
+    let site = sites.get(strings)
+    if (site === undefined) sites.set(strings, site = callSite.capture(sql))
+    return site
+  }
   const sql = (strings: unknown, ...args: Array<any>): unknown => {
     if (!isTemplate(strings)) return ours(client(strings as never))
     for (let i = 0; i < args.length; i++) {
-      if (!isPlain(args[i])) return new NamedStatement(client(strings, ...args.map(asArgument)))
+      if (!isPlain(args[i])) return new NamedStatement(client(strings, ...args.map(asArgument)), siteOf(strings))
     }
     let plan = plans.get(strings)
     if (plan === undefined) {
       const text = client(strings, ...args).compile()[0]
+      callSite.note(text, callSite.capture(sql))
       plan = { text, known: know(text) }
       plans.set(strings, plan)
     }
     return new ShortStatement(strings, args, plan)
   }
-  const short: any = Object.assign(sql, client, markingClient(client), {
-    unsafe: (text: string, params?: ReadonlyArray<unknown>) => new NamedStatement(client.unsafe(text, params))
-  })
+  const unsafe = (text: string, params?: ReadonlyArray<unknown>) => {
+    if (callSite.isNew(text)) callSite.note(text, callSite.capture(unsafe))
+    return new NamedStatement(client.unsafe(text, params), undefined)
+  }
+  const short: any = Object.assign(sql, client, markingClient(client), { unsafe })
   short.safe = short
   return short
 }
@@ -150,6 +161,13 @@ export const shorten = <Known>(client: SqlClient.SqlClient, options: Options<Kno
 /** A statement that Effect has put together, whose span gets a name. */
 interface Named extends Statement.Statement<unknown> {
   readonly inner: Statement.Statement<any>
+  /** Where it is written. Its text is known when it runs. */
+  readonly site: callSite.CallSite | undefined
+}
+
+const located = ({ inner, site }: Named): Statement.Statement<any> => {
+  if (site !== undefined) callSite.note(inner.compile()[0], site)
+  return inner
 }
 
 /** The other ways to run a statement, with spans that have its name. */

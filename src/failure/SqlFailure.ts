@@ -35,6 +35,8 @@
  * @since 0.2.0
  */
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import { programFrames } from "../options/frames.ts"
+import * as callSite from "./callSite.ts"
 import { excerpt } from "./excerpt.ts"
 import * as Outcome from "./Outcome.ts"
 import { field } from "./record.ts"
@@ -82,10 +84,16 @@ export const attach = (error: SqlError, sql: string): SqlError => {
   if (sql !== "" && statement.get(error) === undefined) statement.set(error, sql)
   if (tidied.get(error) !== undefined) return error
   tidied.set(error, true)
-  const frames = framesOf(error)
+  const frames = programFrames(error.stack)
   Object.defineProperties(error, {
+    // A printer takes the name and the message away from the stack, and finds them only if they begin it.
+    name: { configurable: true, writable: true, value: "SqlError" },
     message: { configurable: true, get: () => describe(error) },
-    stack: { configurable: true, get: () => [`SqlError: ${describe(error)}`, ...frames].join("\n") },
+    stack: {
+      configurable: true,
+      get: () =>
+        [`SqlError: ${describe(error)}`, ...callSite.framesOf(statement.get(error) ?? ""), ...frames].join("\n")
+    },
     // It is the cause as well: who prints the error should see it once.
     reason: { value: error.reason, enumerable: false },
     [inspect]: { configurable: true, value: () => (error as Error).stack }
@@ -95,17 +103,6 @@ export const attach = (error: SqlError, sql: string): SqlError => {
 }
 
 const inspect = Symbol.for("nodejs.util.inspect.custom")
-
-/** The folder of this library, as frames name it. */
-const own = decodeURIComponent(new URL("..", import.meta.url).href)
-
-/** The frames of the program: not those of the runtime, of Effect and the drivers, and of this library. */
-const framesOf = (error: Error): ReadonlyArray<string> =>
-  (error.stack ?? "").split("\n").filter((line) =>
-    line.startsWith("    at ") && !foreign.test(line) && !line.includes(own) && !line.includes(own.slice(7))
-  )
-
-const foreign = /node:|node_modules[\\/](?:effect|@effect|mysql2|mariadb|@electric-sql)[\\/]|<anonymous>/
 
 /** The errors inside another one, outermost first. */
 const causes = (error: SqlError): ReadonlyArray<unknown> => {

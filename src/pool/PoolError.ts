@@ -83,9 +83,14 @@ export class AcquireTimeout extends Data.TaggedClass("AcquireTimeout")<
   }
 > {
   get message(): string {
-    return `No connection to ${this.database} became free within ${Math.round(this.waitedMillis)} ms${
-      describeStall(this.stalledMillis ?? 0)
-    }: ${describe(this)}. ${advice(this)}`
+    const { connectError, database, total, waiting } = this
+    const within = `within ${Math.round(this.waitedMillis)} ms${describeStall(this.stalledMillis ?? 0)}`
+    return total > 0 || connectError === undefined
+      ? `No connection to ${database} became free ${within}: ${describe(this)}. ${advice(this)}`
+      // There is none at all, so how they are used says nothing.
+      : `No connection to ${database} could be opened ${within}: ${withoutPrefix(connectError.message, database)}. ` +
+        adviceOn(connectError) +
+        (waiting === 0 ? "" : `. ${count(waiting, "more caller")} ${waiting === 1 ? "waits" : "wait"}`)
   }
 }
 
@@ -233,6 +238,17 @@ export const find = (error: unknown): PoolError | undefined => {
     current = (current as { readonly cause?: unknown }).cause
   }
   return undefined
+}
+
+/**
+ * A message without the database that errors of adapters begin with, for a sentence that names it already.
+ *
+ * @internal
+ */
+export const withoutPrefix = (message: string, database: string): string => {
+  let rest = message
+  while (rest.startsWith(`${database}: `)) rest = rest.slice(database.length + 2)
+  return rest
 }
 
 const count = (n: number, what: string): string => `${n} ${what}${n === 1 ? "" : "s"}`

@@ -371,7 +371,7 @@ const printed = (exit: Exit.Exit<unknown, unknown>, server: PostgresServer.Postg
     .replaceAll(String(server.port), "5432")
     .replace(/127\.0\.0\.1:(?!5432)\d+/g, "127.0.0.1:PORT")
     // How long it waited was measured, and is now and then exactly what was asked for.
-    .replace(/became free within [\d.]+ ms/g, "became free within N ms")
+    .replace(/(became free|could be opened) within [\d.]+ ms/g, "$1 within N ms")
     .replace(/\d+(\.\d+)? ms\b/g, (time) => /^(100|300|1500|2000) /.test(time) ? time : "N ms")
     .replace(/fiber \d+/g, "fiber N")
     .replace(/session \d+/g, "session N")

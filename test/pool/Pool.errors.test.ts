@@ -70,7 +70,7 @@ describe("Pool: what an error says", () => {
       yield* TestClock.adjust("1 second")
       const reason = reasonOf(yield* Fiber.join(exit)) as PoolError.AcquireTimeout
       assert.strictEqual(reason.connectError, refused)
-      assert.include(reason.message, "the last attempt to connect failed: refused. See whether the database is up")
+      assert.include(reason.message, "could be opened within 1000 ms: refused. See whether the database is up")
       // It is no news once a connection was opened.
       fake.onConnect = () => Effect.void
       const holder = yield* hold(pool)

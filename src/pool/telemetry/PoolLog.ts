@@ -4,6 +4,7 @@
  * @since 0.2.0
  */
 import * as Effect from "effect/Effect"
+import { withoutPrefix } from "../PoolError.ts"
 import type { PoolEvent } from "../state/PoolEvent.ts"
 
 /** A stall that is shorter than this is no line in the log, in milliseconds. */
@@ -60,10 +61,10 @@ export class PoolLog {
   }
 
   unreachable(message: string, permanent: boolean): void {
-    // Errors of adapters begin with the database as well.
-    let reason = message
-    while (reason.startsWith(`${this.database}: `)) reason = reason.slice(this.database.length + 2)
-    this.log("Warn", `${this.database} ${permanent ? "refuses connections" : "cannot be reached"}: ${reason}`)
+    const what = permanent
+      ? "refuses connections"
+      : "cannot be reached, and is tried again while callers wait for up to `acquireTimeout`"
+    this.log("Warn", `${this.database} ${what}: ${withoutPrefix(message, this.database)}`)
   }
 
   reachable(outageMillis: number): void {

@@ -243,7 +243,10 @@ describe("Logs", () => {
         yield* use(pool, 1)
         yield* TestClock.adjust("1 minute")
         assert.strictEqual(messages.length, 2, messages.join("\n"))
-        assert.strictEqual(messages[0], "Warn fake://db cannot be reached: refused")
+        assert.strictEqual(
+          messages[0],
+          "Warn fake://db cannot be reached, and is tried again while callers wait for up to `acquireTimeout`: refused"
+        )
         assert.match(messages[1]!, /^Info fake:\/\/db can be reached again, after \d+ s$/)
       })
     ))
