@@ -13,8 +13,8 @@ import { type Finding, type Scene, scenes, type Sizes, type Stage } from "./demo
 
 const isQuick = process.argv.includes("quick")
 const sizes: Sizes = isQuick
-  ? { transfers: 6, loadMillis: 1_200, crowd: 300 }
-  : { transfers: 24, loadMillis: 4_000, crowd: 10_000 }
+  ? { transfers: 6, warmUpMillis: 100, loadMillis: 1_200, crowd: 300 }
+  : { transfers: 24, warmUpMillis: 2_000, loadMillis: 4_000, crowd: 10_000 }
 
 const hasColors = process.stdout.isTTY === true && (process.env["NO_COLOR"] ?? "") === ""
 const paint = (code: number) => (text: string) => hasColors ? `\u001b[${code}m${text}\u001b[0m` : text

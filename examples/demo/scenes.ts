@@ -5,6 +5,7 @@ import type { Client, ClientOptions } from "./clients.ts"
 
 export interface Sizes {
   readonly transfers: number
+  readonly warmUpMillis: number
   readonly loadMillis: number
   readonly crowd: number
 }
@@ -79,23 +80,30 @@ const lostCommits: Scene = {
   }
 }
 
+/** Sixteen callers, one transfer after the other. */
+const load = async (client: Client, told: Told, name: string, millis: number): Promise<void> => {
+  const end = Date.now() + millis
+  let next = 0
+  const worker = async () => {
+    while (Date.now() < end) await call(client, told, `${name} ${next++}`)
+  }
+  await Promise.all(Array.from({ length: 16 }, worker))
+}
+
 const restart: Scene = {
   title: "The database restarts under load",
-  run: async (stage, { loadMillis }) => {
+  run: async (stage, { loadMillis, warmUpMillis }) => {
     const client = stage.connect({ url: stage.proxy.url, max: 8, wait: 5_000 })
+    // Code that has just been loaded is slow, and a service has been running for a while.
+    await load(client, new Map(), "warm-up", warmUpMillis)
     const told: Told = new Map()
-    const end = Date.now() + loadMillis
-    let next = 0
-    const worker = async () => {
-      while (Date.now() < end) await call(client, told, `restart ${next++}`)
-    }
-    const workers = Array.from({ length: 16 }, worker)
+    const loaded = load(client, told, "restart", loadMillis)
     await sleep(loadMillis / 3)
     await Effect.runPromise(stage.proxy.refuse)
     await Effect.runPromise(stage.proxy.cutAll)
     await sleep(loadMillis / 4)
     await Effect.runPromise(stage.proxy.heal)
-    await Promise.all(workers)
+    await loaded
     await client.close()
     return audit(stage, told)
   }
@@ -105,7 +113,7 @@ const crowd: Scene = {
   title: "A crowd comes to eight connections, and one of them is slow",
   run: async (stage, { crowd }) => {
     const client = stage.connect({ url: stage.proxy.url, max: 8, wait: 10_000 })
-    await client.query("select 1")
+    for (let i = 0; i < 200; i++) await client.query("select 1")
     const slow = client.query("select pg_sleep(1)").catch(() => {})
     const started = performance.now()
     const times: Array<number> = []
