@@ -103,7 +103,7 @@ const move = (people: number, from: string, to: string) =>
     const sql = yield* SqlClient.SqlClient
     yield* sql`update watertight_city set population = population + ${people} where id = ${idOf(to)}`
     yield* sql`update watertight_city set population = population - ${people} where id = ${idOf(from)}`
-  }).pipe(Transaction.run({ isolation: "serializable" }))
+  }).pipe(Transaction.run({ deadline: "5 seconds" }))
 
 const idOf = (name: string): number => cities.find((city) => city.name === name && city.population > 100_000)!.cityId
 

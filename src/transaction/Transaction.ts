@@ -41,7 +41,7 @@
  *     // In one order, so that two opposing transfers wait for each other instead of deadlocking.
  *     const changes = [{ id: from, by: -cents }, { id: to, by: cents }].sort((a, b) => a.id < b.id ? -1 : 1)
  *     for (const { id, by } of changes) yield* sql`update account set cents = cents + ${by} where id = ${id}`
- *   }).pipe(Transaction.run({ isolation: "serializable" }))
+ *   }).pipe(Transaction.run({ deadline: "5 seconds" }))
  * ```
  *
  * @since 0.1.0
