@@ -8,6 +8,8 @@ import type { SqlError } from "effect/sql/SqlError"
 import { ConnectionLost } from "../../failure/ConnectionLost.ts"
 import type { Rule } from "../../failure/Outcome.ts"
 
+const lost = { scope: "TransactionOnNewConnection", ladder: "Instant", unknown: true } as const
+
 const rules: Record<string, Rule> = {
   "40001": { about: "serialization failure", scope: "Transaction" },
   "40P01": { about: "deadlock", scope: "Transaction" },
@@ -34,9 +36,9 @@ const rules: Record<string, Rule> = {
   "25006": { about: "read only", scope: "OtherNode", ladder: "Instant" },
   "08001": { about: "connection refused", scope: "Connect", ladder: "Overload" },
   "08004": { about: "connection rejected", scope: "Connect", ladder: "Overload" },
-  "08000": { about: "connection lost", scope: "TransactionOnNewConnection", ladder: "Instant", unknown: true },
-  "08003": { about: "connection lost", scope: "TransactionOnNewConnection", ladder: "Instant", unknown: true },
-  "08006": { about: "connection lost", scope: "TransactionOnNewConnection", ladder: "Instant", unknown: true },
+  "08000": { about: "connection lost", ...lost },
+  "08003": { about: "connection lost", ...lost },
+  "08006": { about: "connection lost", ...lost },
   "08007": { about: "completion unknown", scope: "Never", unknown: true },
   "08P01": { about: "protocol violation", scope: "Never" },
   "53300": { about: "too many connections", scope: "Connect", ladder: "Overload", full: true },
@@ -64,8 +66,18 @@ const classes: Record<string, Rule> = {
   "42": { about: "syntax or access", scope: "Never" }
 }
 
+/**
+ * PgBouncer ends its clients with a protocol violation, whatever the reason is. A server reports a violation of ours as an
+ * error of a session that goes on.
+ */
+const behindPooler: Rule = { about: "connection lost behind a pooler", ...lost }
+/** What it says to those for whom it has no connection to the server yet, so that nothing of theirs was forwarded. */
+const notForwarded = /^query_wait_timeout|^server login has been failing|^pgbouncer cannot connect/
+const noServer: Rule = { about: "no server behind the pooler", scope: "Connect", ladder: "Overload", unreachable: true }
+
 interface ServerFields {
   readonly code?: string
+  readonly message?: string
   readonly routine?: string
   /** Set by us: the statement was parsed for another schema. */
   readonly stale?: string
@@ -74,11 +86,14 @@ interface ServerFields {
 /** The rule for what the server said, whether it ended the session with it or not. */
 export const ruleOf = (error: SqlError): Rule | undefined => {
   const cause = error.reason.cause
-  const { code, routine, stale } =
+  const { code, message, routine, stale } =
     (cause instanceof ConnectionLost ? cause.serverError ?? {} : cause ?? {}) as ServerFields
   if (typeof code !== "string" || code.length !== 5) return undefined
   // `Bind` asked for other columns than there are by now.
   if (stale === "true" || code === "08P01" && routine === "PortalSetResultFormat") return stalePlan
+  if (code === "08P01" && cause instanceof ConnectionLost) {
+    return notForwarded.test(message ?? "") ? noServer : behindPooler
+  }
   if (code === "0A000") {
     if (routine === "RevalidateCachedQuery") return stalePlan
     // The second one is what BEGIN runs into.

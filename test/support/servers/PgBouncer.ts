@@ -21,7 +21,8 @@ export const requirement: Binaries.Requirement = {
 /** Starts one in front of the server of a URL, and answers the URL through it. */
 export const make = Effect.fnUntraced(function*(
   url: string,
-  mode: "session" | "transaction"
+  mode: "session" | "transaction",
+  settings: { readonly [name: string]: number | string } = {}
 ): Effect.fn.Return<string, ServerError, Scope.Scope> {
   const program = yield* Binaries.locate(requirement)
   const identity = ServerProcess.identityOf("postgres", "nobody")
@@ -45,6 +46,7 @@ pool_mode = ${mode}
 default_pool_size = ${mode === "transaction" ? 2 : 4}
 max_client_conn = 200
 server_reset_query = discard all
+${Object.entries(settings).map(([name, value]) => `${name} = ${value}`).join("\n")}
 `
   )
   const child = yield* ServerProcess.spawn(program, [config], { identity, cwd: folder, logFile, quit: "SIGINT" })

@@ -1,8 +1,8 @@
 /** A lost COMMIT behind PgBouncer, where each transaction may meet another connection to the server. */
-import { assert, it } from "@effect/vitest"
-import { Effect, Exit, Layer } from "effect"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Fiber, Latch, Layer, Schedule } from "effect"
 import { SqlClient } from "effect/sql"
-import { Outcome, Retry, Transaction } from "watertight"
+import { Database, Outcome, Retry, Transaction } from "watertight"
 import { describeWith, FaultProxy, freshDatabase, PgBouncer } from "../../support/index.ts"
 import { layerAt, sqlFailure } from "../support.ts"
 
@@ -37,4 +37,67 @@ describeWith("pgbouncer")("behind PgBouncer", () => {
         assert.deepStrictEqual(rows, [{ n: 10 }])
       }), 60_000)
   }
+
+  describe("a server that ends behind the pooler, which calls each end a protocol violation", () => {
+    it.live("under a transaction: it is repeated; under a statement: unknown", () =>
+      Effect.gen(function*() {
+        // Between the pooler and the server.
+        const proxy = yield* FaultProxy.make(yield* freshDatabase())
+        const url = yield* PgBouncer.make(proxy.url, "transaction")
+        yield* Effect.gen(function*() {
+          const sql = yield* SqlClient.SqlClient
+          let bodies = 0
+          yield* Transaction.run(Effect.gen(function*() {
+            yield* sql`select 1`
+            if (bodies++ === 0) yield* proxy.cutAll
+            yield* sql`select 1`
+          }))
+          assert.strictEqual(bodies, 2)
+          const rule = yield* proxy.when("cut here", "after")
+          const error = yield* sqlFailure(sql`select ${"cut here"}::text`)
+          assert.strictEqual(rule.count(), 1)
+          assert.isTrue(Outcome.isUnknown(error))
+          assert.isFalse(error.isRetryable)
+        }).pipe(Effect.provide(layerAt(url, { pooler: "transaction" })))
+      }), 60_000)
+
+    it.live("no connection is free in time: nothing was forwarded", () =>
+      Effect.gen(function*() {
+        const url = yield* PgBouncer.make(yield* freshDatabase(), "transaction", {
+          default_pool_size: 1,
+          query_wait_timeout: 1
+        })
+        yield* Effect.gen(function*() {
+          const sql = yield* SqlClient.SqlClient
+          const begun = yield* Latch.make()
+          const holder = yield* Effect.forkChild(
+            Transaction.run(Effect.andThen(sql`select 1`, Effect.andThen(begun.open, Effect.never)))
+          )
+          yield* begun.await
+          const alone = yield* sqlFailure(sql`select 1`)
+          assert.include(alone.message, "query_wait_timeout")
+          assert.deepInclude(Outcome.of(alone), { outcome: "NotSent", scope: "Connect", ladder: "Overload" })
+          const inside = yield* sqlFailure(Transaction.run(sql`select 1`))
+          assert.deepInclude(Outcome.of(inside), { outcome: "NotApplied", scope: "TransactionOnNewConnection" })
+          yield* Fiber.interrupt(holder)
+        }).pipe(Effect.provide(layerAt(url, { pooler: "transaction", retry: Retry.never })))
+      }), 60_000)
+
+    it.live("the server is away: the circuit opens, as if there were no pooler", () =>
+      Effect.gen(function*() {
+        const proxy = yield* FaultProxy.make(yield* freshDatabase())
+        const url = yield* PgBouncer.make(proxy.url, "transaction", { server_login_retry: 1, query_wait_timeout: 1 })
+        yield* Effect.gen(function*() {
+          const sql = yield* SqlClient.SqlClient
+          const breaker = (yield* Database.Database).breaker!
+          yield* sql`select 1`
+          yield* proxy.refuse
+          yield* proxy.cutAll
+          yield* Effect.repeat(Effect.exit(sql`select 1`), { until: () => breaker.stateUnsafe() === "Open" })
+          yield* proxy.heal
+          yield* Effect.retry(sql`select 1`, { schedule: Schedule.spaced("50 millis") })
+          assert.strictEqual(breaker.stateUnsafe(), "Closed")
+        }).pipe(Effect.provide(layerAt(url, { pooler: "transaction" })))
+      }), 60_000)
+  })
 })
