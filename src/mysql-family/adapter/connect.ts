@@ -130,6 +130,7 @@ const setUp = (config: Resolved, driver: DriverConnection): Effect.Effect<Server
       isMariadb,
       rollbackOnTimeout: Number(rollbackOnTimeout) === 1,
       maxAllowedPacket: Number(maxAllowedPacket) > 0 ? Number(maxAllowedPacket) : Infinity,
+      readerLimit: Number(config.sessionVariables["net_write_timeout"] ?? patience) * 1_000,
       identity: String(identity),
       inCluster,
       readOnly: readOnly === null ? undefined : String(readOnly),

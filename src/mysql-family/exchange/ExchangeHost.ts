@@ -16,6 +16,7 @@ export interface ExchangeHost {
   readonly dateStrings: boolean
   /** The most bytes that the server takes at once. */
   readonly maxAllowedPacket: number
+  readonly readerLimit: number
   readonly driver: DriverConnection
 
   // What is known of the session

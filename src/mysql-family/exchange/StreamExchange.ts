@@ -32,6 +32,7 @@ export class StreamExchange extends CallerExchange implements StreamReceiver {
   /** Nothing has come since the time was last looked at, although it could have. */
   private isSilent = true
   private pausedAt = 0
+  private longestPause = 0
   private isYielding = false
   private isFlushing = false
   private decoder: RowDecoder | undefined = undefined
@@ -74,10 +75,13 @@ export class StreamExchange extends CallerExchange implements StreamReceiver {
     return stalled
   }
 
-  /** The server ends a session whose rows are not taken for as long as it waits for that. */
+  /**
+   * The server ends a session whose rows are not taken for as long as it waits for that. What it has written before is
+   * still read, so this may be noticed when the reader goes on.
+   */
   override blame(): string | undefined {
-    if (!this.isPaused) return undefined
-    const seconds = Math.round((performance.now() - this.pausedAt) / 1_000)
+    if (!this.isPaused && this.longestPause < this.host.readerLimit) return undefined
+    const seconds = Math.round((this.isPaused ? performance.now() - this.pausedAt : this.longestPause) / 1_000)
     return `the rows were not read for ${seconds} s, and the server waits for \`net_write_timeout\``
   }
 
@@ -191,6 +195,7 @@ export class StreamExchange extends CallerExchange implements StreamReceiver {
   }
 
   private goOn(): void {
+    if (this.isPaused) this.longestPause = Math.max(this.longestPause, performance.now() - this.pausedAt)
     this.isPaused = false
     this.isSilent = false
     this.source?.resume()

@@ -29,6 +29,8 @@ export interface ServerInfo {
   /** `innodb_rollback_on_timeout`: whether 1205 rolls back the whole transaction. */
   readonly rollbackOnTimeout: boolean
   readonly maxAllowedPacket: number
+  /** How long the server waits for its rows to be taken, in milliseconds. */
+  readonly readerLimit: number
   /** What only this server answers. */
   readonly identity: string
   /** Whether it is a node of a Galera cluster. */

@@ -62,6 +62,7 @@ export abstract class SessionCore implements ExchangeHost, ControlHost, Schedule
   readonly dateStrings: boolean
   readonly canPipeline: boolean
   readonly maxAllowedPacket: number
+  readonly readerLimit: number
   readonly server: ServerInfo
   readonly address: Address
   readonly driver: DriverConnection
@@ -92,6 +93,7 @@ export abstract class SessionCore implements ExchangeHost, ControlHost, Schedule
     this.canPipeline = context.canPipeline
     this.server = server
     this.maxAllowedPacket = server.maxAllowedPacket
+    this.readerLimit = server.readerLimit
     this.driver = driver
     this.address = address
     this.threadId = driver.threadId

@@ -27,6 +27,9 @@ export interface Ending {
 /** How long the goodbye may take, in milliseconds. */
 const closeLimit = 1_000
 
+/** 1159 and 1161: the server has waited in vain for what was to come, or for what it sent to be taken. */
+const waitedTooLong = new Set([1159, 1161])
+
 export class Termination {
   private readonly database: string
   private readonly socket: Socket
@@ -113,11 +116,12 @@ export class Termination {
 
   /** What an exchange fails with, once the session is over. */
   errorFor(exchange: Exchange): SqlError {
-    const { culprit, endedBy, what } = this.ending!
+    const { culprit, endedBy, serverError, what } = this.ending!
     if (culprit !== undefined && culprit !== exchange) {
       return this.error(exchange.operation, exchange.sent, { what, endedBy: "Client" })
     }
-    const blame = endedBy === "Silence" || endedBy === "Network" ? exchange.blame() : undefined
+    const isUntold = endedBy === "Silence" || endedBy === "Network" || waitedTooLong.has(serverError?.errno ?? 0)
+    const blame = isUntold ? exchange.blame() : undefined
     const own = blame === undefined
       ? exchange.isAnswered ? { what, endedBy, answer: "Error" as const } : undefined
       : { what: `${what}: ${blame}`, endedBy: "Reader" as const }

@@ -338,13 +338,21 @@ const placeholdersOf = (sql: string): number | undefined =>
     ? undefined
     : split(sql, false).reduce((sum, piece) => sum + piece.texts.length - 1, 0)
 
+const routines = new Set(["PROCEDURE", "FUNCTION", "AGGREGATE", "TRIGGER", "EVENT", "PACKAGE"])
+const routineWords = /\b(?:procedure|function|trigger|event|package)\b/i
+
 /** Statements that contain statements: their semicolons do not end them. */
 const isCompound = (sql: string): boolean => {
   const reader = new Reader(sql)
   switch (reader.word()) {
     case "CREATE":
-    case "ALTER":
-      return /\b(?:procedure|function|trigger|event|package)\b/i.test(sql)
+    case "ALTER": {
+      let kind = reader.word()
+      if (kind === "OR" && reader.word() === "REPLACE") kind = reader.word()
+      // Who follows may be written in many ways. What has a definer has a body, or is a view.
+      if (kind === "DEFINER") return routineWords.test(sql)
+      return routines.has(kind)
+    }
     case "BEGIN":
       return reader.word() === "NOT"
     case "IF":

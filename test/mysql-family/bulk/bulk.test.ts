@@ -11,7 +11,7 @@ import * as Stream from "effect/Stream"
 import mysql2 from "mysql2/promise"
 import * as net from "node:net"
 import { Readable } from "node:stream"
-import { Bulk, Outcome, Pool, Transaction } from "watertight"
+import { Bulk, Evidence, Outcome, Pool, Transaction } from "watertight"
 import { type BulkMethod, CurrentBulkMethod } from "../../../src/mysql-family/bulk/BulkMethod.ts"
 import type { Session } from "../../../src/mysql-family/session/Session.ts"
 import { describeWith, FaultProxy, freshDatabase } from "../../support/index.ts"
@@ -24,6 +24,7 @@ import {
   liveWith,
   liveWithout,
   lost,
+  one,
   onFresh,
   run,
   serverError,
@@ -557,6 +558,37 @@ describeEach("Bulk over $name", (subject) => {
           }
         }).pipe(Effect.provide(database(subject, Effect.succeed(proxy.url))))
       }), 20_000)
+
+    if (subject.bulkMethods.includes("load")) {
+      it.effect("a source that pauses for longer than the server waits: the failure says so", () =>
+        Effect.gen(function*() {
+          const url = yield* Url
+          const observer = yield* connect(subject, { url: Redacted.make(url), ...plain })
+          const isLoading = Effect.map(
+            one(observer, `select count(*) from ${subject.server.processlist} where info like 'LOAD DATA%'`),
+            (count) => Number(count) > 0
+          )
+          yield* Effect.gen(function*() {
+            const sql = yield* SqlClient
+            yield* sql`create table paused (id int)`
+            const source = Stream.make({ id: 1 }, { id: 2 }).pipe(
+              Stream.rechunk(1),
+              Stream.tap(({ id }) =>
+                id === 1
+                  ? Effect.void
+                  : Effect.andThen(eventually(isLoading), eventually(Effect.map(isLoading, (is) => !is)))
+              )
+            )
+            const error = yield* sqlFailure(Bulk.insert("paused", source).pipe(by("load")))
+            assert.match(error.message, /no rows came for \d+ s, and the server waits for `net_read_timeout`/)
+            assert.strictEqual(Evidence.of(error).endedBy, "Reader")
+          }).pipe(
+            Effect.provide(
+              subject.module.layer({ url: Redacted.make(url), sessionVariables: { net_read_timeout: 1 }, ...plain })
+            )
+          )
+        }))
+    }
 
     it.effect("a server that asks for a file gets nothing, and the session ends", () =>
       Effect.gen(function*() {

@@ -1,6 +1,7 @@
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
+import * as Evidence from "../../../src/failure/Evidence.ts"
 import type { Session } from "../../../src/mysql-family/session/Session.ts"
 import {
   connect,
@@ -141,6 +142,28 @@ describeEach("streams over $name", (subject) => {
       yield* session.reset
       assert.isTrue(session.isReady)
     }), 30_000)
+
+  it.live(
+    "whose reader pauses for longer than the server waits: the failure says so, and is the reader's",
+    () =>
+      Effect.gen(function*() {
+        const session = yield* connect(subject, { sessionVariables: { net_write_timeout: 1 } })
+        const observer = yield* connect(subject)
+        const isGone = Effect.map(
+          one(observer, `select count(*) from ${subject.server.processlist} where id = ?`, [session.threadId]),
+          (count) => Number(count) === 0
+        )
+        let chunks = 0
+        const reading = Stream.runForEachArray(
+          rows(session, 3_000_000),
+          () => chunks++ === 0 ? eventually(isGone) : Effect.void
+        )
+        const error = yield* sqlFailure(reading)
+        assert.match(error.message, /not read for \d+ s, and the server waits for `net_write_timeout`/)
+        assert.strictEqual(Evidence.of(error).endedBy, "Reader")
+      }),
+    30_000
+  )
 
   it.live("that are stopped early stop the server", () =>
     Effect.gen(function*() {

@@ -103,6 +103,7 @@ export const make = (options: {
     isMariadb: options.isMariadb === true,
     rollbackOnTimeout: false,
     maxAllowedPacket: 1_000_000,
+    readerLimit: 600_000,
     identity: "scripted",
     inCluster: false,
     readOnly: undefined,

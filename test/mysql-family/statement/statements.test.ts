@@ -83,6 +83,27 @@ describe("splitting", () => {
     assert.deepStrictEqual(pieces(routine), [[routine]])
     const block = "begin not atomic select 1; select 2; end"
     assert.deepStrictEqual(pieces(block), [[block]])
+    for (
+      const head of [
+        "create or replace function f() returns int",
+        "CREATE /* x */ DEFINER = `a`@`%` PROCEDURE p()",
+        "create aggregate function f() returns int",
+        "create trigger t before insert on a for each row",
+        "alter event e do",
+        "create or replace package body k as"
+      ]
+    ) assert.strictEqual(split(`${head} begin select 1; end`, false).length, 1, head)
+  })
+  it("takes nothing for a compound that is only called like one", () => {
+    for (
+      const statement of [
+        "create table event (id int)",
+        "create table t (a varchar(20) default 'function' comment 'a trigger')",
+        "alter table t comment 'procedure'",
+        "create index event on t (a)",
+        "create or replace view package as select 1"
+      ]
+    ) assert.strictEqual(split(`${statement}; select 1`, false).length, 2, statement)
   })
   it("has no empty statements", () => {
     assert.deepStrictEqual(pieces(";; select 1 ;; -- nothing\n ;"), [["select 1"]])
