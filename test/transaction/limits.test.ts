@@ -146,6 +146,32 @@ describe("BEGIN that travels with a COPY", () => {
     }), 30_000)
 })
 
+it.layer(freshLayer({ budget: { capacity: 0.35 }, pool: { max: 12 } }), { excludeTestServices: true })(
+  "the budget",
+  (it) => {
+    it.effect("callers that leave before they are done earn no repetitions for others", () =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient.SqlClient
+        const leaving = Effect.all(
+          Array.from({ length: 10 }, () =>
+            Effect.timeoutOption(sql.withTransaction(sql`select pg_sleep(1)`), "5 millis")),
+          { concurrency: "unbounded" }
+        )
+        let bodies = 0
+        const conflict = Effect.suspend(() => {
+          bodies++
+          return sql`do $$ begin raise exception 'x' using errcode = '40001'; end $$`
+        })
+        for (let i = 0; i < 4; i++) {
+          yield* leaving
+          yield* sqlFailure(Transaction.run(conflict))
+        }
+        // A repetition after a conflict takes a tenth.
+        assert.strictEqual(bodies, 4 + 3)
+      }))
+  }
+)
+
 it.layer(freshLayer(), { excludeTestServices: true })("options that cannot work", (it) => {
   const wrong: ReadonlyArray<readonly [string, unknown, RegExp]> = [
     ["isolation", { isolation: "serializable; drop table victim" }, /isolation/],

@@ -107,6 +107,16 @@ describeEach("limits over $name", (subject) => {
       assert.isTrue(session.isReady)
     }))
 
+  it.live("a text of several statements: each of them has the time of one", () =>
+    Effect.gen(function*() {
+      const session = yield* connect(subject, { statementTimeout: "500 millis" })
+      const texts = Array.from({ length: 8 }, () => "select sleep(0.25) as slept").join("; ")
+      yield* session.executeUnprepared(texts, [], undefined)
+      const update = Array.from({ length: 8 }, () => "do sleep(0.25)").join("; ")
+      yield* session.executeUnprepared(update, [], undefined)
+      assert.isTrue(session.isReady)
+    }))
+
   it.live("what the session was told is not cut off by us", () =>
     Effect.gen(function*() {
       const { timeLimit } = subject.server

@@ -1,8 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Redacted from "effect/Redacted"
+import { SqlClient } from "effect/sql/SqlClient"
 import * as TestClock from "effect/testing/TestClock"
+import { Pool, Transaction } from "watertight"
 import type { Session } from "../../../src/postgres/session/Session.ts"
 import { type CommitToken, ServerIdentity } from "../../../src/postgres/session/transaction/CommitEvidence.ts"
+import { freshDatabase } from "../../support/index.ts"
+import { database, databaseAt } from "../clientSupport.ts"
 import { connect, connector, fields, one, run, sqlFailure } from "../support.ts"
 
 /** The texts of the statements that the server holds for the session, without asking by a statement that it holds. */
@@ -228,6 +234,51 @@ describe("prepared statements", () => {
       yield* session.commit
       yield* run(other, "drop table stale")
     }))
+
+  for (const type of ["money", "tsvector", "int"]) {
+    it.live(`a column more beside one of ${type}, on another connection: a transaction is repeated at once, for free`, () =>
+      Effect.gen(function*() {
+        const url = yield* freshDatabase()
+        const alter = yield* connect({ url: Redacted.make(url) })
+        yield* Effect.gen(function*() {
+          const sql = yield* SqlClient
+          const pool = yield* Pool.Pool
+          yield* run(alter, `create table t (a ${type}, b int)`)
+          yield* run(alter, "insert into t (b) values (1)")
+          const select = sql`select * from t`
+          yield* select
+          yield* run(alter, "alter table t add column c int default 2")
+          // The next session has not prepared it, but knows the columns from the one before.
+          yield* pool.clear()
+          let bodies = 0
+          const twice = Transaction.run(Effect.suspend(() => ++bodies > 2 ? Effect.die("repeated in vain") : select))
+          assert.deepStrictEqual(yield* twice, [{ a: null, b: 1, c: 2 }])
+          bodies = 0
+          assert.deepStrictEqual(yield* twice, [{ a: null, b: 1, c: 2 }])
+          assert.strictEqual(bodies, 1)
+        }).pipe(Effect.provide(databaseAt(url, { budget: { capacity: 0.01 }, pool: { max: 1 } })))
+      }))
+  }
+
+  it.live("what a borrower prepares by hand costs the next one nothing", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      const known = sql`select 1 as known`
+      for (let i = 0; i < 5; i++) yield* known
+      let bodies = 0
+      const body = Effect.suspend(() => {
+        bodies++
+        return known
+      })
+      for (let i = 0; i < 10; i++) {
+        const borrower = yield* Effect.forkChild(sql.unsafe(`prepare by_hand_${i} as select 1`).unprepared, {
+          startImmediately: true
+        })
+        yield* i % 2 === 0 ? sql.withTransaction(body) : Transaction.run(body)
+        yield* Fiber.await(borrower)
+      }
+      assert.strictEqual(bodies, 10)
+    }).pipe(Effect.provide(database({ pool: { max: 1 } }))))
 
   it.effect("many fibers that use one new statement at once share its description", () =>
     Effect.gen(function*() {
