@@ -106,6 +106,8 @@ export interface Rule {
   readonly unknown?: boolean | undefined
   /** Whether some of the work, or all of it, may have been applied although the session goes on. */
   readonly partial?: boolean | undefined
+  /** Whether that is so also where the work stood in a transaction, because it had ended that before it failed. */
+  readonly escaped?: boolean | undefined
   /** Whether the server only says that an earlier statement of the transaction had failed. */
   readonly poisoned?: boolean | undefined
   /**
@@ -163,7 +165,7 @@ export const judge = (phase: Phase, evidence: Evidence.Evidence, rule?: Rule): V
   if (answer === "Done") return verdict(inside ? "NotApplied" : "Applied", "Never")
   if (answer === "RolledBack") return verdict("NotApplied", "Never")
   if (answer === "Error" && ready) {
-    if (!inside && isUnclear(phase, rule)) return verdict("Unknown", "Never", "Overload")
+    if (rule?.escaped === true || !inside && isUnclear(phase, rule)) return verdict("Unknown", "Never", "Overload")
     const scope = endedBy === undefined ? answeredScope(rule) : "Never"
     // A statement outside a transaction is a transaction of its own.
     return verdict("NotApplied", phase === "Statement" && scope === "Transaction" ? "Statement" : scope)
@@ -267,7 +269,8 @@ export const attach = (
  */
 export const ended = (error: SqlError): void => {
   const verdict = verdictOf.get(error)
-  if (verdict?.phase === "InTransaction") mark(error, { ...verdict, outcome: "NotApplied", phase: "Ended" })
+  if (verdict?.phase !== "InTransaction") return
+  mark(error, { ...verdict, outcome: verdict.outcome === "Unknown" ? "Unknown" : "NotApplied", phase: "Ended" })
 }
 
 /**

@@ -143,7 +143,8 @@ export const inTheMiddle: Rule = {
   about: "statements of one text done in part",
   scope: "Never",
   unknown: true,
-  partial: true
+  partial: true,
+  escaped: true
 }
 
 /** What is known of an answer of the server. */

@@ -157,13 +157,13 @@ export const serverErrorOf = (error: unknown, inlined = false): MysqlError | und
   return near === undefined ? shown : Object.defineProperty(shown, "near", { value: near })
 }
 
-/** The same error, of a text of which something has been committed. */
-export const partial = (error: MysqlError): MysqlError =>
+/** The same error, of something of which a part may have been committed, as `what` says. */
+export const partial = (error: MysqlError, what: string): MysqlError =>
   new MysqlError({
     errno: error.errno,
     code: error.code,
     sqlState: error.sqlState,
-    message: `${error.message}; the statements before it in the same text have been committed`,
+    message: `${error.message}; ${what}`,
     constraint: error.constraint,
     schema: error.schema,
     table: error.table,

@@ -10,7 +10,7 @@ import type * as Fiber from "effect/Fiber"
 import type { SqlError } from "effect/sql/SqlError"
 import { type DriverConnection, Miscounted, type Receiver } from "../driver/Driver.ts"
 import { endsConnection } from "../errors/errno.ts"
-import { describe, isConnectionError, type MysqlError, serverErrorOf, unknownError } from "../errors/errors.ts"
+import { describe, isConnectionError, type MysqlError, partial, serverErrorOf, unknownError } from "../errors/errors.ts"
 import { isWide, maxPrepared, type Parameter } from "../statement/parameters.ts"
 import type { Profile } from "../statement/statements.ts"
 import { Exchange } from "./Exchange.ts"
@@ -19,6 +19,14 @@ import { packetSize } from "./packetSize.ts"
 
 /** 1317: the query was killed. */
 const killed = 1317
+
+/** 1305: there is no savepoint of that name. */
+const noSavepoint = 1305
+
+const endedInside = "before that it had ended the transaction that it stands in, which may have been committed"
+
+/** The savepoint ahead of a statement that runs others. */
+const mark = "watertight_statement"
 
 export abstract class CallerExchange extends Exchange {
   readonly canBeKilled = true
@@ -31,6 +39,8 @@ export abstract class CallerExchange extends Exchange {
   private notBegun: SqlError | undefined = undefined
   /** A BEGIN ahead of it has not been answered. */
   private awaitsBegin = false
+  /** A savepoint stands ahead of it, which goes with its transaction. */
+  private isMarked = false
 
   constructor(host: ExchangeHost, operation: string, profile: Profile, fiber: Fiber.Fiber<unknown, unknown>) {
     super(operation)
@@ -71,13 +81,60 @@ export abstract class CallerExchange extends Exchange {
   protected sendChecked(): void {
     const { host } = this
     host.withLimit(this.fiber, this, () => {
-      if (host.needsProbe) host.driver.query(host.probeSql, probing(host, () => this.send()))
+      if (host.needsProbe) host.driver.query(host.probeSql, probing(host, () => this.sendMarked()))
       else if (host.lacksAutocommit) this.switchAutocommit()
       else if (host.hasHeldBegin && !this.canFollowBegin && this.isWanted) {
         host.giveTime(this)
-        this.begin(() => this.send())
-      } else this.send()
+        this.begin(() => this.sendMarked())
+      } else this.sendMarked()
     })
+  }
+
+  /**
+   * What runs other statements, such as CALL, may end the transaction and begin another one, and the flags of its answer
+   * are those of an open transaction then. A savepoint does not survive that.
+   */
+  private sendMarked(): void {
+    const { host } = this
+    if (!this.profile.runsOthers || !host.isInManaged || !this.isWanted) return this.send()
+    host.giveTime(this)
+    host.driver.query(
+      `SAVEPOINT ${mark}`,
+      flagsOf(host, "a savepoint cannot be set", (flags) => {
+        host.noteFlags(flags)
+        this.isMarked = true
+        this.send()
+      })
+    )
+  }
+
+  /**
+   * Calls `then` when it is known whether the transaction is still the one that the statement was sent in: with its error
+   * if it was refused, which leaves open what was applied if the transaction is another one.
+   */
+  protected looked(then: (error: MysqlError | undefined) => void, refused?: MysqlError | undefined): void {
+    const { host } = this
+    const { isMarked } = this
+    this.isMarked = false
+    if (!isMarked || !host.isInManaged) return then(refused)
+    host.giveTime(this)
+    host.driver.query(
+      `RELEASE SAVEPOINT ${mark}`,
+      flagsOf(
+        host,
+        "the server does not say whether the transaction is still the same",
+        (flags) => {
+          host.noteFlags(flags)
+          if (!this.isDone) then(refused)
+        },
+        ({ errno }) => {
+          if (errno !== noSavepoint) return false
+          const mayBeCommitted = host.noteReplaced(this.profile, refused)
+          if (!this.isDone) then(mayBeCommitted && refused !== undefined ? partial(refused, endedInside) : refused)
+          return true
+        }
+      )
+    )
   }
 
   /** The statement is to be by itself. */
@@ -212,11 +269,12 @@ export abstract class CallerExchange extends Exchange {
   }
 }
 
-/** Takes the flags of a question of ours. A server that refuses it costs the session, with this reason. */
+/** Takes the flags of a question of ours. A server that refuses it costs the session, unless `takes` takes its error. */
 const flagsOf = (
   host: ExchangeHost,
   refused: string,
-  answered: (flags: number | undefined) => void
+  answered: (flags: number | undefined) => void,
+  takes: (error: MysqlError) => boolean = () => false
 ): Receiver => ({
   isWanted: true,
   onRows: (_rows, _columns, flags) => answered(flags),
@@ -225,7 +283,7 @@ const flagsOf = (
   onError: (error) => {
     const serverError = serverErrorOf(error)
     if (serverError === undefined) host.broken(error)
-    else host.giveUp(refused, serverError)
+    else if (!takes(serverError)) host.giveUp(refused, serverError)
   }
 })
 

@@ -27,6 +27,8 @@ export interface ExchangeHost {
   readonly noBackslashEscapes: boolean
   /** Whether a transaction is open, as far as is known. */
   readonly inTransaction: boolean
+  /** Whether the transaction that the caller has begun is open, beyond doubt. */
+  readonly isInManaged: boolean
   /** Whether the server has to be asked whether the transaction is still open, before a statement is sent. */
   readonly needsProbe: boolean
   /** What asks that, or begins the transaction anew. */
@@ -59,6 +61,11 @@ export interface ExchangeHost {
   readonly noteFlags: (flags: number | undefined) => void
   /** The question whether the transaction is still open was answered. */
   readonly noteProbe: (flags: number | undefined) => void
+  /**
+   * The transaction that a statement was sent in is not there any more. Answers whether the statement may have committed
+   * it; otherwise the error says that the server has rolled it back.
+   */
+  readonly noteReplaced: (profile: Profile, error: MysqlError | undefined) => boolean
   /** A BEGIN that waited for a statement was answered: what is wrong with the answer, if anything is. */
   readonly beginAnswered: () => SqlError | undefined
   /** A BEGIN that waited for a statement was refused. */

@@ -12,6 +12,8 @@ import { type Pieces, split } from "../statement/statements.ts"
 import { CallerExchange } from "./CallerExchange.ts"
 import type { ExchangeHost } from "./ExchangeHost.ts"
 
+const partOfText = "the statements before it in the same text have been committed"
+
 export type RowTransform = (<A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>) | undefined
 
 /** What is made of the answer. */
@@ -155,8 +157,12 @@ export class StatementExchange extends CallerExchange implements Receiver {
     return this.shape === ResultShape.Values ? rows : decoder.objects(rows)
   }
 
-  /** Takes one answer; goes on with the next statement of the text, if there is one. */
   private answer(value: unknown): void {
+    this.looked(() => this.answered(value))
+  }
+
+  /** Takes one answer; goes on with the next statement of the text, if there is one. */
+  private answered(value: unknown): void {
     if (value instanceof Undecodable) {
       return this.end(Effect.fail(
         this.failureOf(`the statement ran, but column \`${value.column}\` could not be decoded`, value.cause)
@@ -183,7 +189,12 @@ export class StatementExchange extends CallerExchange implements Receiver {
 
   onError(error: unknown, sent: boolean): void {
     if (this.isDone || this.wasNotBegun()) return
-    this.onServerError(error, sent, !this.prepare && this.params.length > 0, (serverError) => this.refused(serverError))
+    this.onServerError(
+      error,
+      sent,
+      !this.prepare && this.params.length > 0,
+      (serverError) => this.looked((error) => this.refused(error!), serverError)
+    )
   }
 
   private refused(serverError: MysqlError): void {
@@ -197,6 +208,6 @@ export class StatementExchange extends CallerExchange implements Receiver {
     }
     const isPartial = this.piece > 0 && !host.inTransaction
     host.noteError(serverError, this.profile)
-    this.end(Effect.fail(this.failureFrom(isPartial ? partial(serverError) : serverError)))
+    this.end(Effect.fail(this.failureFrom(isPartial ? partial(serverError, partOfText) : serverError)))
   }
 }

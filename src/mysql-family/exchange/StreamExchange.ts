@@ -202,14 +202,16 @@ export class StreamExchange extends CallerExchange implements StreamReceiver {
   }
 
   onEnd(): void {
-    if (!this.isDone) this.end(Cause.done())
+    if (!this.isDone) this.looked(() => this.end(Cause.done()))
   }
 
   onError(error: unknown, sent: boolean): void {
     if (this.isDone) return
     this.onServerError(error, sent, this.isText && this.params.length > 0, (serverError) => {
-      this.host.noteError(serverError, this.profile)
-      this.end(Effect.fail(this.failureFrom(serverError)))
+      this.looked((error) => {
+        this.host.noteError(error!, this.profile)
+        this.end(Effect.fail(this.failureFrom(error!)))
+      }, serverError)
     })
   }
 }

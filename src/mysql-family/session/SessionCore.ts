@@ -130,6 +130,10 @@ export abstract class SessionCore implements ExchangeHost, ControlHost, Schedule
     return this.transaction.isInside
   }
 
+  get isInManaged(): boolean {
+    return this.transaction.isManagedNow
+  }
+
   get isClean(): boolean {
     return this.transaction.isClean && !this.transaction.isGuarded
   }
@@ -288,6 +292,12 @@ export abstract class SessionCore implements ExchangeHost, ControlHost, Schedule
 
   noteProbe(flags: number | undefined): void {
     if (flags !== undefined) this.transaction.probed(flags)
+  }
+
+  noteReplaced(profile: Profile, error: MysqlError | undefined): boolean {
+    if (error !== undefined && endsTransaction(error.errno, this.server)) return false
+    this.transaction.replaced(profile)
+    return true
   }
 
   noteError(error: MysqlError, profile: Profile): void {

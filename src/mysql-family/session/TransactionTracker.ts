@@ -18,6 +18,7 @@
  * | ------------------------------------------------------------------ | ------------------------------------------ |
  * | an error that ends the whole transaction, such as 1213             | the server rolled it back                  |
  * | an answer without an open transaction in `Managed`                 | the statement has committed it             |
+ * | 1305 for the savepoint ahead of a statement that runs others       | it was ended, and another one begun        |
  * | a probe without an open transaction after an error                 | the server rolled it back                  |
  * | 1305 in answer to ROLLBACK TO or RELEASE                           | the savepoint went with its transaction    |
  */
@@ -102,6 +103,11 @@ export class TransactionTracker {
   /** Whether a transaction is open, as far as is known. */
   get isInside(): boolean {
     return this.state !== states.None && this.state._tag !== "Ended"
+  }
+
+  /** Whether the transaction that `begin` began is open, beyond doubt. */
+  get isManagedNow(): boolean {
+    return this.state === states.Managed
   }
 
   /** Whether `begin` began the transaction, and neither COMMIT nor ROLLBACK has ended it. */
@@ -192,6 +198,11 @@ export class TransactionTracker {
     if (endsTransaction && known !== "Released") {
       this.end(`the server rolled it back when ${statement.words} failed: ${error.message} (${error.errno})`, error)
     }
+  }
+
+  /** A savepoint that was set ahead of a statement is gone behind it: there is another transaction now, or none. */
+  replaced(statement: StatementEffect): void {
+    this.end(`${statement.words} has ended it, and what was done before cannot be undone`)
   }
 
   /** The answer to the question whether the transaction is still open. */

@@ -22,6 +22,8 @@ export interface Profile {
   readonly clears: boolean
   /** Whether it is DDL that does nothing where what it makes is there: `CREATE TABLE IF NOT EXISTS`. */
   readonly isIdempotent: boolean
+  /** Whether it runs other statements, which are not to be seen, and which may end a transaction and begin another one. */
+  readonly runsOthers: boolean
   /** How many parameters it takes, unless that depends on the session. */
   placeholders: number | undefined
 }
@@ -33,6 +35,7 @@ const plain = (words: string): Profile => ({
   ends: "no",
   clears: false,
   isIdempotent: false,
+  runsOthers: false,
   placeholders: undefined
 })
 
@@ -83,6 +86,9 @@ const committing = new Set([
   "UNINSTALL",
   "UNLOCK"
 ])
+
+/** Statements that run others. MariaDB has what is otherwise the body of a procedure as a statement. */
+const runners = new Set(["CALL", "EXECUTE", "IF", "CASE", "FOR", "LOOP", "REPEAT", "WHILE", "DECLARE"])
 
 /** Without any of these there is no need to look closer. */
 const suspicious = /@|get_lock|release_lock|release_all_locks/i
@@ -138,11 +144,11 @@ export const profileOf = (sql: string): Profile => {
         case "PASSWORD":
           return profile(words, { ends: "commits" })
         default:
-          return profile(words, { changesSession: true })
+          return profile(words, { changesSession: true, runsOthers: second === "STATEMENT" })
       }
     case "BEGIN":
       return second === "NOT"
-        ? profile("BEGIN NOT ATOMIC", { changesSession: true })
+        ? profile("BEGIN NOT ATOMIC", { changesSession: true, runsOthers: true })
         : profile(words, { ends: "control", clears: true })
     case "START":
       return second === "TRANSACTION"
@@ -187,7 +193,9 @@ export const profileOf = (sql: string): Profile => {
       return profile(words, { ends: "commits", changesSession: true })
     default:
       // CALL, EXECUTE, PREPARE, USE, HANDLER, compound statements, and what is not known.
-      return committing.has(first) ? profile(words, { ends: "commits" }) : profile(words, { changesSession: true })
+      return committing.has(first)
+        ? profile(words, { ends: "commits" })
+        : profile(words, { changesSession: true, runsOthers: runners.has(first) })
   }
 }
 

@@ -225,6 +225,7 @@ export class Reader {
       core.parser.readField = readAnswer
     }
     core.encoder.onCommand(tag, head.text)
+    if (head.isStatement) core.onCompleted(tag, head.text)
     if (tag === "CREATE FUNCTION") core.options.functions.forget()
     head.onComplete(tag)
     if (!head.carriesXidQuery) this.onPart(head)
@@ -297,6 +298,7 @@ export class Reader {
       core.begin.answered()
     }
     core.status = core.begin.statusAfter(status, core.status)
+    if (head.endsTransaction) core.ownTransaction = "None"
     if (core.status === "I") core.onIdle()
     if (core.inFlight.size > 0) writer.promote()
     cancellation.onAnswered(head)

@@ -140,8 +140,9 @@ export class Session implements Connection, SessionKey {
     return this.restoration.isReady
   }
 
+  /** What a statement has begun after it has ended the transaction is none that anybody knows of. */
   get inTransaction(): boolean {
-    return this.core.inTransaction
+    return this.core.inTransaction && this.core.ownTransaction !== "EndedInside"
   }
 
   handBack(reset: "detect" | "always" | "never"): boolean {

@@ -16,6 +16,7 @@ import type { PgError } from "../errors/errors.ts"
 import type { Exchange } from "../exchange/Exchange.ts"
 import { ExchangeQueue } from "../exchange/ExchangeQueue.ts"
 import { Listeners } from "../listen/Listeners.ts"
+import { endsTransaction } from "../statement/scripts.ts"
 import { StatementEncoder } from "../statement/StatementEncoder.ts"
 import type { TypeStore } from "../types/TypeStore.ts"
 import type { MessageReader } from "../wire/MessageReader.ts"
@@ -71,6 +72,11 @@ export class SessionCore {
   /** The status that the server reported last, or will have reported once it has seen BEGIN. */
   status: PgProtocol.TransactionStatus = "I"
   readonly begin = new LazyBegin()
+  /**
+   * The transaction that `begin` has begun. A statement may have ended it and begun another one at once, which the
+   * status of the server does not tell: `COMMIT AND CHAIN`, a script with COMMIT and BEGIN in it.
+   */
+  ownTransaction: "None" | "Open" | "EndedInside" = "None"
   /** The settings that the open transaction has begun with. */
   settings: TransactionSettings | undefined = undefined
 
@@ -120,8 +126,14 @@ export class SessionCore {
     this.encoder.scope = settings.scope
   }
 
+  /** A statement of a caller has been completed. */
+  onCompleted(tag: string, text: string): void {
+    if (this.ownTransaction === "Open" && endsTransaction(tag, text)) this.ownTransaction = "EndedInside"
+  }
+
   /** No transaction is open any more. */
   onIdle(): void {
+    if (this.ownTransaction === "EndedInside") this.ownTransaction = "None"
     if (this.settings !== undefined) {
       this.settings = undefined
       this.encoder.scope = ""

@@ -84,6 +84,23 @@ export const lineOf = (script: string, offset: number): number => {
 export const statementStarts = (script: string): ReadonlyArray<number> =>
   parseScript(script).statements.map(({ start }) => start)
 
+/**
+ * Whether a statement that was completed has ended the transaction that it stood in. The tag of ROLLBACK is also that
+ * of ROLLBACK TO, so the text has to tell.
+ */
+export const endsTransaction = (tag: string, text: string): boolean =>
+  tag === "COMMIT" || tag === "PREPARE TRANSACTION" ||
+  tag === "ROLLBACK" && statementStarts(text).some((start) => !isRollbackTo(new Lexer(text, start)))
+
+const isRollbackTo = (lexer: Lexer): boolean => {
+  if (!lexer.next() || !endings.has(lexer.value)) return true
+  if (!lexer.next()) return false
+  if (lexer.isWord("work") || lexer.isWord("transaction")) lexer.next()
+  return lexer.isWord("to")
+}
+
+const endings = new Set(["commit", "end", "rollback", "abort", "prepare"])
+
 /** Takes a script apart. */
 export const parseScript = (script: string): Parsed => new ScriptReader(script).read()
 

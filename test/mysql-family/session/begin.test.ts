@@ -339,6 +339,9 @@ describe("a BEGIN that waits, step by step", () => {
     // It is no statement that only reads or writes rows, so BEGIN goes ahead.
     assert.deepStrictEqual(log, ["START TRANSACTION"])
     sent[0]!.ok(inside)
+    // It runs what is not to be seen, so a savepoint tells whether the transaction is still the same.
+    assert.match(log[1]!, /^SAVEPOINT /)
+    sent[0]!.ok(inside)
     sent[0]!.ok(guarded)
     assert.isTrue(Exit.isSuccess(run.exit as never))
     assert.isFalse(session.inTransaction)

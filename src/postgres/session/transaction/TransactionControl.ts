@@ -85,6 +85,7 @@ export class TransactionControl {
     return Effect.suspend(() => {
       const { core } = this
       this.ride = undefined
+      core.ownTransaction = "Open"
       const question = core.evidence.begins(how)
       // Its answer has to be there before the first write.
       if (question !== undefined) this.ask(question, (exit) => core.evidence.introduced(exit))
