@@ -35,7 +35,13 @@ const onPostgres: ReadonlyArray<Case> = [
   ...ends(true, [plain, unprepared, stream, script], "commit and chain", "/* */ END work AND CHAIN", "commit"),
   ...ends(false, [plain, unprepared, stream, script], "rollback and chain", "abort transaction and chain", "rollback"),
   ...ends(true, [script], "commit; begin; insert into t values (2)", "select 1; commit; start transaction"),
-  ...ends(false, [script], "rollback; begin", "savepoint a; rollback to a; rollback work; begin", "abort; begin; select 1")
+  ...ends(
+    false,
+    [script],
+    "rollback; begin",
+    "savepoint a; rollback to a; rollback work; begin",
+    "abort; begin; select 1"
+  )
 ]
 
 /** What looks like an end, and is none. */
@@ -98,7 +104,10 @@ const suite = (
         yield* sql`delete from t`
         return sql
       })
-      const rows = Effect.flatMap(SqlClient, (sql) => Effect.map(sql`select a from t order by a`.values, (all) => all.flat()))
+      const rows = Effect.flatMap(
+        SqlClient,
+        (sql) => Effect.map(sql`select a from t order by a`.values, (all) => all.flat())
+      )
 
       it.effect("what ends it and begins another one is found out", () =>
         Effect.gen(function*() {
