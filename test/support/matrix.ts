@@ -127,7 +127,10 @@ const hasFailed = ({ counts }: FileSummary): boolean => Object.values(counts).so
 /** A few files that failed beside others are named and run once more by themselves. */
 const runAgain = Effect.fnUntraced(function*(first: Run, searchPath: string): Effect.fn.Return<Run> {
   const failed = first.files.filter(hasFailed).map(({ file }) => file)
-  if (first.isGood || failed.length === 0 || failed.length > mostAgain) return first
+  // A process that died is never a matter of the machine.
+  if (first.isGood || failed.length === 0 || failed.length > mostAgain || first.files.some(({ isCutOff }) => isCutOff)) {
+    return first
+  }
   console.log(`\nFailed beside the others, and run once more alone:\n  ${failed.join("\n  ")}\n`)
   const again = yield* runSuites(failed, searchPath)
   return { files: [...first.files.filter((file) => !hasFailed(file)), ...again.files], isGood: again.isGood }

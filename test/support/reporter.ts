@@ -17,6 +17,8 @@ export interface Counts {
 export interface FileSummary {
   readonly file: string
   readonly counts: Record<string, Counts>
+  /** Whether its process died before all of its tests had ended. */
+  readonly isCutOff: boolean
 }
 
 const serverOf = (name: string): string =>
@@ -33,7 +35,8 @@ export default class LeftOutReporter implements Reporter {
     const reasons = new Map<string, Map<string, number>>()
     const unexplained: Array<string> = []
     const summaries = modules.map((module): FileSummary => {
-      const summary: FileSummary = { file: module.relativeModuleId, counts: {} }
+      const isCutOff = !["passed", "failed", "skipped"].includes(module.state())
+      const summary: FileSummary = { file: module.relativeModuleId, counts: {}, isCutOff }
       const countsOf = (server: string) => summary.counts[server] ??= { passed: 0, failed: 0, leftOut: 0, reasons: {} }
       for (const test of module.children.allTests()) {
         const { state } = test.result()
@@ -44,7 +47,7 @@ export default class LeftOutReporter implements Reporter {
         }
         // What was to run and did not is behind a hook that failed, or was not chosen.
         if (test.options.mode === "run") {
-          if (module.state() === "failed") counts.failed++
+          if (isCutOff || module.state() === "failed") counts.failed++
           continue
         }
         counts.leftOut++
@@ -59,7 +62,7 @@ export default class LeftOutReporter implements Reporter {
         reasons.set(reason, files)
       }
       // A file that could not be collected has no tests.
-      if (module.state() === "failed" && Object.values(summary.counts).every(({ failed }) => failed === 0)) {
+      if ((isCutOff || module.state() === "failed") && Object.values(summary.counts).every(({ failed }) => failed === 0)) {
         countsOf("").failed = 1
       }
       return summary
