@@ -19,15 +19,16 @@ import type { SettingsReference } from "../transaction/TransactionSettings.ts"
 import * as Internal from "./adapter/adapter.ts"
 import { type Features, layer as clientLayer } from "./adapter/client.ts"
 import { clusterOf } from "./adapter/cluster.ts"
-import { type PostgresOptions, resolve } from "./adapter/Config.ts"
+import { resolve } from "./adapter/Config.ts"
 import { makeConnect, makeSettings } from "./adapter/connect.ts"
+import type { PostgresOptions } from "./adapter/PostgresOptions.ts"
 import { ServerIdentity } from "./session/transaction/CommitEvidence.ts"
 import { resolveCommit } from "./session/transaction/resolveCommit.ts"
 
 export type { NodesOptions } from "../cluster/ClusterAdapter.ts"
 export { NeedsConnection } from "../failure/NeedsConnection.ts"
 
-export type { PostgresOptions, SslMode } from "./adapter/Config.ts"
+export type { PostgresOptions, SslMode } from "./adapter/PostgresOptions.ts"
 
 /**
  * Makes the adapter of a PostgreSQL database. It connects to nothing yet.

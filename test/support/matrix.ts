@@ -128,7 +128,9 @@ const hasFailed = ({ counts }: FileSummary): boolean => Object.values(counts).so
 const runAgain = Effect.fnUntraced(function*(first: Run, searchPath: string): Effect.fn.Return<Run> {
   const failed = first.files.filter(hasFailed).map(({ file }) => file)
   // A process that died is never a matter of the machine.
-  if (first.isGood || failed.length === 0 || failed.length > mostAgain || first.files.some(({ isCutOff }) => isCutOff)) {
+  if (
+    first.isGood || failed.length === 0 || failed.length > mostAgain || first.files.some(({ isCutOff }) => isCutOff)
+  ) {
     return first
   }
   console.log(`\nFailed beside the others, and run once more alone:\n  ${failed.join("\n  ")}\n`)

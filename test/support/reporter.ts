@@ -62,7 +62,9 @@ export default class LeftOutReporter implements Reporter {
         reasons.set(reason, files)
       }
       // A file that could not be collected has no tests.
-      if ((isCutOff || module.state() === "failed") && Object.values(summary.counts).every(({ failed }) => failed === 0)) {
+      if (
+        (isCutOff || module.state() === "failed") && Object.values(summary.counts).every(({ failed }) => failed === 0)
+      ) {
         countsOf("").failed = 1
       }
       return summary

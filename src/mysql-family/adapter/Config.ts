@@ -3,14 +3,13 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import { isIP } from "node:net"
-import { userInfo } from "node:os"
+import * as Rows from "../../node/connectionOptions.ts"
 import type { Resolving } from "../../node/dial.ts"
 import { InvalidOptions } from "../../options/InvalidOptions.ts"
 import * as Options from "../../options/Options.ts"
-import { passwordProblem } from "../../options/password.ts"
 import type { MysqlOptions, SslMode } from "./MysqlOptions.ts"
 import { planTls, sslModes, type TlsPlan } from "./tls.ts"
-import { hasControl, parseUrl, type UrlOptions } from "./url.ts"
+import { parseUrl, type UrlOptions } from "./url.ts"
 
 /** Options that have been checked. Times are in milliseconds. */
 export interface Resolved {
@@ -42,55 +41,21 @@ export interface Resolved {
 
 const maxTimer = 0x7fffffff
 
-const secret = "must be wrapped in `Redacted.make`, so that it is never shown"
-
-/** A row whose problem is a whole sentence. */
-const checked = <A>(parse: (value: unknown) => string | undefined): Options.Check<A | undefined> => ({
-  default: undefined,
-  parse: (value) => {
-    const problem = parse(value)
-    return problem === undefined ? Result.succeed(value as A) : Result.fail(problem)
-  }
-})
-
-/** A name of something outside: no blanks around it, which come out of files and mails, and no control characters. */
-const name = checked<string>((value) => {
-  if (typeof value !== "string") return "must be a string"
-  if (value === "") return "must not be empty"
-  if (value.includes("\u0000")) return "must not contain a NUL"
-  if (value !== value.trim()) return "has white space around it: trim it"
-  return hasControl(value) ? "must not contain control characters" : undefined
-})
-
-const isFunction = checked<(name: string) => string>((value) =>
-  typeof value === "function" ? undefined : "must be a function from a name to a name"
-)
-
 const table = {
-  url: checked<Redacted.Redacted>((value) => Redacted.isRedacted(value) ? undefined : secret),
-  host: name,
-  port: checked<number>((value) =>
-    Number.isInteger(value) && Number(value) >= 1 && Number(value) <= 65_535 ? undefined : "must be between 1 and 65535"
-  ),
-  socketPath: name,
-  lookup: checked<NonNullable<MysqlOptions["lookup"]>>((value) =>
-    typeof value === "function" ? undefined : "must be a function, as `lookup` of `net.connect`"
-  ),
-  family: checked<4 | 6>((value) => value === 4 || value === 6 ? undefined : "must be 4 or 6"),
-  database: name,
-  username: name,
-  password: checked<NonNullable<MysqlOptions["password"]>>((value) =>
-    Redacted.isRedacted(value) ? passwordProblem(Redacted.value(value)) : Effect.isEffect(value) ? undefined : secret
-  ),
-  ssl: checked<NonNullable<MysqlOptions["ssl"]>>((value) =>
-    typeof value === "boolean" || typeof value === "object" && value !== null
-      ? undefined
-      : "must be true, false or options of TLS"
-  ),
+  url: Rows.url,
+  host: Rows.name,
+  port: Rows.port,
+  socketPath: Rows.name,
+  lookup: Rows.lookup,
+  family: Rows.family,
+  database: Rows.name,
+  username: Rows.name,
+  password: Rows.password,
+  ssl: Rows.ssl,
   sslmode: Options.oneOf(sslModes),
-  sslrootcert: name,
-  sslcert: name,
-  sslkey: name,
+  sslrootcert: Rows.name,
+  sslcert: Rows.name,
+  sslkey: Rows.name,
   compress: Options.boolean(),
   allowPublicKeyRetrieval: Options.boolean(),
   connectTimeout: Options.duration({ positive: true }),
@@ -98,22 +63,24 @@ const table = {
   controlTimeout: Options.duration({ default: "5 seconds", positive: true, finite: true, max: maxTimer }),
   statementTimeout: Options.duration({ positive: true }),
   lockTimeout: Options.duration({ positive: true }),
-  sqlMode: checked<string>((value) =>
+  sqlMode: Rows.checked<string>((value) =>
     typeof value === "string" && /^[\w,]*$/.test(value)
       ? undefined
       : "must be a list of modes, such as \"ANSI_QUOTES,STRICT_ALL_TABLES\", or \"server\""
   ),
-  sessionVariables: checked<Readonly<Record<string, string | number | boolean>>>((value) => variablesProblem(value)),
-  applicationName: name,
+  sessionVariables: Rows.checked<Readonly<Record<string, string | number | boolean>>>((value) =>
+    variablesProblem(value)
+  ),
+  applicationName: Rows.name,
   dateStrings: Options.boolean({ default: false }),
   undefined: Options.oneOf(["refuse", "null"], { default: "refuse" }),
   disablePreparedStatements: Options.boolean({ default: false }),
   preparedStatementCacheSize: Options.count({ default: 100, min: 1 }),
-  spanAttributes: checked<Record<string, unknown>>((value) =>
+  spanAttributes: Rows.checked<Record<string, unknown>>((value) =>
     typeof value === "object" && value !== null ? undefined : "must be an object"
   ),
-  transformResultNames: isFunction,
-  transformQueryNames: isFunction,
+  transformResultNames: Rows.transform,
+  transformQueryNames: Rows.transform,
   transformJson: Options.boolean({ default: false })
 } satisfies Options.Table<MysqlOptions>
 
@@ -155,19 +122,14 @@ const variablesProblem = (value: unknown): string | undefined => {
     if (typeof setting === "number" ? !Number.isFinite(setting) : !["string", "boolean"].includes(typeof setting)) {
       return `must set \`${name}\` to a text, a number, true or false`
     }
-    if (typeof setting === "string" && hasControl(setting)) {
+    if (typeof setting === "string" && Rows.hasControl(setting)) {
       return `must not set \`${name}\` to a text with control characters`
     }
   }
   return undefined
 }
 
-interface Wrong {
-  readonly option: string
-  readonly problem: string
-}
-
-const wrong = (option: string, problem: string): Result.Result<never, Wrong> => Result.fail({ option, problem })
+const wrong = (option: string, problem: string): Result.Result<never, Rows.Wrong> => Result.fail({ option, problem })
 
 /** Checks options and fills in the defaults. */
 export const resolve = (
@@ -189,7 +151,7 @@ const join = (
   module: "Mysql" | "Mariadb",
   options: MysqlOptions,
   given: Options.Resolved<typeof table>
-): Result.Result<Resolved, Wrong> =>
+): Result.Result<Resolved, Rows.Wrong> =>
   Result.gen(function*() {
     if (given.url === undefined && "url" in options && given.host === undefined && given.socketPath === undefined) {
       return yield* wrong("url", "is undefined: the variable that it comes from is probably not set")
@@ -207,7 +169,7 @@ const join = (
       ...place,
       name: databaseName({ ...place, database, scheme: module.toLowerCase() }),
       database,
-      username: given.username ?? url.username ?? (yield* systemUser()),
+      username: given.username ?? url.username ?? (yield* Rows.systemUser()),
       password,
       tls: yield* tlsOf(given, url, place.socketPath !== undefined),
       allowPublicKeyRetrieval: given.allowPublicKeyRetrieval ??
@@ -230,7 +192,7 @@ const join = (
 const placeOf = (
   given: Options.Resolved<typeof table>,
   url: UrlOptions
-): Result.Result<Pick<Resolved, "host" | "port" | "socketPath">, Wrong> => {
+): Result.Result<Pick<Resolved, "host" | "port" | "socketPath">, Rows.Wrong> => {
   if (given.socketPath !== undefined && (given.host !== undefined || given.port !== undefined)) {
     return wrong("socketPath", "cannot be given together with `host` or `port`")
   }
@@ -238,7 +200,7 @@ const placeOf = (
     return wrong("url", "names several hosts, which the layer can use, but not an adapter of one server")
   }
   const urlPort = url.port === undefined ? undefined : Number(url.port)
-  if (given.port === undefined && urlPort !== undefined && (urlPort < 1 || urlPort > 65_535)) {
+  if (given.port === undefined && urlPort !== undefined && !Rows.isPort(urlPort)) {
     return wrong("url", "has a port that is not between 1 and 65535")
   }
   return Result.succeed({
@@ -252,7 +214,7 @@ const tlsOf = (
   given: Options.Resolved<typeof table>,
   url: UrlOptions,
   isLocal: boolean
-): Result.Result<TlsPlan | undefined, Wrong> => {
+): Result.Result<TlsPlan | undefined, Rows.Wrong> => {
   if (given.ssl !== undefined && given.sslmode !== undefined) {
     return wrong("ssl", "cannot be given together with `sslmode`")
   }
@@ -267,24 +229,18 @@ const tlsOf = (
   }, isLocal)
 }
 
-const flag = (name: string, value: string | undefined): Result.Result<boolean, Wrong> =>
+const flag = (name: string, value: string | undefined): Result.Result<boolean, Rows.Wrong> =>
   value === undefined || value === "false" || value === "0"
     ? Result.succeed(false)
     : value === "true" || value === "1" || value === ""
     ? Result.succeed(true)
     : wrong("url", `has the parameter ${name} with a value that is neither true nor false`)
 
-const urlTimeout = (value: string | undefined): Result.Result<number | undefined, Wrong> => {
+const urlTimeout = (value: string | undefined): Result.Result<number | undefined, Rows.Wrong> => {
   if (value === undefined) return Result.succeed(undefined)
   const millis = value === "" ? NaN : Number(value)
   return millis > 0 ? Result.succeed(millis) : wrong("url", "has a connectTimeout that is not a number above zero")
 }
-
-const systemUser = (): Result.Result<string, Wrong> =>
-  Result.try({
-    try: () => userInfo().username,
-    catch: () => ({ option: "username", problem: "is missing, and the system does not say who runs this program" })
-  })
 
 /** Settings that we rely on, and what to do instead. */
 const reservedVariables: Readonly<Record<string, string>> = {

@@ -3,6 +3,7 @@
  * instead; none is ignored.
  */
 import * as Result from "effect/Result"
+import { hasControl } from "../../node/connectionOptions.ts"
 import { nearest } from "../../options/nearest.ts"
 
 /** What a URL says. All values are still text. */
@@ -150,15 +151,6 @@ const checkBlanks = (text: string): Result.Result<void, string> => {
   if (text !== text.trimStart()) return Result.fail("has white space at its beginning: trim it")
   if (/\s/.test(text)) return Result.fail("contains white space: inside a name or a password a space is written %20")
   return hasControl(text) ? Result.fail("contains a control character") : Result.succeed(undefined)
-}
-
-/** Whether a text has a character that no name and no password has on purpose. */
-export const hasControl = (text: string): boolean => {
-  for (let index = 0; index < text.length; index++) {
-    const code = text.charCodeAt(index)
-    if (code < 32 || code === 127) return true
-  }
-  return false
 }
 
 const schemeProblem = (text: string): string => {

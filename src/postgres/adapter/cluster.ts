@@ -18,9 +18,9 @@ import { unwrap } from "../../pool/LeasedConnection.ts"
 import type { SettingsReference } from "../../transaction/TransactionSettings.ts"
 import { attachHub, NoticeHub } from "../errors/notices.ts"
 import type { Session } from "../session/Session.ts"
-import type { PostgresOptions } from "./Config.ts"
 import { invalid } from "./invalid.ts"
 import { positionOf } from "./logPosition.ts"
+import type { PostgresOptions } from "./PostgresOptions.ts"
 import * as Url from "./url.ts"
 
 const targets: ReadonlyArray<Target> = ["any", "read-write", "read-only", "primary", "standby", "prefer-standby"]

@@ -5,7 +5,6 @@ import { type Read, reading } from "../../node/certificates.ts"
 import type { Demands, Method } from "../wire/Authentication.ts"
 import type { TlsOptions } from "../wire/Socket.ts"
 import { invalid, type InvalidOption, invalidOption } from "./invalid.ts"
-import { text } from "./text.ts"
 import type { UrlOptions } from "./url.ts"
 
 /**
@@ -93,7 +92,7 @@ const oneOf = <A extends string>(
     )
 }
 
-const sslModes = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] as const
+export const sslModes = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] as const
 
 /** Where the server is. */
 interface Place {
@@ -140,17 +139,14 @@ const plan = (
   { host, isLocal, isStream }: Place
 ): Result.Result<Planned, InvalidOption> =>
   Result.gen(function*() {
-    const sslrootcert: string | undefined = (yield* text("sslrootcert", options.sslrootcert)) ?? url.sslrootcert
+    const sslrootcert: string | undefined = options.sslrootcert ?? url.sslrootcert
     const read: Read = reading({
       sslrootcert: sslrootcert === "system" ? undefined : sslrootcert,
-      sslcert: (yield* text("sslcert", options.sslcert)) ?? url.sslcert,
-      sslkey: (yield* text("sslkey", options.sslkey)) ?? url.sslkey
+      sslcert: options.sslcert ?? url.sslcert,
+      sslkey: options.sslkey ?? url.sslkey
     })
     if (options.ssl !== undefined) {
       if (options.sslmode !== undefined) yield* invalid("ssl", "cannot be given together with `sslmode`")
-      if (typeof options.ssl !== "boolean" && (typeof options.ssl !== "object" || options.ssl === null)) {
-        yield* invalid("ssl", "must be true, false or options of `tls.connect`")
-      }
       return options.ssl === false ? none : { mode: "require", options: options.ssl === true ? {} : options.ssl, read }
     }
     const mode = (yield* oneOf("sslmode", sslModes, options.sslmode, url.sslmode)) ?? (isLocal ? "disable" : "prefer")
@@ -205,7 +201,7 @@ export const demandsOf = (
           "to \"require\", or better to \"verify-full\""
       )
     }
-    const requireAuth: string | undefined = (yield* text("requireAuth", options.requireAuth)) ?? url.requireAuth
+    const requireAuth: string | undefined = options.requireAuth ?? url.requireAuth
     const methods: ReadonlySet<Method> = yield* methodsOf(
       requireAuth,
       options.requireAuth === undefined ? ["url", "has a require_auth that"] : ["requireAuth", ""]

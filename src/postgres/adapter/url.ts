@@ -3,6 +3,7 @@
  * a socket in place of a host, and its errors would show the password.
  */
 import * as Result from "effect/Result"
+import { hasControl } from "../../node/connectionOptions.ts"
 import { invalid, type InvalidOption } from "./invalid.ts"
 import { unknownParameter } from "./urlHints.ts"
 
@@ -170,8 +171,6 @@ const severalHosts = (
   }
   return Result.succeed({ ...rest, hosts: all })
 }
-
-const hasControl = (text: string): boolean => /\p{Cc}/u.test(text)
 
 const splitOnce = (text: string, separator: string): [string, string | undefined] => {
   const index = text.indexOf(separator)

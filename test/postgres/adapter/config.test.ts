@@ -5,7 +5,8 @@ import { writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { InvalidOptions } from "../../../src/options/InvalidOptions.ts"
-import { type PostgresOptions, resolve } from "../../../src/postgres/adapter/Config.ts"
+import { resolve } from "../../../src/postgres/adapter/Config.ts"
+import type { PostgresOptions } from "../../../src/postgres/adapter/PostgresOptions.ts"
 import { failure } from "../support.ts"
 
 const url = (text: string) => ({ url: Redacted.make(text) })
@@ -38,7 +39,7 @@ describe("options that cannot work are refused by name, before anything is conne
     [{ lockTimeout: 0 }, "lockTimeout", "longer than zero"],
     [{ idleInTransactionTimeout: Number.NaN }, "idleInTransactionTimeout", "longer than zero"],
     [{ controlTimeout: Infinity }, "controlTimeout", "must be finite"],
-    [{ keepAlive: "10 millis" }, "keepAlive", "at least a second"],
+    [{ keepAlive: "10 millis" }, "keepAlive", "at least 1000 ms"],
     [{ idleTimeout: -1 }, "idleTimeout", "longer than zero"],
     [{ connectionTTL: "x" }, "connectionTTL", "must be a duration"],
     [{ maxConnections: -1 }, "maxConnections", "whole number"],
@@ -47,7 +48,7 @@ describe("options that cannot work are refused by name, before anything is conne
     [{ minConnections: 11 }, "minConnections", "10 by default"],
     [{ multiplexConcurrency: 0 }, "multiplexConcurrency", "1 or more"],
     [{ preparedStatementCacheSize: -1 }, "preparedStatementCacheSize", "0 or more"],
-    [{ maxMessageSize: 5 }, "maxMessageSize", "1024 or more"],
+    [{ maxMessageSize: 5 }, "maxMessageSize", "between 1024"],
     [{ fetchSize: 0 }, "fetchSize", "1 or more"],
     [{ applicationName: "" }, "applicationName", "must not be empty"],
     [{ startupOptions: "a\u0000" }, "startupOptions", "NUL"],
@@ -107,6 +108,24 @@ describe("options that cannot work are refused by name, before anything is conne
     [{ sslnegotiation: "fast" }, "sslnegotiation", "one of postgres, direct"],
     [url("postgres://host/db?sslnegotiation=direct"), "url", "sslnegotiation=direct"],
     [{ family: 5 }, "family", "must be 4 or 6"],
+    // Each option has a type, also those that no text and no number is.
+    [{ prepare: "no" }, "prepare", "true or false"],
+    [{ multiplex: 1 }, "multiplex", "true or false"],
+    [{ transformJson: "yes" }, "transformJson", "true or false"],
+    [{ transformResultNames: "camel" }, "transformResultNames", "a function from a name to a name"],
+    [{ types: "all" }, "types", "registry"],
+    [{ codecs: [] }, "codecs", "must be an object"],
+    [{ notifications: true }, "notifications", "must be an object"],
+    [{ spanAttributes: "a" }, "spanAttributes", "must be an object"],
+    [{ startupParameters: "work_mem=64MB" }, "startupParameters", "must be an object"],
+    [{ undefined: null }, "undefined", "one of refuse, null"],
+    [{ tenant: true }, "tenant", "one of required, optional"],
+    [{ pooler: "session" }, "pooler", "needs no option"],
+    [{ host: " db" }, "host", "white space"],
+    [{ database: "shop\n" }, "database", "white space"],
+    [{ connectionString: "postgres://db" }, "connectionString", "did you mean `url`?"],
+    [{ maxMessageSize: 2 ** 31 }, "maxMessageSize", "between 1024 and 1073741823"],
+    [{ connectTimeout: null }, "connectTimeout", "must be a duration"],
     [{ lookup: "dns" }, "lookup", "must be a function"],
     [{ password: Redacted.make("hush\n") }, "password", "ends in a line break"],
     [url("postgres://host/db?keepalives_idle=0"), "url", "longer than zero"],

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as net from "node:net"
-import type { PostgresOptions } from "../../../src/postgres/adapter/Config.ts"
+import type { PostgresOptions } from "../../../src/postgres/adapter/PostgresOptions.ts"
 import { describeWith, PostgresServer } from "../../support/index.ts"
 import { connect, failure, fields, one, run, sqlFailure } from "../support.ts"
 
