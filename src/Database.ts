@@ -277,11 +277,12 @@ export const make = Effect.fnUntraced(function*(
       transformRows,
       namer: makeNamer(Statement.spanName(adapter.spanAttributes)),
       know: (text) => pooled.profile(text),
-      run: (profile, text, params, fiber) => {
+      run: (statement, fiber) => {
+        const { args, plan } = statement
         const connection = connectionOf(fiber)
         return connection === pooled
-          ? pooled.execute(text, params, transformRows, profile)
-          : connection.execute(text, params, transformRows)
+          ? pooled.runIn(fiber, plan.known, args, statement)
+          : connection.execute(plan.text, args, transformRows)
       }
     }),
     transactions,

@@ -24,6 +24,8 @@ const poolOf = (runtime: ClusterRuntime, router: Router): Pool.Pool => {
     use: router.use,
     reserve: router.reserve,
     share: router.share,
+    // The router decides for each statement.
+    leaseUnsafe: () => undefined,
     checkoutsUnsafe: () => pools().reduce((sum, pool) => sum + pool.checkoutsUnsafe(), 0),
     stats: Effect.suspend(() => {
       const [first] = members()

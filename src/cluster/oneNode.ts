@@ -29,7 +29,8 @@ export const standingOf = (pool: Pool): Reads.Policy | undefined => routing.get(
 export const guardReads = (pool: Pool, adapter: Adapter): Pool => {
   if (routing.has(pool)) return pool
   Causal.introduce(adapter.name, adapter.causality)
-  const unguarded = { share: pool.share, use: pool.use, reserve: pool.reserve }
+  const unguarded = { share: pool.share, leaseUnsafe: pool.leaseUnsafe, use: pool.use, reserve: pool.reserve }
+  const isUsed = () => Reads.isUsed() || Causal.isUsed()
   const failed = <E>(error: E): E | SqlError =>
     isSqlError(error)
       ? ClusterError.inReads(Outcome.attach(error, "Statement", adapter.ruleOf), adapter.name)
@@ -37,7 +38,7 @@ export const guardReads = (pool: Pool, adapter: Adapter): Pool => {
   return {
     ...pool,
     share: (profile, f) =>
-      Reads.isUsed() || Causal.isUsed()
+      isUsed()
         ? Effect.withFiber((fiber) => {
           const region = adapter.causality === undefined ? undefined : fiber.getRef(Causal.Current)
           const reads = fiber.getRef(Reads.Current)
@@ -52,6 +53,7 @@ export const guardReads = (pool: Pool, adapter: Adapter): Pool => {
             : Effect.mapError(unguarded.use(readOnly(body)), failed)
         })
         : unguarded.share(profile, f),
+    leaseUnsafe: (fiber, profile, body) => isUsed() ? undefined : unguarded.leaseUnsafe(fiber, profile, body),
     use: (f) =>
       Effect.withFiber((fiber) =>
         fiber.getRef(Reads.Current) === undefined || fiber.getRef(Reads.IsGuarded)

@@ -1,5 +1,7 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type * as SqlConnection from "effect/sql/SqlConnection"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
@@ -10,11 +12,13 @@ import * as ClusterError from "../cluster/ClusterError.ts"
 import * as Reads from "../cluster/Reads.ts"
 import * as Outcome from "../failure/Outcome.ts"
 import * as SqlFailure from "../failure/SqlFailure.ts"
-import type { Pool } from "../pool/Pool.ts"
+import type { Body, Lease, Pool } from "../pool/Pool.ts"
 import { StatementProfile } from "../pool/state/StatementProfile.ts"
 import type { StatementLog } from "./StatementLog.ts"
 
 type Transform = (<A extends object>(rows: ReadonlyArray<A>) => ReadonlyArray<A>) | undefined
+
+type AnyFiber = Fiber.Fiber<unknown, unknown>
 
 /** Takes up a failed statement. */
 export type Recover = <A>(cause: Cause.Cause<SqlError>, again: Effect.Effect<A, SqlError>) => Effect.Effect<A, SqlError>
@@ -52,53 +56,83 @@ export class PooledConnection implements SqlConnection.Connection {
     this.recover = recover
   }
 
-  /** Everything here but asking the pool is for failures, what the breaker wants to know, and the retry budget. */
-  private run<A>(
+  /** Runs a statement in a fiber, which is running. */
+  runIn<A>(
+    fiber: AnyFiber,
     profile: StatementProfile,
     params: ReadonlyArray<unknown>,
-    f: (connection: Connection) => Effect.Effect<A, SqlError>
+    body: Body<A, SqlError>
   ): Effect.Effect<A, SqlError> {
     const { log } = this
     const leftOpen = this.hasSuspects ? this.suspects.get(profile) : undefined
-    const once = this.share(profile, leftOpen === undefined ? f : (connection) => checked(connection, f, leftOpen))
+    const once = this.share(fiber, profile, leftOpen === undefined ? body : checked(body, leftOpen))
     return log === undefined ? once : log.around(profile.sql, params, once)
   }
 
-  private share<A>(
+  private run<A>(
     profile: StatementProfile,
-    f: (connection: Connection) => Effect.Effect<A, SqlError>
+    params: ReadonlyArray<unknown>,
+    runOn: (connection: Connection) => Effect.Effect<A, SqlError>
+  ): Effect.Effect<A, SqlError> {
+    return Effect.withFiber((fiber) => this.runIn(fiber, profile, params, { runOn }))
+  }
+
+  /** Everything here but asking the pool is for failures, what the breaker wants to know, and the retry budget. */
+  private share<A>(
+    fiber: AnyFiber,
+    profile: StatementProfile,
+    body: Body<A, SqlError>
   ): Effect.Effect<A, SqlError> {
     if (this.hasRefused && this.refused.has(profile)) return this.refuse(profile.sql)
     const { breaker } = this
-    const once = this.pool.share(profile, f)
-    if (breaker === undefined) {
-      return Effect.matchCauseEffect(once, {
-        onSuccess: (value) => this.succeeded(value),
-        onFailure: (cause) => {
-          this.judge(cause, profile.sql)
-          return this.repeat(cause, once, profile.sql)
-        }
-      })
+    let startedAt = 0
+    let permit: Breaker.Permit | undefined
+    if (breaker !== undefined) {
+      startedAt = breaker.now()
+      breaker.touch(startedAt)
+      if (!breaker.closed) return this.guarded(profile, body)
+      permit = breaker.permit
     }
-    const startedAt = breaker.now()
-    breaker.touch(startedAt)
-    if (!breaker.closed) {
-      return Effect.matchCauseEffect(this.guarded(once, profile.sql), {
-        onSuccess: (value) => this.succeeded(value),
-        onFailure: (cause) => this.repeat(cause, once, profile.sql)
-      })
-    }
-    const { permit } = breaker
-    return Effect.matchCauseEffect(once, {
-      onSuccess: (value) => {
-        if (breaker.watching) breaker.succeeded(breaker.now() - startedAt, permit)
-        return this.succeeded(value)
-      },
-      onFailure: (cause) => {
-        const error = this.judge(cause, profile.sql)
-        if (error !== undefined) breaker.failed(error, breaker.now() - startedAt, permit)
-        return this.repeat(cause, once, profile.sql)
+    const lease = this.pool.leaseUnsafe(fiber, profile, body) ?? this.leaseOf(profile, body)
+    const once = Effect.onExitPrimitive(lease.effect, (exit) => {
+      if (Exit.isFailure(exit)) {
+        lease.end(exit.cause)
+        return undefined
       }
+      lease.end(undefined)
+      this.tally.successes++
+      if (permit !== undefined && this.breaker!.watching) {
+        this.breaker!.succeeded(this.breaker!.now() - startedAt, permit)
+      }
+      return undefined
+    })
+    // An interruption passes it by.
+    return Effect.catchCause(once, (cause) => this.failed(cause, lease, startedAt, permit))
+  }
+
+  /** The lease of a statement whose way to a connection is not known beforehand. */
+  private leaseOf<A>(profile: StatementProfile, body: Body<A, SqlError>): Lease<A, SqlError> {
+    return { profile, body, effect: this.pool.share(profile, (connection) => body.runOn(connection)), end: () => {} }
+  }
+
+  private failed<A>(
+    cause: Cause.Cause<SqlError>,
+    { body, profile }: Lease<A, SqlError>,
+    startedAt: number,
+    permit: Breaker.Permit | undefined
+  ): Effect.Effect<A, SqlError> {
+    const error = this.judge(cause, profile!.sql)
+    if (error !== undefined && permit !== undefined) {
+      this.breaker!.failed(error, this.breaker!.now() - startedAt, permit)
+    }
+    return this.repeat(cause, profile!, body)
+  }
+
+  /** A statement that the breaker has to admit. */
+  private guarded<A>(profile: StatementProfile, body: Body<A, SqlError>): Effect.Effect<A, SqlError> {
+    return Effect.matchCauseEffect(this.attempt(profile, body), {
+      onSuccess: (value) => this.succeeded(value),
+      onFailure: (cause) => this.repeat(cause, profile, body)
     })
   }
 
@@ -116,15 +150,18 @@ export class PooledConnection implements SqlConnection.Connection {
 
   private repeat<A>(
     cause: Cause.Cause<SqlError>,
-    once: Effect.Effect<A, SqlError>,
-    sql: string
+    profile: StatementProfile,
+    body: Body<A, SqlError>
   ): Effect.Effect<A, SqlError> {
-    return Effect.flatMap(this.recover(cause, this.guarded(once, sql)), (value) => this.succeeded(value))
+    return Effect.flatMap(this.recover(cause, this.attempt(profile, body)), (value) => this.succeeded(value))
   }
 
   /** One attempt that is judged, and admitted by the breaker. */
-  private guarded<A>(once: Effect.Effect<A, SqlError>, sql: string): Effect.Effect<A, SqlError> {
-    const judged = Effect.tapCause(once, (cause) => Effect.sync(() => this.judge(cause, sql)))
+  private attempt<A>(profile: StatementProfile, body: Body<A, SqlError>): Effect.Effect<A, SqlError> {
+    const judged = Effect.tapCause(
+      this.leaseOf(profile, body).effect,
+      (cause) => Effect.sync(() => this.judge(cause, profile.sql))
+    )
     return this.breaker === undefined ? judged : this.breaker.execute(judged)
   }
 
@@ -154,13 +191,8 @@ export class PooledConnection implements SqlConnection.Connection {
     return profile
   }
 
-  execute(
-    sql: string,
-    params: ReadonlyArray<unknown>,
-    transformRows: Transform,
-    profile: StatementProfile = this.profile(sql)
-  ) {
-    return this.run(profile, params, (connection) => connection.execute(sql, params, transformRows))
+  execute(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
+    return this.run(this.profile(sql), params, (connection) => connection.execute(sql, params, transformRows))
   }
   executeRaw(sql: string, params: ReadonlyArray<unknown>) {
     return this.run(this.profile(sql), params, (connection) => connection.executeRaw(sql, params))
@@ -200,13 +232,14 @@ export class PooledConnection implements SqlConnection.Connection {
 
 const maxProfiles = 1000
 
-/** Runs a statement that must not leave a transaction open: what is in it would be rolled back without a word. */
-const checked = <A>(
-  connection: Connection,
-  f: (connection: Connection) => Effect.Effect<A, SqlError>,
-  { error }: LeftOpen
-): Effect.Effect<A, SqlError> =>
-  Effect.flatMap(f(connection), (value) => connection.inTransaction ? Effect.fail(error()) : Effect.succeed(value))
+/** A statement that must not leave a transaction open: what is in it would be rolled back without a word. */
+const checked = <A>(body: Body<A, SqlError>, { error }: LeftOpen): Body<A, SqlError> => ({
+  runOn: (connection) =>
+    Effect.flatMap(
+      body.runOn(connection),
+      (value) => connection.inTransaction ? Effect.fail(error()) : Effect.succeed(value)
+    )
+})
 
 /** Rows that come one by one do not say whether a transaction is open. */
 const checkedStream = <A>(

@@ -5,21 +5,23 @@ import type * as Fiber from "effect/Fiber"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
+import type { Connection } from "../Adapter.ts"
 import * as callSite from "../failure/callSite.ts"
+import type { Body } from "../pool/Pool.ts"
 import { asArgument, markingClient, ours } from "../values/segments.ts"
 import type { Namer } from "./spanName.ts"
 
 /** What is known of a template whose parameters are plain values: it always compiles to the same text. */
-interface Plan<Known> {
+export interface Plan<Known> {
+  readonly strings: Template
   readonly text: string
   readonly known: Known
 }
 
 type Template = TemplateStringsArray
 
-/** A statement that runs without having been put together from segments. */
-interface Short<Known> extends Statement.Statement<unknown> {
-  readonly strings: Template
+/** A statement that runs without having been put together from segments: what a connection is lent for. */
+export interface Short<Known> extends Statement.Statement<unknown>, Body<ReadonlyArray<any>, SqlError> {
   readonly args: Array<unknown>
   readonly plan: Plan<Known>
 }
@@ -36,9 +38,7 @@ export interface Options<Known> {
   readonly know: (text: string) => Known
   /** Runs a statement outside a transaction. */
   readonly run: (
-    known: Known,
-    text: string,
-    params: ReadonlyArray<unknown>,
+    statement: Short<Known>,
     fiber: Fiber.Fiber<unknown, unknown>
   ) => Effect.Effect<ReadonlyArray<any>, SqlError>
 }
@@ -57,7 +57,7 @@ export const shorten = <Known>(client: SqlClient.SqlClient, options: Options<Kno
   const sites = new WeakMap<Template, callSite.CallSite>()
 
   const full = (statement: Short<Known>): Statement.Statement<any> =>
-    client(statement.strings, ...statement.args as any)
+    client(statement.plan.strings, ...statement.args as any)
 
   const sample = client`select 1`
   const common = Effectable.Prototype<Statement.Statement<any>>({
@@ -74,16 +74,15 @@ export const shorten = <Known>(client: SqlClient.SqlClient, options: Options<Kno
       const { args, plan } = self
       const transaction = Context.getOrUndefined(fiber.context, transactionService)
       return transaction === undefined
-        ? run(plan.known, plan.text, args, fiber)
+        ? run(self, fiber)
         : transaction[0].execute(plan.text, args, transformRows)
     }
   })
 
-  const ShortStatement = function(this: any, strings: Template, args: Array<unknown>, plan: Plan<Known>) {
-    this.strings = strings
+  const ShortStatement = function(this: any, args: Array<unknown>, plan: Plan<Known>) {
     this.args = args
     this.plan = plan
-  } as unknown as new(strings: Template, args: Array<unknown>, plan: Plan<Known>) => Short<Known>
+  } as unknown as new(args: Array<unknown>, plan: Plan<Known>) => Short<Known>
   const effects = Object.getPrototypeOf(sample) as object
   ShortStatement.prototype = Object.create(effects, {
     ...Object.getOwnPropertyDescriptors(common),
@@ -96,6 +95,11 @@ export const shorten = <Known>(client: SqlClient.SqlClient, options: Options<Kno
     segments: {
       get(this: Short<Known>) {
         return full(this).segments
+      }
+    },
+    runOn: {
+      value(this: Short<Known>, connection: Connection) {
+        return connection.execute(this.plan.text, this.args, transformRows)
       }
     },
     ...waysToRun(namer, full as (statement: object) => Statement.Statement<any>)
@@ -144,10 +148,10 @@ export const shorten = <Known>(client: SqlClient.SqlClient, options: Options<Kno
     if (plan === undefined) {
       const text = client(strings, ...args).compile()[0]
       callSite.note(text, callSite.capture(sql))
-      plan = { text, known: know(text) }
+      plan = { strings, text, known: know(text) }
       plans.set(strings, plan)
     }
-    return new ShortStatement(strings, args, plan)
+    return new ShortStatement(args, plan)
   }
   const unsafe = (text: string, params?: ReadonlyArray<unknown>) => {
     if (callSite.isNew(text)) callSite.note(text, callSite.capture(unsafe))

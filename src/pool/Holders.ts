@@ -34,10 +34,10 @@ export const holderOf = (runtime: PoolHost, request: LeaseRequest): PoolError.Ho
   return {
     fiberId: request.fiber.id,
     span: spanOf(request),
-    heldMillis: runtime.now() - request.heldAt,
+    heldMillis: runtime.now() - request.since,
     connectionId: request.slot!.connection!.id,
     ...(location === undefined ? undefined : { location }),
-    ...(request.leaked ? { isLeakSuspected: true } : undefined)
+    ...(runtime.state.isLeakSuspected(request) ? { isLeakSuspected: true } : undefined)
   }
 }
 
@@ -71,7 +71,7 @@ export const failureOf = (runtime: PoolHost, request: LeaseRequest, reason: Fail
       return runtime.refusal!
     case "Suspended":
       return PoolError.toSqlError(
-        new PoolError.Suspended({ database, waitedMillis: runtime.now() - request.askedAt })
+        new PoolError.Suspended({ database, waitedMillis: runtime.now() - request.since })
       )
     case "PoolClosed":
       return PoolError.toSqlError(new PoolError.PoolClosed({ database }))
@@ -83,9 +83,9 @@ export const failureOf = (runtime: PoolHost, request: LeaseRequest, reason: Fail
       return PoolError.toSqlError(
         new PoolError.AcquireTimeout({
           ...runtime.situation(),
-          waitedMillis: runtime.now() - request.askedAt,
+          waitedMillis: runtime.now() - request.since,
           stalledMillis: request.stalledMillis,
-          isStandstill: runtime.servedAt < request.askedAt
+          isStandstill: runtime.servedAt < request.since
         })
       )
   }
@@ -133,6 +133,6 @@ export const activityOf = (runtime: PoolHost): Activity => ({
   waiters: runtime.state.waiters(enough).map((lease) => ({
     fiberId: (lease as LeaseRequest).fiber.id,
     span: spanOf(lease as LeaseRequest),
-    waitedMillis: Math.max(0, runtime.now() - lease.askedAt)
+    waitedMillis: Math.max(0, runtime.now() - lease.since)
   }))
 })

@@ -1,25 +1,19 @@
 /**
- * A caller that wants, has, or had a connection, the fiber that it is, and what it wants the connection for.
+ * A caller that wants, has, or had a connection, and the fiber that it is.
  *
  * @since 0.2.0
  */
+import type * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import * as Effectable from "effect/Effectable"
 import type * as Fiber from "effect/Fiber"
 import * as References from "effect/References"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Connection } from "../Adapter.ts"
+import type { Body, Lease as StatementLease } from "./Body.ts"
 import { Lease } from "./state/Slot.ts"
 import type { StatementProfile } from "./state/StatementProfile.ts"
-
-/**
- * What is run with the connection. Whatever it needs is in the context of the fiber that runs it.
- *
- * @category models
- * @since 0.2.0
- */
-export type Body = (connection: Connection) => Effect.Effect<any, any>
 
 /**
  * Lends connections to requests.
@@ -29,6 +23,7 @@ export type Body = (connection: Connection) => Effect.Effect<any, any>
  */
 export interface Lender {
   readonly lend: (request: LeaseRequest) => Effect.Effect<any, any>
+  readonly end: (request: LeaseRequest, cause: Cause.Cause<unknown> | undefined) => void
 }
 
 /**
@@ -38,24 +33,18 @@ export interface Lender {
  * @category models
  * @since 0.2.0
  */
-export class LeaseRequest extends Lease<Connection> {
+export class LeaseRequest extends Lease<Connection> implements StatementLease<any, any> {
   readonly fiber: Fiber.Fiber<unknown, unknown>
   readonly lender: Lender
-  readonly body: Body
+  readonly body: Body<any, any>
   /** What the request waits with. */
   resume: ((effect: Effect.Effect<any, any>) => void) | undefined = undefined
-  /** Whether there is a span for the wait, which ends before the body begins. */
-  traced = false
-  /** Whether the connection outlives the fiber that asked: that of `reserve`, which belongs to a scope. */
-  scoped = false
   error: SqlError | undefined = undefined
-  /** Where in the code the connection was asked for, if that is to be known. */
-  caller: { readonly stack?: string | undefined } | undefined = undefined
 
   constructor(
     fiber: Fiber.Fiber<unknown, unknown>,
     lender: Lender,
-    body: Body,
+    body: Body<any, any>,
     shared: boolean,
     profile: StatementProfile | undefined,
     lane: number
@@ -68,11 +57,16 @@ export class LeaseRequest extends Lease<Connection> {
 
   /** The request need not wait any more, in whatever state it is. */
   wake(): void {
-    this.resume?.(this.traced && this.state === "Held" ? Effect.void : this.effect)
+    this.resume?.(this.effect)
   }
 
   get effect(): Effect.Effect<any, any> {
     return this as unknown as Effect.Effect<any, any>
+  }
+
+  /** What `effect` was has ended: what the request has is given back, or it leaves the queue. */
+  end(cause: Cause.Cause<unknown> | undefined): void {
+    this.lender.end(this, cause)
   }
 }
 
@@ -93,7 +87,7 @@ Object.defineProperties(
  * @since 0.2.0
  */
 export const locationOf = (request: LeaseRequest): string | undefined => {
-  const caller = firstFrame(request.caller?.stack)
+  const caller = firstFrame(request.body.caller?.stack)
   if (caller !== undefined && !/[\\/]effect[\\/](?:src|dist)[\\/]/.test(caller)) return caller
   const frame = Context.get(request.fiber.context, References.CurrentStackFrame)
   if (frame === undefined) return undefined

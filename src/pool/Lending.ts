@@ -3,6 +3,7 @@
  *
  * @since 0.2.0
  */
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -10,8 +11,9 @@ import type * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Connection } from "../Adapter.ts"
+import { type Asker, type Body, reserving, Share, Use } from "./Body.ts"
 import { LeasedConnection } from "./LeasedConnection.ts"
-import { type Body, LeaseRequest, type Lender } from "./LeaseRequest.ts"
+import { LeaseRequest, type Lender } from "./LeaseRequest.ts"
 import * as PoolError from "./PoolError.ts"
 import type { PoolRuntime } from "./PoolRuntime.ts"
 import type { StatementProfile } from "./state/StatementProfile.ts"
@@ -39,7 +41,7 @@ export const WaitedSince = Context.Reference<{ readonly at: number | undefined }
  * @category models
  * @since 0.2.0
  */
-export class Lending implements Lender {
+export class Lending implements Asker, Lender {
   private readonly runtime: PoolRuntime
   private readonly leaseEnded: Effect.Effect<never, SqlError>
 
@@ -49,39 +51,45 @@ export class Lending implements Lender {
     this.leaseEnded = Effect.suspend(() => Effect.fail(PoolError.toSqlError(new PoolError.LeaseEnded({ database }))))
   }
 
+  /** Lends a connection for one effect. */
+  using(f: Use["f"], caller: Body<any, any>["caller"]): Effect.Effect<any, any> {
+    return new Use(this, f, caller) as unknown as Effect.Effect<any, any>
+  }
+
   /** Lends a connection for one statement, which others may share. */
+  sharing(profile: StatementProfile | undefined, f: Share["f"]): Effect.Effect<any, any> {
+    return new Share(this, f, profile) as unknown as Effect.Effect<any, any>
+  }
+
+  lease(
+    fiber: Fiber.Fiber<unknown, unknown>,
+    profile: StatementProfile | undefined,
+    body: Body<any, any>
+  ): LeaseRequest {
+    return new LeaseRequest(fiber, this, body, true, profile, this.laneOf(fiber))
+  }
+
   share(
     fiber: Fiber.Fiber<unknown, unknown>,
     profile: StatementProfile | undefined,
-    body: Body
+    body: Body<any, any>
   ): Effect.Effect<any, any> {
-    const request = new LeaseRequest(fiber, this, body, true, profile, this.laneOf(fiber))
-    return Effect.onExitPrimitive(request.effect, (exit) => {
-      this.end(request, Exit.isSuccess(exit) || !Exit.hasInterrupts(exit), exit)
-      return undefined
-    })
+    return ending(this.lease(fiber, profile, body))
   }
 
-  /** Lends a connection for one effect. */
-  use(fiber: Fiber.Fiber<unknown, unknown>, body: Body, caller: LeaseRequest["caller"]): Effect.Effect<any, any> {
-    const request = new LeaseRequest(fiber, this, body, false, undefined, this.laneOf(fiber))
-    request.caller = caller
-    return Effect.onExitPrimitive(request.effect, () => {
-      this.end(request, true)
-      return undefined
-    })
+  use(fiber: Fiber.Fiber<unknown, unknown>, body: Body<any, any>): Effect.Effect<any, any> {
+    return ending(new LeaseRequest(fiber, this, body, false, undefined, this.laneOf(fiber)))
   }
 
   /** Lends a connection until a scope closes. */
   reserve(fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<Connection, SqlError> {
     const scope = Context.get(fiber.context as Context.Context<Scope.Scope>, Scope.Scope)
-    const request = new LeaseRequest(fiber, this, Effect.succeed, false, undefined, this.laneOf(fiber))
-    request.scoped = true
+    const request = new LeaseRequest(fiber, this, reserving, false, undefined, this.laneOf(fiber))
     // A scope of its own, so that a request which gets nothing leaves nothing behind in the caller's scope. It is there
     // before anything is asked for, and an interrupted request leaves the queue at once.
     return Effect.flatMap(Scope.fork(scope), (own) =>
       Effect.andThen(
-        Scope.addFinalizer(own, Effect.sync(() => this.end(request, true))),
+        Scope.addFinalizer(own, Effect.sync(() => request.end(undefined))),
         Effect.onError(request.effect as Effect.Effect<Connection, SqlError>, (cause) =>
           Scope.close(own, Exit.failCause(cause)))
       ))
@@ -111,16 +119,18 @@ export class Lending implements Lender {
       if (since !== undefined) state.waitsSince(request, since)
     }
     if (state.actions.length > 0) runtime.perform()
-    const waiting = this.wait(request)
-    const traced: Effect.Effect<any, any> = telemetry.traced(request.fiber, waiting, () => runtime.now() - at)
-    request.traced = traced !== waiting
-    return request.traced ? Effect.flatMap(traced, () => request.effect) : waiting
+    if (!telemetry.isTraced(request.fiber)) return this.wait(request, false)
+    // The span of the wait ends before the body begins.
+    const traced = telemetry.traced(request.fiber, this.wait(request, true), () => runtime.now() - at)
+    return Effect.flatMap(traced, () => request.effect)
   }
 
-  /** Waits until the request is decided. Only for one that `acquire` did not serve at once. */
-  private wait(request: LeaseRequest): Effect.Effect<any, any> {
+  /** Waits until the request is decided, and goes on with it or, if so asked, fails with it or ends. */
+  private wait(request: LeaseRequest, ends: boolean): Effect.Effect<any, any> {
     return Effect.callback((resume) => {
-      request.resume = resume
+      request.resume = ends
+        ? (effect) => resume(request.state === "Held" ? Effect.void : effect)
+        : resume
       if (request.state === "Waiting") {
         this.runtime.nested.waits(request)
       } else if (request.state === "Held" || request.state === "Ended" || request.error !== undefined) {
@@ -138,7 +148,7 @@ export class Lending implements Lender {
   private begin(request: LeaseRequest): Effect.Effect<any, any> {
     const connection = request.slot!.connection!
     const { adapter, telemetry } = this.runtime
-    return request.body(
+    return request.body.runOn(
       request.shared ? connection : new LeasedConnection(connection, request, adapter.name, telemetry.operations)
     )
   }
@@ -147,20 +157,22 @@ export class Lending implements Lender {
    * Gives back what the request has, or takes it out of the queue. It is registered before anything is asked for, so
    * there is no moment at which an interruption could lose a connection.
    */
-  private end(request: LeaseRequest, answered: boolean, statement?: Exit.Exit<unknown, unknown>): void {
+  end(request: LeaseRequest, cause: Cause.Cause<unknown> | undefined): void {
     const { runtime } = this
     const { state, telemetry } = runtime
     runtime.nested.ended(request)
     if (request.state === "Held") {
       const at = runtime.now()
-      telemetry.use.record(at - request.heldAt, at)
-      if (statement !== undefined) telemetry.operations.ended(at - request.heldAt, at, statement)
+      const millis = at - request.since
+      telemetry.use.record(millis, at)
+      if (request.shared) telemetry.operations.ended(millis, at, cause)
       const slot = request.slot!
       const connection = slot.connection!
       const ready = connection.handBack(runtime.options.reset)
       // The code that destroys a connection knows why; it says nothing about the connections beside it.
       if (!ready && connection.isClosed) state.lost(slot, at, false)
-      state.end(request, at, ready, answered)
+      // An interrupted statement may still run on the server.
+      state.end(request, at, ready, !(request.shared && cause !== undefined && Cause.hasInterrupts(cause)))
     } else {
       const waiting = request.state === "Waiting"
       state.end(request, runtime.now(), true)
@@ -170,3 +182,10 @@ export class Lending implements Lender {
     runtime.performIfAny()
   }
 }
+
+/** Ends a request when its effect ends. */
+const ending = (request: LeaseRequest): Effect.Effect<any, any> =>
+  Effect.onExitPrimitive(request.effect, (exit) => {
+    request.end(Exit.isSuccess(exit) ? undefined : exit.cause)
+    return undefined
+  })

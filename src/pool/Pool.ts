@@ -35,6 +35,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
@@ -43,10 +44,10 @@ import type { SqlError } from "effect/sql/SqlError"
 import type * as Stream from "effect/Stream"
 import { Adapter, type Connection } from "../Adapter.ts"
 import type { InvalidOptions } from "../options/InvalidOptions.ts"
+import type { Body, Lease, Use } from "./Body.ts"
 import { Draining } from "./Draining.ts"
 import * as Health from "./Health.ts"
 import { type Activity, activityOf } from "./Holders.ts"
-import type { Body } from "./LeaseRequest.ts"
 import { Lane, Lending } from "./Lending.ts"
 import { PoolGroup } from "./PoolGroup.ts"
 import {
@@ -169,7 +170,21 @@ export type {
    * @category models
    * @since 0.2.0
    */
-  Activity
+  Activity,
+  /**
+   * What is run with a connection.
+   *
+   * @category models
+   * @since 0.2.0
+   */
+  Body,
+  /**
+   * A connection that is lent to one statement.
+   *
+   * @category models
+   * @since 0.2.0
+   */
+  Lease
 }
 
 export {
@@ -228,6 +243,21 @@ export interface Pool {
     profile: StatementProfile | undefined,
     f: (connection: Connection) => Effect.Effect<A, E, R>
   ) => Effect.Effect<A, E | SqlError, R>
+  /**
+   * A lease for one statement of a fiber, for code that runs many statements and does something of its own when they
+   * end. `undefined` where more than the pool decides how the statement gets a connection: then it has to go by `share`.
+   *
+   * **Gotchas**
+   *
+   * Whoever has a lease must run its `effect` in this fiber, and call `end` on every exit of it.
+   *
+   * @since 0.2.0
+   */
+  readonly leaseUnsafe: <A, E>(
+    fiber: Fiber.Fiber<unknown, unknown>,
+    profile: StatementProfile,
+    body: Body<A, E>
+  ) => Lease<A, E> | undefined
   /** How often a connection was lent so far. Cheap enough to be asked at any time. */
   readonly checkoutsUnsafe: () => number
   /** How the pool is doing. */
@@ -405,17 +435,17 @@ export const make = Effect.fnUntraced(function*(
 const lending = (
   runtime: PoolRuntime,
   { captureLocation }: Resolved
-): Pick<Pool, "reserve" | "share" | "use"> => {
+): Pick<Pool, "leaseUnsafe" | "reserve" | "share" | "use"> => {
   const lending = new Lending(runtime)
   const use: Pool["use"] = (f) => {
     const caller: { readonly stack?: string } | undefined = captureLocation ? {} : undefined
     if (caller !== undefined) Error.captureStackTrace(caller, use)
-    return Effect.withFiber((fiber) => lending.use(fiber, f as Body, caller))
+    return lending.using(f as Use["f"], caller)
   }
   return {
     use,
-    share: (profile, f) =>
-      runtime.pipelines ? Effect.withFiber((fiber) => lending.share(fiber, profile, f as Body)) : use(f),
+    share: (profile, f) => runtime.pipelines ? lending.sharing(profile, f as Use["f"]) : use(f),
+    leaseUnsafe: (fiber, profile, body) => runtime.pipelines ? lending.lease(fiber, profile, body) : undefined,
     reserve: Effect.withFiber((fiber) => lending.reserve(fiber))
   }
 }

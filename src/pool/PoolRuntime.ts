@@ -210,7 +210,7 @@ export class PoolRuntime implements PoolHost {
   private performOne(action: Action<Connection>): void {
     switch (action._tag) {
       case "Lease":
-        return this.served(action.lease as LeaseRequest)
+        return this.served(action.lease as LeaseRequest, action.waitedMillis)
       case "Fail":
         return this.failedWith(action.lease as LeaseRequest, action.reason)
       case "Connect":
@@ -237,7 +237,7 @@ export class PoolRuntime implements PoolHost {
       case "Reclaim": {
         const request = action.lease as LeaseRequest
         // The fiber that reserved a connection may be at other work by now: the connection belongs to a scope.
-        if (!request.scoped) request.fiber.interruptUnsafe()
+        if (!request.body.isScoped) request.fiber.interruptUnsafe()
         return
       }
       case "Report": {
@@ -255,16 +255,16 @@ export class PoolRuntime implements PoolHost {
     }
   }
 
-  private served(request: LeaseRequest): void {
+  private served(request: LeaseRequest, waitedMillis: number): void {
     this.holding = undefined
-    this.telemetry.served(request.heldAt - request.askedAt - request.stalledMillis, request.heldAt, true)
+    this.telemetry.served(waitedMillis, request.since, true)
     // An earlier action of the same batch may have ended it.
     if (request.state === "Held") request.wake()
   }
 
   private failedWith(request: LeaseRequest, reason: FailReason): void {
     this.failed[reason]++
-    this.telemetry.failed(reason, request.askedAt, this.now())
+    this.telemetry.failed(reason, request.since, this.now())
     request.error = failureOf(this, request, reason)
     request.wake()
   }
@@ -275,7 +275,7 @@ export class PoolRuntime implements PoolHost {
     const error = failureOf(this, request, reason)
     this.state.end(request, this.now(), true)
     this.failed[reason]++
-    this.telemetry.failed(reason, request.askedAt, this.now())
+    this.telemetry.failed(reason, request.since, this.now())
     request.error = error
     request.wake()
     this.perform()

@@ -20,10 +20,18 @@ type Way = <A, E>(
   f: (connection: Connection) => Effect.Effect<A, E>
 ) => Effect.Effect<A, E | SqlError>
 
-const ways: Readonly<Record<"use" | "reserve" | "share", Way>> = {
+const ways: Readonly<Record<"use" | "reserve" | "share" | "lease", Way>> = {
   use: (pool, f) => pool.use(f),
   reserve: (pool, f) => Effect.scoped(Effect.flatMap(pool.reserve, f)),
-  share: (pool, f) => pool.share(quick(), f)
+  share: (pool, f) => pool.share(quick(), f),
+  lease: (pool, f) =>
+    Effect.withFiber((fiber) => {
+      const lease = pool.leaseUnsafe(fiber, quick(), { runOn: f })!
+      return Effect.onExitPrimitive(lease.effect, (exit) => {
+        lease.end(Exit.isSuccess(exit) ? undefined : exit.cause)
+        return undefined
+      })
+    })
 }
 
 const sleep = (connection: Connection) => connection.execute("sleep 100", [], undefined)

@@ -13,8 +13,8 @@ import type { Lease, Slot } from "./Slot.ts"
  * @since 0.1.0
  */
 export type Action<C> =
-  /** Tell the owner of the lease that `lease.slot` is its. */
-  | { readonly _tag: "Lease"; readonly lease: Lease<C> }
+  /** Tell the owner of the lease that `lease.slot` is its, after it has waited for so long. */
+  | { readonly _tag: "Lease"; readonly lease: Lease<C>; readonly waitedMillis: number }
   /** Tell the owner of the lease that there is no connection for it. */
   | { readonly _tag: "Fail"; readonly lease: Lease<C>; readonly reason: FailReason }
   /** Open a connection, then call `connected` or `connectFailed`. */

@@ -163,7 +163,7 @@ export class Connections<C> {
     for (const slot of this.slots) {
       slot.since = shift(slot.since)
       slot.headSince = shift(slot.headSince)
-      for (let lease = slot.lease; lease !== undefined; lease = lease.next) lease.heldAt = shift(lease.heldAt)
+      for (let lease = slot.lease; lease !== undefined; lease = lease.next) lease.since = shift(lease.since)
     }
   }
 

@@ -90,7 +90,8 @@ export class Dispatcher<C> {
 
   /** The connection that there is for the lease now. */
   pick(lease: Lease<C>, now: number): Slot<C> | undefined {
-    if (this.limiter !== undefined && !lease.nested && this.running >= this.limiter.limit) return undefined
+    const { limiter, queue } = this
+    if (limiter !== undefined && this.running >= limiter.limit && !queue.nested.has(lease)) return undefined
     const lane = this.queue.lanes[lease.lane]!
     return (this.hasRoom(lane) ? this.connections.fresh(now) : undefined) ??
       (lease.shared ? this.sharing.leastLoaded(now, lease.lane) : undefined)
@@ -98,7 +99,7 @@ export class Dispatcher<C> {
 
   lend(slot: Slot<C>, lease: Lease<C>, now: number): void {
     lease.slot = slot
-    lease.heldAt = now
+    lease.since = now
     lease.state = "Held"
     if (this.leaks.after !== Infinity) this.agenda.wake(now + this.leaks.after)
     if (this.limiter !== undefined) this.running++
@@ -140,20 +141,17 @@ export class Dispatcher<C> {
     if (this.closing) return
     let lease = this.queue.first()
     if (this.suspended !== undefined) {
-      if (lease !== undefined) this.agenda.wake(lease.deadline)
+      if (lease !== undefined) this.agenda.wake(this.queue.deadlineOf(lease))
       return
     }
     do {
-      while (lease !== undefined && (lease = this.serve(lease, now)) !== undefined) {
-        this.agenda.actions.push({ _tag: "Lease", lease })
-        lease = this.queue.first()
-      }
+      while (lease !== undefined && this.serve(lease, now)) lease = this.queue.first()
       lease = this.queue.first()
     } while (this.reserve() && lease !== undefined)
     this.openForDemand(now)
     if (this.connections.suspecting) this.connections.probe(now, this.maxConnecting)
     lease = this.queue.first()
-    if (lease !== undefined) this.agenda.wake(lease.deadline)
+    if (lease !== undefined) this.agenda.wake(this.queue.deadlineOf(lease))
   }
 
   /** A lease that waits gets nothing, for this reason. */
@@ -168,8 +166,8 @@ export class Dispatcher<C> {
     if (!lease.shared && this.sharing.reserved > this.queue.exclusiveWaiters) this.sharing.release()
   }
 
-  /** Lends a connection to the lease that has waited longest of those for which there is one. */
-  private serve(first: Lease<C>, now: number): Lease<C> | undefined {
+  /** Lends a connection to the lease that has waited longest of those for which there is one, if there is any. */
+  private serve(first: Lease<C>, now: number): boolean {
     let lease: Lease<C> | undefined = first
     let slot = this.pick(lease, now)
     if (slot === undefined && this.queue.lanes.length > 1) {
@@ -188,10 +186,12 @@ export class Dispatcher<C> {
       // The adaptive limit stands in the way of no nested lease.
       for (lease of this.queue.nested) if ((slot = this.pick(lease, now)) !== undefined) break
     }
-    if (slot === undefined) return undefined
+    if (slot === undefined) return false
+    const waitedMillis = now - lease!.since - lease!.stalledMillis
     this.dequeue(lease!)
     this.lend(slot, lease!, now)
-    return lease
+    this.agenda.actions.push({ _tag: "Lease", lease: lease!, waitedMillis })
+    return true
   }
 
   /** Whether the lane may take one more connection. */
@@ -308,9 +308,9 @@ export class Dispatcher<C> {
   /** How many connections statements need that wait. Not one for each of them: they can share. */
   private connectionsForStatements(waiting: number, now: number): number {
     const first = waiting === 0 ? undefined : this.queue.firstShared()
-    if (first !== undefined && this.sharing.slots.length > 0 && first.askedAt + this.shareWait > now) {
+    if (first !== undefined && this.sharing.slots.length > 0 && first.since + this.shareWait > now) {
       // Statements that wait beside connections which they could share are served within moments, as a rule.
-      this.agenda.wake(first.askedAt + this.shareWait)
+      this.agenda.wake(first.since + this.shareWait)
       return 0
     }
     return Math.ceil(waiting / statementsPerConnection)

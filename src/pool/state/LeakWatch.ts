@@ -14,6 +14,8 @@ import type { Options } from "./StateOptions.ts"
 export class LeakWatch<C> {
   /** After what time something must be done about a lease; `Infinity` if never. */
   readonly after: number
+  /** The leases of which it was reported that they are held for too long. */
+  private readonly suspected = new Set<Lease<C>>()
   private readonly options: Pick<Options, "leakThreshold" | "reclaimAfter">
   private readonly agenda: Agenda<C>
 
@@ -23,16 +25,25 @@ export class LeakWatch<C> {
     this.after = Math.min(options.leakThreshold, options.reclaimAfter)
   }
 
+  isSuspected(lease: Lease<C>): boolean {
+    return this.suspected.size > 0 && this.suspected.has(lease)
+  }
+
+  /** The lease has ended. Returns whether it was suspected. */
+  forget(lease: Lease<C>): boolean {
+    return this.suspected.size > 0 && this.suspected.delete(lease)
+  }
+
   /**
    * Reports what is held for too long on a connection. Returns the lease from which the connection is to be taken away.
    */
   look(slot: Slot<C>, now: number): Lease<C> | undefined {
     const { leakThreshold, reclaimAfter } = this.options
     for (let lease = slot.lease; lease !== undefined; lease = lease.next) {
-      const millis = now - lease.heldAt
+      const millis = now - lease.since
       const event = { connection: slot.id, millis }
-      if (millis >= leakThreshold && !lease.leaked) {
-        lease.leaked = true
+      if (millis >= leakThreshold && !this.isSuspected(lease)) {
+        this.suspected.add(lease)
         this.agenda.report({ _tag: "LeakSuspected", ...event }, lease)
       }
       if (millis >= reclaimAfter) {
@@ -49,7 +60,7 @@ export class LeakWatch<C> {
     for (const slot of slots) {
       if (!isLent(slot)) continue
       for (let lease = slot.lease; lease !== undefined; lease = lease.next) {
-        at = Math.min(at, lease.heldAt + (lease.leaked ? this.options.reclaimAfter : this.after))
+        at = Math.min(at, lease.since + (this.isSuspected(lease) ? this.options.reclaimAfter : this.after))
       }
     }
     return at

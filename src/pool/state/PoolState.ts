@@ -88,6 +88,7 @@ export class PoolState<C> {
   private readonly connections: Connections<C>
   private readonly demand: Demand<C>
   private readonly dispatcher: Dispatcher<C>
+  private readonly leaks: LeakWatch<C>
   private readonly limiter: Limiter | undefined
   private readonly opening: Opening
   private readonly queue: WaitQueue<C>
@@ -99,7 +100,7 @@ export class PoolState<C> {
 
   constructor(options: Options, random: () => number) {
     const { agenda } = this
-    const queue = new WaitQueue<C>(options.lanes)
+    const queue = new WaitQueue<C>(options)
     const sharing = new Sharing<C>(options)
     const connections = new Connections<C>(agenda, sharing, queue.lanes, options)
     const demand = new Demand<C>(options, agenda)
@@ -114,6 +115,7 @@ export class PoolState<C> {
     this.sharing = sharing
     this.connections = connections
     this.demand = demand
+    this.leaks = leaks
     this.limiter = limiter
     this.opening = opening
     this.server = server
@@ -188,7 +190,7 @@ export class PoolState<C> {
   acquire(lease: Lease<C>, now: number): boolean {
     if (lease.state !== "New") return false
     const { agenda, connections, dispatcher } = this
-    lease.askedAt = now
+    lease.since = now
     if (dispatcher.closing) {
       agenda.fail(lease, "PoolClosed")
       return false
@@ -212,7 +214,6 @@ export class PoolState<C> {
       agenda.fail(lease, "QueueFull")
       return false
     }
-    lease.deadline = now + this.options.acquireTimeout
     this.queue.push(lease)
     dispatcher.dispatch(now)
     return false
@@ -223,10 +224,9 @@ export class PoolState<C> {
    * in the order of those times, and nobody comes between, so the order of the queue stays that of the deadlines.
    */
   waitsSince(lease: Lease<C>, since: number): void {
-    if (lease.state !== "Waiting" || since >= lease.askedAt) return
-    lease.deadline += since - lease.askedAt
-    lease.askedAt = since
-    this.agenda.wake(lease.deadline)
+    if (lease.state !== "Waiting" || since >= lease.since) return
+    lease.since = since
+    this.agenda.wake(this.queue.deadlineOf(lease))
   }
 
   /**
@@ -234,8 +234,8 @@ export class PoolState<C> {
    * anything else can.
    */
   exempt(lease: Lease<C>, now: number): void {
-    if (lease.state !== "Waiting" || lease.nested || this.limiter === undefined) return
-    this.queue.exempt(lease)
+    if (lease.state !== "Waiting" || this.limiter === undefined || this.queue.nested.has(lease)) return
+    this.queue.nested.add(lease)
     this.dispatcher.dispatch(now)
   }
 
@@ -250,6 +250,11 @@ export class PoolState<C> {
       if (slot.phase === "Leased" && held(slot.lease!)) then[slot.lane]!.used++
     }
     return Lanes.room(then, then[lease.lane]!, this.limit) > 0
+  }
+
+  /** Whether it was reported that the lease is held for too long. */
+  isLeakSuspected(lease: Lease<C>): boolean {
+    return this.leaks.isSuspected(lease)
   }
 
   /**
@@ -271,8 +276,8 @@ export class PoolState<C> {
     const slot = lease.slot!
     if (this.limiter !== undefined) this.observeLimit(lease, now)
     if (this.demand.scaling !== undefined) this.demand.ended(lease, now)
-    if (lease.leaked) {
-      this.agenda.report({ _tag: "LeakReturned", connection: slot.id, millis: now - lease.heldAt }, lease)
+    if (this.leaks.forget(lease)) {
+      this.agenda.report({ _tag: "LeakReturned", connection: slot.id, millis: now - lease.since }, lease)
     }
     if (slot.phase === "Leased") {
       slot.lease = undefined
@@ -304,7 +309,7 @@ export class PoolState<C> {
   private observeLimit(lease: Lease<C>, now: number): void {
     const limiter = this.limiter!
     const from = limiter.limit
-    if (limiter.observe(now - lease.heldAt, this.dispatcher.running--, now)) {
+    if (limiter.observe(now - lease.since, this.dispatcher.running--, now)) {
       this.agenda.report({ _tag: "LimitChanged", from, to: limiter.limit })
     }
   }

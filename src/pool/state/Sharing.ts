@@ -107,7 +107,7 @@ export class Sharing<C> {
     if (answered || millis >= limit) lease.profile?.observe(millis, limit, now)
     if (!answered) return
     // A statement that followed another one was under way already while that one was answered.
-    if (lease.heldAt >= slot.headSince) this.roundTrip.observe(millis, now)
+    if (lease.since >= slot.headSince) this.roundTrip.observe(millis, now)
     slot.headSince = now
     this.meanServiceTime += (millis - this.meanServiceTime) / 16
     this.unbatchedRatio += ((millis > batchWindow ? 1 : 0) - this.unbatchedRatio) / 32

@@ -67,6 +67,10 @@ export class Slot<C> {
 /**
  * A caller that wants, has, or had a connection.
  *
+ * **Details**
+ *
+ * Each field is paid for by everybody who waits. What few leases have is kept beside them: in sets, or at what they run.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -83,17 +87,10 @@ export class Lease<C> {
   slot: Slot<C> | undefined = undefined
   /** Its place among all leases that ever waited. */
   ticket = 0
-  /** When it asked for a connection. */
-  askedAt = 0
-  /** When it got its connection. */
-  heldAt = 0
-  deadline = Infinity
+  /** When it asked for a connection; once it has one, when it got it. */
+  since = 0
   /** For how long this process stood still while the lease waited, in milliseconds. */
   stalledMillis = 0
-  /** Whether it was reported that it is held for too long. */
-  leaked = false
-  /** Whether its owner held other connections when it began to wait. */
-  nested = false
   /** Its neighbours in the queue, and later in the line on the connection that it shares. */
   previous: Lease<C> | undefined = undefined
   next: Lease<C> | undefined = undefined

@@ -66,7 +66,9 @@ export class Upkeep<C> {
     const { dispatcher } = this
     const reason = dispatcher.suspended === undefined ? "AcquireTimeout" : "Suspended"
     let first: Lease<C> | undefined
-    while ((first = this.queue.first()) !== undefined && first.deadline <= now) dispatcher.refuse(first, reason)
+    while ((first = this.queue.first()) !== undefined && this.queue.deadlineOf(first) <= now) {
+      dispatcher.refuse(first, reason)
+    }
   }
 
   /** A connection that does not answer within `controlTimeout` is destroyed, whatever its adapter promises. */

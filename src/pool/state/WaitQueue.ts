@@ -11,6 +11,7 @@
  */
 import * as Lanes from "./Lanes.ts"
 import type { Lease } from "./Slot.ts"
+import type { Options } from "./StateOptions.ts"
 
 /** A linked list. */
 class Queue<C> {
@@ -62,9 +63,11 @@ export class WaitQueue<C> {
   sharedWaiters = 0
   /** The leases whose owners hold connections, so that the adaptive limit is not for them. */
   readonly nested = new Set<Lease<C>>()
+  private readonly acquireTimeout: number
   private nextTicket = 1
 
-  constructor(lanes: ReadonlyArray<Lanes.LaneOptions>) {
+  constructor({ acquireTimeout, lanes }: Pick<Options, "acquireTimeout" | "lanes">) {
+    this.acquireTimeout = acquireTimeout
     this.lanes = [{ guaranteed: 0, max: 1 }, ...lanes].map((lane) => new WaitingLane<C>(lane))
     this.main = this.lanes[0]!
   }
@@ -100,7 +103,7 @@ export class WaitQueue<C> {
 
   remove(lease: Lease<C>): void {
     const lane = this.lanes[lease.lane]!
-    if (lease.nested) this.nested.delete(lease)
+    if (this.nested.size > 0) this.nested.delete(lease)
     if (lease.shared) {
       this.sharedWaiters--
       lane.sharing.remove(lease)
@@ -110,9 +113,9 @@ export class WaitQueue<C> {
     }
   }
 
-  exempt(lease: Lease<C>): void {
-    lease.nested = true
-    this.nested.add(lease)
+  /** Until when a lease waits. */
+  deadlineOf(lease: Lease<C>): number {
+    return lease.since + lease.stalledMillis + this.acquireTimeout
   }
 
   /** This process stood still, from `from` on: all who waited meanwhile may wait that much longer. */
@@ -120,9 +123,7 @@ export class WaitQueue<C> {
     for (const { sharing, whole } of this.lanes) {
       for (const { head } of [sharing, whole]) {
         for (let lease = head; lease !== undefined; lease = lease.next) {
-          const millis = Math.max(0, to - Math.max(from, lease.askedAt))
-          lease.stalledMillis += millis
-          lease.deadline += millis
+          lease.stalledMillis += Math.max(0, to - Math.max(from, lease.since))
         }
       }
     }

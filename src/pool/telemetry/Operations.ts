@@ -52,14 +52,15 @@ export class Operations {
   /** A statement has ended. `name` is what it does, where that is known without looking at it. */
   record(startedAt: number, exit: Exit.Exit<unknown, unknown>, name?: string): void {
     const now = this.now()
-    this.ended(now - startedAt, now, exit, name)
+    this.ended(now - startedAt, now, Exit.isSuccess(exit) ? undefined : exit.cause, name)
   }
 
-  ended(millis: number, now: number, exit: Exit.Exit<unknown, unknown>, name?: string): void {
+  /** `cause` is why it failed, if it did. */
+  ended(millis: number, now: number, cause: Cause.Cause<unknown> | undefined, name?: string): void {
     this.timing.record(millis, now)
-    const buckets = name === undefined && Exit.isSuccess(exit)
+    const buckets = name === undefined && cause === undefined
       ? this.plain
-      : this.series(name, Exit.isSuccess(exit) ? undefined : failureOf(exit.cause))
+      : this.series(name, cause === undefined ? undefined : failureOf(cause))
     buckets.record(millis)
   }
 

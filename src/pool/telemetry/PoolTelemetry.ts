@@ -15,6 +15,7 @@ import type * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
+import type * as Tracer from "effect/Tracer"
 import type { Adapter } from "../../Adapter.ts"
 import type { FailReason, PoolEvent } from "../state/PoolEvent.ts"
 import { RecentCounter } from "./Histogram.ts"
@@ -127,8 +128,14 @@ export class PoolTelemetry {
     if (this.listening) this.report({ _tag: "AcquireFailed", reason, millis: now - askedAt })
   }
 
+  /** Whether a tracer listens, in whose span this is. */
+  isTraced(fiber: Fiber.Fiber<unknown, unknown>): boolean {
+    const { span, tracer, tracerEnabled } = fiber.cache
+    return tracer !== undefined && tracerEnabled && span?._tag === "Span"
+  }
+
   /**
-   * Waiting for a connection, as a tracer sees it if there is one: a span of its own, and the true duration on that of
+   * Waiting for a connection, as a tracer sees it: a span of its own, and the true duration on that of
    * the statement, which has been given a connection that stands for the whole pool at once.
    */
   traced(
@@ -136,8 +143,7 @@ export class PoolTelemetry {
     wait: Effect.Effect<void, SqlError>,
     waited: () => number
   ): Effect.Effect<void, SqlError> {
-    const { span, tracer, tracerEnabled } = fiber.cache
-    if (tracer === undefined || !tracerEnabled || span?._tag !== "Span") return wait
+    const span = fiber.cache.span as Tracer.Span
     return Effect.useSpan(
       "db.acquire",
       { kind: "internal", attributes: { "db.client.connection.pool.name": this.name } },

@@ -42,12 +42,13 @@ export const notify = (
 }
 
 export class Listeners {
-  private readonly channels = new Map<string, Set<NotificationQueue>>()
+  /** Made when somebody listens: most sessions never do. */
+  private channels: Map<string, Set<NotificationQueue>> | undefined = undefined
   private readonly listeners: Array<(notification: Notification) => void> = []
 
   /** How many channels are listened to. */
   get size(): number {
-    return this.channels.size
+    return this.channels?.size ?? 0
   }
 
   /** Calls `listener` with the notifications of all channels that the server tells of. */
@@ -58,13 +59,13 @@ export class Listeners {
   onNotification(message: PgProtocol.NotificationResponse): void {
     const notification: Notification = { processId: message.pid, channel: message.channel, payload: message.payload }
     for (const listener of this.listeners) listener(notification)
-    for (const queue of this.channels.get(message.channel) ?? []) Queue.offerUnsafe(queue, notification)
+    for (const queue of this.channels?.get(message.channel) ?? []) Queue.offerUnsafe(queue, notification)
   }
 
   /** The session has ended. Those who listen hear why, unless it was meant to end. */
   end(error: SqlError | undefined): void {
-    const sets = [...this.channels.values()]
-    this.channels.clear()
+    const sets = this.channels === undefined ? [] : [...this.channels.values()]
+    this.channels?.clear()
     const cause = error === undefined ? Cause.interrupt() : Cause.fail(error)
     for (const queues of sets) for (const queue of queues) Queue.failCauseUnsafe(queue, cause)
   }
@@ -74,7 +75,7 @@ export class Listeners {
     channel: string,
     run: (sql: string) => Effect.Effect<unknown, SqlError>
   ): Effect.Effect<Queue.Dequeue<Notification, SqlError>, SqlError, Scope.Scope> {
-    const { channels } = this
+    const channels = this.channels ??= new Map()
     const identifier = `"${channel.replaceAll("\"", "\"\"")}"`
     const acquire = Effect.gen(function*() {
       const queue: NotificationQueue = yield* Queue.unbounded<Notification, SqlError>()

@@ -35,7 +35,7 @@ export class Describer {
   private readonly core: SessionCore
   private readonly writer: Writer
   /** Statements that wait for the columns of one that is being described. */
-  private readonly followers = new Map<Prepared, Array<StatementExchange>>()
+  private followers: Map<Prepared, Array<StatementExchange>> | undefined = undefined
 
   constructor(core: SessionCore, writer: Writer) {
     this.core = core
@@ -70,17 +70,17 @@ export class Describer {
 
   private follow(exchange: StatementExchange): void {
     const prepared = exchange.prepared!
-    const followers = this.followers.get(prepared)
-    if (followers === undefined) this.followers.set(prepared, [exchange])
+    const followers = this.followers?.get(prepared)
+    if (followers === undefined) (this.followers ??= new Map()).set(prepared, [exchange])
     else followers.push(exchange)
     this.core.parked.add(exchange)
   }
 
   /** Those that wait for the columns of a statement, which have waited long enough. */
   takeFollowers(prepared: Prepared): ReadonlyArray<StatementExchange> {
-    const followers = this.followers.get(prepared)
+    const followers = this.followers?.get(prepared)
     if (followers === undefined) return []
-    this.followers.delete(prepared)
+    this.followers!.delete(prepared)
     for (const follower of followers) this.core.parked.delete(follower)
     return followers
   }

@@ -51,8 +51,8 @@ export interface Parts {
 export class Reader {
   private readonly core: SessionCore
   private readonly parts: Parts
-  readonly noticeListeners: Array<(fields: PgProtocol.ErrorFields) => void> = []
-  readonly parameterListeners: Array<(name: string, value: string) => void> = []
+  noticeListeners: ReadonlyArray<(fields: PgProtocol.ErrorFields) => void> = []
+  parameterListeners: ReadonlyArray<(name: string, value: string) => void> = []
 
   constructor(parts: Parts) {
     this.core = parts.core

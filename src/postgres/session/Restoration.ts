@@ -24,7 +24,7 @@ export class Restoration {
   private readonly describer: Describer
   private readonly transaction: TransactionControl
   private readonly termination: Termination
-  private readonly retireListeners: Array<() => void> = []
+  private retireListeners: ReadonlyArray<() => void> = []
 
   constructor(
     core: SessionCore,
@@ -135,12 +135,14 @@ export class Restoration {
   }
 
   onRetire(listener: () => void): void {
-    this.retireListeners.push(listener)
+    this.retireListeners = [...this.retireListeners, listener]
   }
 
   /** The server is not any more what it was. */
   retire(): void {
-    for (const listener of this.retireListeners.splice(0)) listener()
+    const listeners = this.retireListeners
+    this.retireListeners = []
+    for (const listener of listeners) listener()
   }
 }
 

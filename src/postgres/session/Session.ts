@@ -159,7 +159,7 @@ export class Session implements Connection, SessionKey {
 
   /** Calls `listener` with every notice and warning of the server. */
   onNotice(listener: (fields: PgProtocol.ErrorFields) => void): void {
-    this.reader.noticeListeners.push(listener)
+    this.reader.noticeListeners = [...this.reader.noticeListeners, listener]
   }
 
   /** Calls `listener` with every notification, on whatever channel. */
@@ -169,7 +169,7 @@ export class Session implements Connection, SessionKey {
 
   /** Calls `listener` with every parameter that the server reports a change of. */
   onParameter(listener: (name: string, value: string) => void): void {
-    this.reader.parameterListeners.push(listener)
+    this.reader.parameterListeners = [...this.reader.parameterListeners, listener]
   }
 
   // ---------------------------------------------------------------------------

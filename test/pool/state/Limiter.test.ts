@@ -60,7 +60,7 @@ const throughput = (adaptive: boolean): { readonly done: number; readonly late: 
       running.delete(lease)
       if (now > 10_000) {
         done++
-        if (now - lease.askedAt > 1_000) late++
+        if (now - lease.since > 1_000) late++
       }
       pool.end(lease, now, true)
     }

@@ -162,7 +162,7 @@ const mutants: ReadonlyArray<readonly [name: string, found: RegExp, make: Make]>
     broken((state) => {
       const end = state.end.bind(state)
       state.end = (lease, now, ready, answered) => {
-        if (lease.state === "Held" && lease.ticket > 0 && lease.heldAt === now) lease.state = "Ended"
+        if (lease.state === "Held" && lease.ticket > 0 && lease.since === now) lease.state = "Ended"
         else end(lease, now, ready, answered)
       }
     })

@@ -254,7 +254,7 @@ describe("PoolState: sharing", () => {
     assert.isAbove(served.shared, 500)
     // Nobody stands in the queue for longer than it takes to serve everybody once.
     for (const lease of pool.leases.values()) {
-      if (lease.state === "Waiting") assert.isBelow(pool.now - lease.askedAt, 24)
+      if (lease.state === "Waiting") assert.isBelow(pool.now - lease.since, 24)
     }
   })
 

@@ -129,7 +129,8 @@ describe("PoolState: capacity and demand", () => {
     pool.state.connected(slot, 1, 0)
     same(pool.state.actions.filter(({ _tag }) => _tag !== "Wake" && _tag !== "Report"), [{
       _tag: "Lease",
-      lease: pool.lease("a")
+      lease: pool.lease("a"),
+      waitedMillis: 0
     }])
   })
 })

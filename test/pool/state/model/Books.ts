@@ -211,6 +211,11 @@ export class Books {
     return client
   }
 
+  /** Until when a client waits. */
+  deadlineOf(client: Client): number {
+    return client.askedAt + this.options.acquireTimeout
+  }
+
   equal(actual: number, expected: number, what: string): void {
     this.check(actual === expected, `${what} is ${actual} and should be ${expected}`)
   }

@@ -80,7 +80,7 @@ export class World extends Books {
         const known = this.known.get(slot!)!
         if (slot!.load === 1) known.abandoned = 0
         else if (!answered) known.abandoned++
-        const first = slot!.lease === lease && lease.heldAt >= slot!.headSince && slot!.phase === "Shared"
+        const first = slot!.lease === lease && lease.since >= slot!.headSince && slot!.phase === "Shared"
         if (answered && first) this.answers.push([this.now, this.now - slot!.headSince])
       }
       const use = this.useOf.get(client)
@@ -245,7 +245,7 @@ export class World extends Books {
     })
     this.check(this.scaled.length === 0, `${this.scaled[0]?._tag} was expected`)
     for (const client of this.queue()) {
-      this.check(client.lease.deadline > this.now, `${client.name} waits after its deadline`)
+      this.check(this.deadlineOf(client) > this.now, `${client.name} waits after its deadline`)
     }
   }
 

@@ -77,7 +77,7 @@ const checkLeases = (books: Books): void => {
         line.length === holders.length && line.every((lease) => holders.some((client) => client.lease === lease)),
         `line of ${slot.id}`
       )
-      books.check(line.every((lease, i) => i === 0 || line[i - 1]!.heldAt <= lease.heldAt), `order on ${slot.id}`)
+      books.check(line.every((lease, i) => i === 0 || line[i - 1]!.since <= lease.since), `order on ${slot.id}`)
       books.check(slot.last === line.at(-1), `last of ${slot.id}`)
     }
     if (slot.phase === "Shared") {
@@ -193,7 +193,7 @@ const checkSupply = (books: Books, demand: Demand): number => {
   const underWay = connections.opening.length - hanging(books, connections.opening)
   const pings = hanging(books, connections.pinging) > 0 ? 0 : connections.pinging.length
   // Statements that wait beside shared connections are given a moment.
-  const asked = demand.sharers > 0 ? books.queue().find((client) => client.lease.shared)?.lease.askedAt : undefined
+  const asked = demand.sharers > 0 ? books.queue().find((client) => client.lease.shared)?.lease.since : undefined
   const patient = asked !== undefined && sharing.slots.length > 0 &&
     (asked + books.options.shareWait > books.now || books.wakeAt <= books.now)
   const pressing = demand.whole + (patient ? 0 : Math.ceil(demand.sharers / 16))
@@ -218,7 +218,7 @@ const checkSupply = (books: Books, demand: Demand): number => {
 const checkTimer = (books: Books, demand: Demand, wanted: number): void => {
   const { connections, opening } = partsOf(books.state)
   const { maxConnecting, slowConnect } = books.options
-  const due: Array<readonly [string, number]> = books.queue().map((client) => ["deadline", client.lease.deadline])
+  const due: Array<readonly [string, number]> = books.queue().map((client) => ["deadline", books.deadlineOf(client)])
   for (const slot of [...connections.pinging, ...connections.resetting, ...connections.closing]) {
     due.push(["answer", slot.since + books.options.controlTimeout])
   }
@@ -244,9 +244,9 @@ const checkTimer = (books: Books, demand: Demand, wanted: number): void => {
   for (const { since } of hangs) if (since + slowConnect > books.now) due.push(["hanging", since + slowConnect])
   for (const client of books.held()) {
     if (client.lease.slot!.phase !== "Leased" && client.lease.slot!.phase !== "Shared") continue
-    const { heldAt } = client.lease
-    due.push(["reclaim", heldAt + books.options.reclaimAfter])
-    if (client.leaks === 0) due.push(["leak", heldAt + books.options.leakThreshold])
+    const { since } = client.lease
+    due.push(["reclaim", since + books.options.reclaimAfter])
+    if (client.leaks === 0) due.push(["leak", since + books.options.leakThreshold])
   }
   if (books.ceiling < Infinity) due.push(["recovery", books.refusedAt + books.options.overloadRecovery])
   due.push(["scaling", books.scaleAt])
@@ -264,7 +264,7 @@ const checkShutdown = (books: Books): void => {
 const checkSuspended = (books: Books): void => {
   const queue = books.queue()
   if (books.suspended === "reject") books.equal(queue.length, 0, "waiting while others are rejected")
-  for (const client of queue) books.check(books.wakeAt <= client.lease.deadline, `${client.name} is forgotten`)
+  for (const client of queue) books.check(books.wakeAt <= books.deadlineOf(client), `${client.name} is forgotten`)
   books.check(!books.draining || books.state.slots.size > 0, "drained, and nobody was told")
 }
 

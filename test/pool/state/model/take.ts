@@ -18,12 +18,11 @@ export const lent = (books: Books, client: Client): void => {
     `${client.name} got a connection that is too old`
   )
   books.check(slot.load <= books.options.pipelineDepth, `more than pipelineDepth on ${slot.id}`)
-  books.check(lease.deadline === Infinity || lease.askedAt === client.askedAt, "the deadline has moved")
   if (lease.shared && slot.load > 1) {
     books.see("joined")
     // Those before it, as it found them.
     const others = books.sharers(slot).filter((other) => other !== client)
-    const found = others.filter((other) => other.lease.heldAt < books.now || other.name < client.name)
+    const found = others.filter((other) => other.lease.since < books.now || other.name < client.name)
     books.check(found.every((other) => other.lease.proven), `${client.name} waits behind an unknown statement`)
     books.check(books.known.get(slot)!.abandoned === 0, `${client.name} waits behind an abandoned statement`)
     books.check(books.now - slot.headSince < books.slowLimit, `${client.name} waits behind a slow one`)
@@ -86,6 +85,7 @@ export const take = (books: Books): void => {
     switch (action._tag) {
       case "Lease": {
         const client = books.clientOf(action.lease)
+        books.equal(action.waitedMillis, books.now - client.askedAt, `the wait of ${client.name}`)
         books.check(!books.shutdown, "lent after shutdown")
         books.check(books.suspended === undefined, "lent while suspended")
         books.check(client.status === "waiting", `a lease for ${client.name}, which is ${client.status}`)
@@ -161,7 +161,7 @@ export const take = (books: Books): void => {
       case "Reclaim": {
         const { lease } = action
         books.check(books.clientOf(lease).status === "held", `${books.clientOf(lease).name} has nothing to reclaim`)
-        books.check(books.now - lease.heldAt >= books.options.reclaimAfter, "reclaimed too early")
+        books.check(books.now - lease.since >= books.options.reclaimAfter, "reclaimed too early")
         break
       }
       case "Report":
