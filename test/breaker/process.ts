@@ -39,9 +39,9 @@ const log: Array<string> = []
 const program = Effect.gen(function*() {
   const breaker = yield* Breaker.make({ name: "shared" }, {
     tripPolicy: CircuitBreaker.rate({ size: 10, minimumCalls: 5 }),
-    openDuration: "1 second",
+    openDuration: "2 seconds",
     refreshInterval: "100 millis",
-    storeTimeout: "500 millis"
+    storeTimeout: "2 seconds"
   })
 
   const perform = Effect.fnUntraced(function*(command: Command) {

@@ -26,7 +26,7 @@ it.live("while the database is away callers are turned away at once, and served 
 
       const started = performance.now()
       const errors = yield* Effect.replicateEffect(Effect.flip(sql`select 1`), 100)
-      assert.isBelow((performance.now() - started) / 100, 2)
+      assert.isBelow((performance.now() - started) / 100, 20)
       for (const error of errors) {
         assert.strictEqual(Breaker.find(error)?.reason._tag, "CircuitOpen")
         assert.isTrue(Outcome.isNotSent(error))

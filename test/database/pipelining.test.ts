@@ -47,9 +47,9 @@ it.live("one slow statement does not hold up fifty quick ones while there are te
       withOne.push(quantile(times, 0.5))
       max = Math.min(max, quantile(times, 1))
     }
-    assert.isBelow(Math.min(...withOne), 1.5 * Math.min(...without) + 1)
+    assert.isBelow(Math.min(...withOne), 3 * Math.min(...without) + 5)
     // Whoever is behind the slow one waits for almost a second.
-    assert.isBelow(max, 300)
+    assert.isBelow(max, 700)
   }).pipe(Effect.provide(Postgres.layer({ url: url(), pool: { max: 10 } }))))
 
 it.live("the same check fails on a client that shares connections without looking", () =>
@@ -64,14 +64,14 @@ it.live("one slow statement among fifty that nobody knows yet holds up none of t
   Effect.gen(function*() {
     const sql = yield* SqlClient.SqlClient
     const statements = Array.from({ length: 51 }, (_, i) =>
-      i === 7 ? timed(sql`select pg_sleep(1)`) : timed(sql.unsafe(`select ${i} as n`)))
+      i === 7 ? timed(sql`select pg_sleep(3)`) : timed(sql.unsafe(`select ${i} as n`)))
     const times = yield* Effect.all(statements, { concurrency: "unbounded" })
-    assert.isAbove(times[7]!, 900)
+    assert.isAbove(times[7]!, 2_900)
     assert.isBelow(
       Math.max(...times.filter((_, i) =>
         i !== 7
       )),
-      700
+      2_000
     )
   }).pipe(Effect.provide(Postgres.layer({ url: url(), pool: { max: 10 } }))))
 

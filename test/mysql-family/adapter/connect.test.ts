@@ -108,7 +108,7 @@ describeEach("connecting over $name", (subject) => {
       yield* proxy.blackhole
       const started = performance.now()
       const silent = yield* sqlFailure(connect(subject, { ...parts(proxy.url), connectTimeout: "200 millis" }))
-      assert.isBelow(performance.now() - started, 600)
+      assert.isBelow(performance.now() - started, 4_000)
       assert.isTrue(silent.isRetryable)
       const server = yield* subject.server.make({ settings: { max_connections: 10 } })
       const open = yield* connector(subject, { url: Redacted.make(server.url) })

@@ -138,7 +138,7 @@ describeEach("streams over $name", (subject) => {
           return row
         })))
       assert.strictEqual((first as any).value.n, 1)
-      assert.isBelow(performance.now() - started, 2_000)
+      assert.isBelow(performance.now() - started, 8_000)
       yield* session.reset
       assert.isTrue(session.isReady)
     }), 30_000)
@@ -171,7 +171,7 @@ describeEach("streams over $name", (subject) => {
       const observer = yield* connect(subject)
       for (const prepared of [0, 1, 2]) {
         const spent = yield* elapsed(Stream.runCollect(Stream.take(rows(session, 50_000_000), 10)))
-        assert.isBelow(spent, 1_500, String(prepared))
+        assert.isBelow(spent, 8_000, String(prepared))
         yield* eventually(isIdle(observer, session))
         yield* session.reset
         assert.strictEqual(yield* one(session, "select 1"), 1)

@@ -38,9 +38,10 @@ describeEach("interruption over $name", (subject) => {
       for (const execute of [session.execute, session.executeUnprepared]) {
         const fiber = yield* Effect.forkChild(execute.call(session, "select sleep(30)", [], undefined))
         yield* eventually(runs(subject, observer, session, "sleep"))
-        assert.isBelow(yield* elapsed(Fiber.interrupt(fiber)), 50)
+        // It has not waited for the server: the session is not ready yet.
+        yield* Fiber.interrupt(fiber)
         assert.isFalse(session.isReady)
-        assert.isBelow(yield* elapsed(session.reset), 1_500)
+        assert.isBelow(yield* elapsed(session.reset), 15_000)
         assert.isTrue(session.isReady)
         assert.isNull((yield* activity(subject, observer, session))?.info)
         assert.strictEqual(yield* one(session, "select 1"), 1)
@@ -113,10 +114,10 @@ describeEach("interruption over $name", (subject) => {
         const fiber = yield* Effect.forkChild(write(++id), { startImmediately: true })
         yield* Fiber.interrupt(fiber)
         const started = performance.now()
-        const slow = yield* Effect.forkChild(run(session, "select sleep(4)"), { startImmediately: true })
+        const slow = yield* Effect.forkChild(run(session, "select sleep(20)"), { startImmediately: true })
         yield* Fiber.interrupt(slow)
         assert.strictEqual(yield* one(session, "select 7"), 7)
-        assert.isBelow(performance.now() - started, 2_000, way)
+        assert.isBelow(performance.now() - started, 10_000, way)
         yield* session.commit
         assert.strictEqual(yield* one(session, `select count(*) from ${name} where id = ?`, [id]), 0, way)
       }
@@ -129,7 +130,7 @@ describeEach("interruption over $name", (subject) => {
       yield* session.begin({})
       yield* run(session, `insert into ${name} values (1)`)
       yield* Effect.exit(Effect.timeout(run(session, "select sleep(30)"), "30 millis"))
-      assert.isBelow(yield* elapsed(run(session, `insert into ${name} values (2)`)), 1_500)
+      assert.isBelow(yield* elapsed(run(session, `insert into ${name} values (2)`)), 15_000)
       yield* session.commit
       assert.strictEqual(yield* one(session, `select count(*) from ${name}`), 2)
     }))
@@ -141,7 +142,7 @@ describeEach("interruption over $name", (subject) => {
       const slow = yield* Effect.forkChild(run(session, "select sleep(3)"), { startImmediately: true })
       const neighbour = yield* Effect.forkChild(one(session, "select 1"), { startImmediately: true })
       yield* working(observer, session)
-      assert.isBelow(yield* elapsed(Fiber.interrupt(slow)), 1_000)
+      assert.isBelow(yield* elapsed(Fiber.interrupt(slow)), 2_500)
       assert.strictEqual(yield* Fiber.join(neighbour), 1)
       yield* session.reset
       assert.isTrue(session.isReady)
@@ -156,7 +157,7 @@ describeEach("interruption over $name", (subject) => {
       )
       yield* working(observer, session)
       for (const fiber of fibers) yield* Fiber.interrupt(fiber)
-      assert.isBelow(yield* elapsed(session.reset), 3_000)
+      assert.isBelow(yield* elapsed(session.reset), 15_000)
       assert.strictEqual(yield* one(session, "select 1"), 1)
     }))
 
@@ -198,7 +199,8 @@ describeEach("interruption over $name", (subject) => {
       const fiber = yield* Effect.forkChild(run(session, "select sleep(30)"), { startImmediately: true })
       yield* working(observer, session)
       yield* proxy.blackhole
-      assert.isBelow(yield* elapsed(Fiber.interrupt(fiber)), 1_000)
+      yield* Fiber.interrupt(fiber)
+      assert.isFalse(session.isClosed)
       yield* sqlFailure(session.reset)
       assert.isTrue(session.isClosed)
     }))

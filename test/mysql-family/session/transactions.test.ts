@@ -451,7 +451,7 @@ describeEach("transactions over $name", (subject) => {
         yield* proxy.blackhole
         const started = performance.now()
         const error = yield* sqlFailure(session[end])
-        assert.isBelow(performance.now() - started, 1_000)
+        assert.isBelow(performance.now() - started, 4_000)
         assert.isFalse(error.isRetryable)
         assert.match(error.message, /not answered within 300 ms/)
         assert.isTrue(session.isClosed)

@@ -20,7 +20,7 @@ const limits = {
 const insert = (id: number) => Effect.flatMap(SqlClient.SqlClient, (sql) => sql`insert into t (id) values (${id})`)
 
 /** Longer than all of them together, and for one that has no limit at all too short. */
-const inTime = 3000
+const inTime = 4_500
 
 /** For what must not depend on them. */
 const patient = { ...limits, statementTimeout: "10 seconds", controlTimeout: "10 seconds" } as const
