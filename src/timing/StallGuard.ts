@@ -118,13 +118,20 @@ export class StallGuard {
 
   /** For how many milliseconds of an interval the process stood still. */
   stalledBetween(from: number, to: number): number {
-    let sum = 0
+    let sum = overlap(from, to, this.sinceLastBeat())
     for (let i = this.stalls.length - 1; i >= 0; i--) {
       const stall = this.stalls[i]!
       if (stall.to <= from) break
-      sum += Math.max(0, Math.min(to, stall.to) - Math.max(from, stall.from))
+      sum += overlap(from, to, stall)
     }
     return sum
+  }
+
+  /** A stall that the heart has not found yet: a process that was stopped may read its sockets before its timers fire. */
+  private sinceLastBeat(): Stall | undefined {
+    const now = this.host.now()
+    if (!this.beating || now - this.lastBeat <= gapMillis) return undefined
+    return { from: Math.max(this.lastBeat, this.stalls.at(-1)?.to ?? -Infinity), to: now }
   }
 
   /**
@@ -161,6 +168,9 @@ export class StallGuard {
     for (const listener of Array.from(this.listeners)) listener({ from: start, to })
   }
 }
+
+const overlap = (from: number, to: number, stall: Stall | undefined): number =>
+  stall === undefined ? 0 : Math.max(0, Math.min(to, stall.to) - Math.max(from, stall.from))
 
 const nodeHost: Host = {
   now: () => performance.now(),

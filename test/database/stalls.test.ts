@@ -21,7 +21,7 @@ import { describeWith, FaultProxy, freshDatabase, type SharedServer } from "../s
 type Services = SqlClient.SqlClient | Transaction.Manager | Pool.Pool | Database.Database
 
 /** Every limit, in milliseconds. */
-const limit = 400
+const limit = 800
 /** What the client gives the server's own limit in addition. */
 const grace = 1_000
 
@@ -63,18 +63,24 @@ const databases: {
   }
 }
 
-/** The ways to stand still. */
-const stalls: { readonly [name: string]: (millis: number) => Effect.Effect<void> } = {
+/** The ways to stand still, each made ready for it. */
+const stalls: { readonly [name: string]: (millis: number) => Effect.Effect<Effect.Effect<void>> } = {
   "a busy loop": (millis) =>
-    Effect.sync(() => {
+    Effect.succeed(Effect.sync(() => {
       const until = performance.now() + millis
       while (performance.now() < until);
-    }),
+    })),
   SIGSTOP: (millis) =>
     Effect.callback((resume) => {
       const { pid } = process
-      spawn("sh", ["-c", `kill -STOP ${pid}; sleep ${millis / 1_000}; kill -CONT ${pid}`])
-        .on("close", () => resume(Effect.void))
+      // It is there when it is needed: starting it may take longer than a limit.
+      const script = `echo ready; read go; kill -STOP ${pid}; sleep ${millis / 1_000}; kill -CONT ${pid}`
+      const shell = spawn("sh", ["-c", script], { stdio: ["pipe", "pipe", "ignore"] })
+      const stand = Effect.callback<void>((resume) => {
+        shell.on("close", () => resume(Effect.void))
+        shell.stdin.end("go\n")
+      })
+      shell.stdout.once("data", () => resume(Effect.succeed(stand)))
     })
 }
 
@@ -117,7 +123,7 @@ const kinds: {
 for (const [name, database] of Object.entries(databases)) {
   describeWith(`url-${database.server}`)(`over ${name}`, () => {
     for (const [kind, { limit, run }] of Object.entries(kinds)) {
-      for (const [stall, stand] of Object.entries(stalls)) {
+      for (const [stall, prepare] of Object.entries(stalls)) {
         it.live(
           `${kind}, ${stall} of twice the limit: what was answered in time succeeds`,
           () =>
@@ -125,10 +131,11 @@ for (const [name, database] of Object.entries(databases)) {
               const url = yield* freshDatabase(database.server)
               yield* Effect.gen(function*() {
                 yield* Effect.retry(sql("select 1"), { times: 10 })
+                const stand = yield* prepare(2 * limit)
                 const fiber = yield* Effect.forkChild(run(database.sleep(0.05)), { startImmediately: true })
                 // It goes on the wire in this tick or the next one.
                 yield* Effect.promise(() => new Promise((resolve) => setImmediate(() => setImmediate(resolve))))
-                yield* stand(2 * limit)
+                yield* stand
                 yield* Fiber.join(fiber)
                 const { breaker } = yield* Database.Database
                 assert.strictEqual((yield* breaker!.state)._tag, "Closed")
@@ -139,7 +146,7 @@ for (const [name, database] of Object.entries(databases)) {
       }
     }
 
-    for (const [stall, stand] of Object.entries(stalls)) {
+    for (const [stall, prepare] of Object.entries(stalls)) {
       it.live(
         `finding out about a lost COMMIT, ${stall} of twice the limit: it is found out`,
         () =>
@@ -151,9 +158,10 @@ for (const [name, database] of Object.entries(databases)) {
               // The table of keys is there.
               yield* Transaction.run(sql("select 1"), { idempotencyKey: "first" })
               const rule = yield* proxy.when("COMMIT", "after")
+              const stand = yield* prepare(2 * limit)
               const fiber = yield* Effect.forkChild(write, { startImmediately: true })
               yield* rule.fired
-              yield* stand(2 * limit)
+              yield* stand
               yield* Fiber.join(fiber)
             }).pipe(Effect.provide(database.layer(proxy.url)))
           }),

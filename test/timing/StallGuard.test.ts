@@ -73,6 +73,23 @@ describe("StallGuard", () => {
     assert.strictEqual(guard.stalledBetween(0, 100), 0)
   })
 
+  it("asked before the heart beats again: the stall counts, and once", () => {
+    const { guard, heard, host } = make()
+    guard.watch(10_000)
+    host.run(100)
+    host.stall(100)
+    assert.strictEqual(guard.stalledBetween(0, 10_000), 0)
+    host.stall(4_900)
+    assert.strictEqual(guard.stalledBetween(0, 10_000), 5_000)
+    assert.strictEqual(guard.stalledBetween(3_000, 4_000), 1_000)
+    assert.deepStrictEqual(heard, [])
+    guard.late(2_000)
+    host.stall(50)
+    assert.strictEqual(guard.stalledBetween(0, 10_000), 5_000)
+    host.run(0)
+    assert.strictEqual(guard.stalledBetween(0, 10_000), 5_000)
+  })
+
   it("a late timer where no heart beats: the stall counts from when it was due", () => {
     const { guard, heard, host } = make()
     host.stall(900)

@@ -45,6 +45,15 @@ describe("PoolState: a question that is not answered", () => {
     })
   }
 
+  for (const [name, ask] of questions) {
+    it(`${name}: the pool wakes when its time is over, although nothing else is due`, () => {
+      // Connections need not be asked again for so long that it is the only question.
+      const pool = new Steps({ max: 2, controlTimeout: 400, validateAfter: 1_000 }).open(2)
+      ask(pool)
+      same(pool.wakeAt, pool.now + 400)
+    })
+  }
+
   it("two pings of a host that is gone: both connections are replaced, not only the first", () => {
     const pool = new Steps({ max: 3, controlTimeout: 5_000 }).open(3)
     pool.retire(3)
