@@ -375,12 +375,14 @@ const printed = (exit: Exit.Exit<unknown, unknown>, server: PostgresServer.Postg
     .replace(/\d+(\.\d+)? ms\b/g, (time) => /^(100|300|1500|2000) /.test(time) ? time : "N ms")
     .replace(/fiber \d+/g, "fiber N")
     .replace(/session \d+/g, "session N")
-    .replace(/^ {4}at .*mistakes\.test\.ts.*$/gm, "    at the program")
+    .replace(/^ {4}(or )?at .*mistakes\.test\.ts:[\d:]+/gm, "    $1at the program")
     .replace(/(^ +at (?!the program).*\n?)+/gm, "    at other frames\n")
     .replace(/\d+\.\d{3,}/g, "N")
     .replace(/, of which this process stood still for [\d.]+ s/g, "")
     .replace(/(stalledMillis|fiberId|connectionId|position|line): '?[\w.]+'?/g, "$1: N")
     .replace(/fiber #\d+/g, "fiber #N")
+    // What the machine did meanwhile.
+    .replace(/isStandstill: \w+/g, "isStandstill: B")
     // An attempt to connect may have just begun.
     .replace(/\d+ being opened/g, "N being opened")
     .replace(/(total|connecting): \d+/g, "$1: N")

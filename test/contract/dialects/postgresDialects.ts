@@ -111,6 +111,7 @@ export const pglite: Dialect = {
     "a transaction with a key is applied once when COMMIT is lost after the server has it",
     "a COMMIT that is lost and not looked into is unknown; whoever just tries again does it twice",
     "a server that is silent costs a caller no more than its patience",
+    "a key is waited for longer than a statement may take, and not for an answer that was lost",
     "tables, columns, keys and errors have the names of the program",
     "exclude each other by their key, and end with their scope",
     "of keys that look alike are different locks, and 7 is 7n",
