@@ -39,6 +39,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import type { Causality, Position } from "../Adapter.ts"
+import type { TokenProblem } from "./state/TopologyEvent.ts"
 import * as Token from "./token.ts"
 
 /** What may have been applied without anybody knowing where: a COMMIT without an answer, a token that says nothing. */
@@ -94,11 +95,32 @@ export class Region {
   private readonly doubts = new Doubts()
   /** The databases whose primary has not got all of this: it was lost, or there is another primary by now. */
   private readonly ahead = new Set<string>()
+  private isUnreadable = false
+  /** What has been told already: a region has many reads. */
+  private readonly told = new Set<string>()
 
   /** What a token says is added. */
-  enter({ isDoubtful, positions }: Token.Token): void {
+  enter({ isDoubtful, isReadable, positions }: Token.Token): void {
     this.positions = [...this.positions, ...positions]
     if (isDoubtful) this.doubts.add(undefined)
+    if (!isReadable) this.isUnreadable = true
+  }
+
+  /** Why the reads of a database go to its primary, if that is news. */
+  problem(database: string, generation: number | undefined, floor: Position | undefined): TokenProblem | undefined {
+    const problem: TokenProblem | undefined = this.isUnreadable
+      ? "Unreadable"
+      : this.ahead.has(database)
+      ? "Ahead"
+      : floor !== undefined && floor.generation !== generation
+      ? "OtherGeneration"
+      : this.positions.some(({ lineage }) => isForeign(lineage))
+      ? "Foreign"
+      : undefined
+    const key = `${problem} ${database}`
+    if (problem === undefined || this.told.has(key)) return undefined
+    this.told.add(key)
+    return problem
   }
 
   get token(): string | undefined {
@@ -120,7 +142,10 @@ export class Region {
       this.positions = this.positions.filter((position) => position.lineage !== lineage)
       for (const position of own) {
         if (causality.isPosition(position.value)) this.advance(position, causality)
-        else this.doubts.add(undefined)
+        else {
+          this.doubts.add(undefined)
+          this.isUnreadable = true
+        }
       }
     }
     return this.positions.find((position) => position.lineage === lineage)

@@ -113,7 +113,7 @@ export const make = Effect.fnUntraced(function*(
 
   const router = new Router(runtime, acquireTimeout)
   yield* Effect.acquireRelease(
-    Effect.sync(() => registerCluster(context, runtime, router.routed)),
+    Effect.sync(() => registerCluster(context, runtime, router)),
     (remove) => Effect.sync(remove)
   )
   const [first] = members
@@ -209,7 +209,8 @@ const service = (
         primary: state.writer?.spec.name,
         generation: state.generation,
         nodes,
-        reads: { ...router.routed }
+        reads: { ...router.routed },
+        unusableTokens: { ...router.unusable }
       }))
     }),
     events: Stream.map(events, (event) => ({ ...event, database: name })),

@@ -91,6 +91,10 @@ export class ClusterRuntime {
 
   readonly onDoubt = (member: Member): void => this.tell(() => this.state.doubt(member.node, this.now()))
 
+  report(event: TopologyEvent): void {
+    this.parts.report(event)
+  }
+
   tell(f: () => void): void {
     if (this.isClosed) return
     f()

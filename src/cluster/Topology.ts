@@ -9,7 +9,7 @@ import type * as Stream from "effect/Stream"
 import type * as Breaker from "../breaker/Breaker.ts"
 import type * as Pool from "../pool/Pool.ts"
 import type { Status } from "./state/Node.ts"
-import type { TopologyEvent } from "./state/TopologyEvent.ts"
+import type { TokenProblem, TopologyEvent } from "./state/TopologyEvent.ts"
 
 /**
  * A node of a cluster, at one moment.
@@ -48,6 +48,8 @@ export interface Topology {
   readonly nodes: ReadonlyArray<NodeState>
   /** How often reads went to a replica, to the primary instead, or nowhere. */
   readonly reads: { readonly replica: number; readonly overflow: number; readonly refused: number }
+  /** How often what a region of `Causal` must see proved nothing, so that the primary served its reads. */
+  readonly unusableTokens: { readonly [problem in TokenProblem]: number }
 }
 
 /**
@@ -85,4 +87,4 @@ export interface Cluster {
  */
 export const Cluster = Context.Service<Cluster>("watertight/Cluster")
 
-export type { TopologyEvent }
+export type { TokenProblem, TopologyEvent }

@@ -5,17 +5,18 @@ import type * as Context from "effect/Context"
 import * as Metric from "effect/Metric"
 import { attributesOf, register } from "../pool/telemetry/series.ts"
 import type { ClusterRuntime } from "./ClusterRuntime.ts"
-import type { Routed } from "./route/Router.ts"
+import type { Routed, Router, Unusable } from "./route/Router.ts"
 import type { Node, Status } from "./state/Node.ts"
 
 const statuses: ReadonlyArray<Status> = ["Unknown", "Joining", "Primary", "Replica", "Unreachable", "Fenced"]
 const routes: ReadonlyArray<keyof Routed> = ["replica", "overflow", "refused"]
+const problems: ReadonlyArray<keyof Unusable> = ["Unreadable", "Foreign", "OtherGeneration", "Ahead"]
 
 /** Registers the metrics of a cluster. Returns what removes them. */
 export const registerCluster = (
   context: Context.Context<never>,
   runtime: ClusterRuntime,
-  routed: Routed
+  { routed, unusable }: Router
 ): () => void => {
   const { cluster, state } = runtime
   const own = { "watertight.database": cluster.name }
@@ -50,6 +51,18 @@ export const registerCluster = (
       "The timeline, or the number of the group's view",
       {},
       () => state.generation ?? 0
+    ),
+    ...problems.map((problem) =>
+      register(
+        context,
+        Metric.counter("watertight.causal.unusable", {
+          description:
+            "How often what a region of Causal must see proved nothing, so that the primary served its reads",
+          attributes: attributesOf(context, { ...own, "watertight.reason": problem }, "{region}"),
+          incremental: true
+        }),
+        () => ({ count: unusable[problem], incremental: true })
+      )
     ),
     ...routes.map((route) =>
       register(

@@ -10,6 +10,8 @@ export interface Token {
   readonly positions: ReadonlyArray<Position>
   /** Whether there may be something that only the primary is sure to have. */
   readonly isDoubtful: boolean
+  /** Whether all of it is what this library writes. */
+  readonly isReadable: boolean
 }
 
 const version = "1"
@@ -23,7 +25,7 @@ const encode = (text: string): string => encodeURIComponent(text).replace(/[~.!'
 
 const hex = (character: string): string => character.charCodeAt(0).toString(16).toUpperCase()
 
-export const write = ({ isDoubtful, positions }: Token): string => {
+export const write = ({ isDoubtful, positions }: Omit<Token, "isReadable">): string => {
   const places = positions.map(({ generation, lineage, value }) =>
     [version, encode(lineage), generation ?? "", encode(value)].join(".")
   )
@@ -31,18 +33,19 @@ export const write = ({ isDoubtful, positions }: Token): string => {
   return text.length <= limit ? text : doubt
 }
 
-const unreadable: Token = { positions: [], isDoubtful: true }
+const unreadable: Token = { positions: [], isDoubtful: true, isReadable: false }
 
 /**
  * What a text says. It comes from outside: whatever is no place may have been one, so that only the primary is sure to
  * have what it stood for. An empty one is none.
  */
 export const read = (token: string): Token => {
-  if (token === "") return { positions: [], isDoubtful: false }
+  if (token === "") return { positions: [], isDoubtful: false, isReadable: true }
   if (token.length > limit) return unreadable
   const parts = token.split("~")
   const positions = parts.flatMap((each) => readPosition(each) ?? [])
-  return { positions, isDoubtful: positions.length < parts.length }
+  const doubts = parts.length - positions.length
+  return { positions, isDoubtful: doubts > 0, isReadable: doubts === parts.filter((part) => part === doubt).length }
 }
 
 const readPosition = (text: string): Position | undefined => {

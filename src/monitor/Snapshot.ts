@@ -165,6 +165,8 @@ const topologySentence = (event: TopologyEvent): string => {
       return `${event.node} serves no reads: ${event.reason}`
     case "NodeReturned":
       return `${event.node} serves reads`
+    case "TokenUnusable":
+      return `a token proves nothing (${event.reason}), the primary serves its reads`
   }
 }
 

@@ -1,6 +1,6 @@
 /** Reads that never go back in time, on a real primary with a standby that lags. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Schedule } from "effect"
+import { Effect, Fiber, Option, Schedule, Stream } from "effect"
 import { SqlClient } from "effect/sql"
 import type { Causality } from "../../src/Adapter.ts"
 import * as Cluster from "../../src/cluster/Cluster.ts"
@@ -107,7 +107,7 @@ describeWith("standby")("a standby that is behind", () => {
     Effect.gen(function*() {
       const { layer, primary, standby } = yield* setUp()
       yield* Effect.gen(function*() {
-        yield* ready
+        const cluster = yield* ready
         const { positions: [real] } = Token.read((yield* Effect.andThen(insert, Causal.token).pipe(Causal.track))!)
         for (
           const [position, port] of [
@@ -126,6 +126,16 @@ describeWith("standby")("a standby that is behind", () => {
           const [first, second] = yield* Effect.all([newest, newest]).pipe(Reads.prefer, Causal.after(token))
           assert.deepStrictEqual([first.port, second.port], [primary.port, standby.port], token)
         }
+        // Each is told once, and counted.
+        assert.deepStrictEqual((yield* cluster.topology).unusableTokens, {
+          Unreadable: 6,
+          Foreign: 0,
+          OtherGeneration: 1,
+          Ahead: 1
+        })
+        const told = yield* Effect.forkChild(Stream.runHead(cluster.events), { startImmediately: true })
+        yield* newest.pipe(Reads.prefer, Causal.after("x"))
+        assert.deepInclude(Option.getOrThrow(yield* Fiber.join(told)), { _tag: "TokenUnusable", reason: "Unreadable" })
         // Writes go on.
         assert.isAbove(yield* insert, 0)
       }).pipe(Effect.provide(layer))
@@ -201,7 +211,7 @@ describe("tokens", () => {
     for (const isDoubtful of [false, true]) {
       const token = Token.write({ positions, isDoubtful })
       assert.match(token, /^[\w.~%-]+$/)
-      assert.deepStrictEqual(Token.read(token), { positions, isDoubtful })
+      assert.deepStrictEqual(Token.read(token), { positions, isDoubtful, isReadable: true })
     }
   })
 
@@ -210,7 +220,7 @@ describe("tokens", () => {
       positions: [{ lineage: "x", generation: 1, value: "1".repeat(3_000) }],
       isDoubtful: false
     })
-    assert.deepStrictEqual(Token.read(token), { positions: [], isDoubtful: true })
+    assert.deepStrictEqual(Token.read(token), { positions: [], isDoubtful: true, isReadable: true })
   })
 
   it("rise within a generation, and never fall to an older one", () => {

@@ -26,6 +26,7 @@ import { type Member, overflowLane } from "../Member.ts"
 import * as Reads from "../Reads.ts"
 import type { Node } from "../state/Node.ts"
 import type { Query } from "../state/ReadChoice.ts"
+import type { TokenProblem } from "../state/TopologyEvent.ts"
 import { aroundOf, type Call, type Following, nothing, reserved, type Run, shared, waitedSince } from "./calls.ts"
 import { isAboutNode, judge, wasSentAway } from "./failures.ts"
 import { behind, noted } from "./following.ts"
@@ -43,6 +44,9 @@ export interface Routed {
   refused: number
 }
 
+/** How often what a region of `Causal` must see proved nothing. */
+export type Unusable = { [problem in TokenProblem]: number }
+
 /** What is concluded from a failure of a call. A read that writes says nothing of its server. */
 type Phase = "Statement" | "Acquire" | "Read"
 
@@ -50,6 +54,7 @@ type AnyFiber = Fiber.Fiber<unknown, unknown>
 
 export class Router {
   readonly routed: Routed = { replica: 0, overflow: 0, refused: 0 }
+  readonly unusable: Unusable = { Unreadable: 0, Foreign: 0, OtherGeneration: 0, Ahead: 0 }
   /** The policy of whatever runs outside of `Reads`. */
   readonly standing: Reads.Policy | undefined
   private readonly runtime: ClusterRuntime
@@ -193,7 +198,9 @@ export class Router {
     if (causality === undefined) return this.otherwise(reads, fiber, run)
     const { name: database } = this.runtime.cluster
     const floor = region.floor(causality.lineage ?? state.lineage, causality)
-    const following: Following = { region, causality, database, as: "ReplicaRead", floor: undefined, since }
+    const tell = () => this.tellOf(region.problem(database, state.generation, floor))
+    const following: Following = { region, causality, database, as: "ReplicaRead", floor: undefined, since, tell }
+    tell()
     if (floor?.generation !== undefined) this.runtime.tell(() => state.hint(floor.generation!, since))
     // A place of another generation cannot be held against positions of this one.
     if (region.isPinned(database) || (floor !== undefined && floor.generation !== state.generation)) {
@@ -208,6 +215,12 @@ export class Router {
     return state.choose(proved, since) === undefined
       ? this.readFrom(reads, query, fiber, run, { ...following, floor })
       : this.readFrom(reads, proved, fiber, run, following)
+  }
+
+  private tellOf(reason: TokenProblem | undefined): void {
+    if (reason === undefined) return
+    this.unusable[reason]++
+    this.runtime.report({ _tag: "TokenUnusable", reason })
   }
 
   private readFrom(

@@ -18,6 +18,8 @@ export interface Noted {
   readonly database: string
   /** What it is: anything on the primary, a read on the primary, or a read on a replica. */
   readonly as: "Statement" | "Read" | "ReplicaRead"
+  /** Tells why the region has to read from the primary. */
+  readonly tell?: (() => void) | undefined
 }
 
 /**
@@ -25,14 +27,17 @@ export interface Noted {
  * to be described first, and the answer would be from before it.
  */
 export const noted =
-  <A, E, R>({ as, causality, database, region }: Noted, f: Body<A, E, R>): Body<A, E, R> => (connection) =>
+  <A, E, R>({ as, causality, database, region, tell }: Noted, f: Body<A, E, R>): Body<A, E, R> => (connection) =>
     Effect.suspend(() => {
       const { asked } = region
       const told = (position: Position | undefined): void => {
         // What was seen or written is not known now, and only the primary is sure to have it.
         if (position === undefined) return region.doubt(database)
         if (as !== "ReplicaRead") region.settle(database, asked)
-        if (as === "Read") region.compare(database, position, causality)
+        if (as === "Read") {
+          region.compare(database, position, causality)
+          tell?.()
+        }
         region.advance(position, causality)
       }
       const followed = Effect.tap(f(connection), () =>

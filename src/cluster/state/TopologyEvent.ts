@@ -4,7 +4,20 @@
 import type { Node, Status } from "./Node.ts"
 
 /**
- * Something has changed in a cluster. `node` is its address, `at` the monotonic time in milliseconds.
+ * Why a token, or what a region of `Causal` has noted, proves nothing, so that its reads go to the primary.
+ *
+ * - `Unreadable`: it says nothing that could be a place.
+ * - `Foreign`: it is of a database that this program knows by another name.
+ * - `OtherGeneration`: it is from before a failover. What was acknowledged then may be gone.
+ * - `Ahead`: the primary has not got it. It was lost in a failover, or made up.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type TokenProblem = "Unreadable" | "Foreign" | "OtherGeneration" | "Ahead"
+
+/**
+ * Something has changed in a cluster, or a token proves nothing in it. `node` is its address.
  *
  * @category models
  * @since 0.2.0
@@ -40,6 +53,8 @@ export type TopologyEvent =
   }
   /** It takes reads again. */
   | { readonly _tag: "NodeReturned"; readonly node: string }
+  /** What a region of `Causal` must see proves nothing here, so the primary serves its reads. Told once a region. */
+  | { readonly _tag: "TokenUnusable"; readonly reason: TokenProblem }
 
 /** What is to be done. */
 export type Action =
