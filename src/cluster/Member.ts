@@ -8,6 +8,7 @@ import * as Scope from "effect/Scope"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import type { Adapter, Connection } from "../Adapter.ts"
 import * as Breaker from "../breaker/Breaker.ts"
+import { mark, type Place } from "../database/place.ts"
 import { reachable, reachableBeside } from "../database/reachable.ts"
 import * as Evidence from "../failure/Evidence.ts"
 import type { InvalidOptions } from "../options/InvalidOptions.ts"
@@ -37,6 +38,8 @@ export interface Member {
   readonly node: Node
   readonly options: NodeOptions
   readonly adapter: Adapter
+  /** What the spans of its statements tell. */
+  readonly place: Place
   readonly pool: Pool.Pool
   readonly breaker: Breaker.Breaker | undefined
   readonly scope: Scope.Closeable
@@ -73,6 +76,7 @@ export const make = Effect.fnUntraced(function*(
     }
   }
   const node = new Node({ ...options, name: nameOf(options) }, listener.now(), load)
+  const place: Place = { host: options.host, port: options.port, role: () => node.status.toLowerCase() }
   const scope = yield* Scope.make()
   const admitting: Adapter = {
     ...adapter,
@@ -99,6 +103,7 @@ export const make = Effect.fnUntraced(function*(
     node,
     options,
     adapter,
+    place,
     pool,
     breaker,
     scope,
@@ -119,6 +124,7 @@ export const make = Effect.fnUntraced(function*(
     const watch = (isPrimary: boolean | undefined): Effect.Effect<Connection, SqlError> => {
       const isExpected = node.status === "Primary" ? true : node.status === "Replica" ? false : undefined
       if (isPrimary !== undefined && isExpected !== undefined && isPrimary !== isExpected) return refuse(isPrimary)
+      mark(connection, place)
       connection.onLost(() => listener.onLost(member))
       connection.onRetire(() => listener.onDoubt(member))
       return Effect.succeed(connection)

@@ -7,6 +7,7 @@ import * as Stream from "effect/Stream"
 import type { Adapter, CommitBehind, Connection } from "../Adapter.ts"
 import * as ClusterError from "../cluster/ClusterError.ts"
 import { ClassifyingConnection, endsTransaction } from "../database/ClassifyingConnection.ts"
+import { traceOn } from "../database/place.ts"
 import type { StatementLog } from "../database/StatementLog.ts"
 import * as Evidence from "../failure/Evidence.ts"
 import * as Outcome from "../failure/Outcome.ts"
@@ -177,6 +178,7 @@ export class TransactionConnection extends ClassifyingConnection {
       const level = this.levelOf(fiber)
       if (level !== this.levels.innermost) return Effect.andThen(this.waitFor(level, fiber), this.run(sql, f, params))
       const refusal = this.refusal(level)
+      traceOn(fiber, this.base)
       return refusal === undefined
         ? this.logged(sql, params, Effect.mapError(f(), (error) => this.judge(error, sql)))
         : Effect.fail(refusal)
@@ -201,6 +203,7 @@ export class TransactionConnection extends ClassifyingConnection {
     const level = this.levelOf(fiber)
     if (level !== this.levels.innermost) return Effect.andThen(this.waitFor(level, fiber), this.turn)
     const refusal = this.refusal(level)
+    traceOn(fiber, this.base)
     return refusal === undefined ? Effect.void : Effect.fail(refusal)
   })
 

@@ -11,7 +11,7 @@ import * as Tracer from "effect/Tracer"
 import { Adapter } from "../../src/Adapter.ts"
 import * as Cluster from "../../src/cluster/Cluster.ts"
 import type { ClusterAdapter, NodeOptions } from "../../src/cluster/ClusterAdapter.ts"
-import { Database, Reads } from "../../src/index.ts"
+import { Database, Reads, Transaction } from "../../src/index.ts"
 import * as Pool from "../../src/pool/Pool.ts"
 import * as PoolError from "../../src/pool/PoolError.ts"
 import { FakeCluster } from "./fake.ts"
@@ -175,15 +175,20 @@ describe("callers of a cluster", () => {
         const sql = yield* SqlClient.SqlClient
         yield* sql`select 1`
         yield* sql`select 2`.pipe(Reads.replica)
+        yield* Transaction.run(Effect.andThen(sql`update 3`, sql`delete 4`))
+        yield* Transaction.run(Stream.runDrain(sql`select 5`.stream), { access: "read only", reads: Reads.prefer })
       }).pipe(Effect.provide(database), Effect.withSpan("handler"), Effect.provideService(Tracer.Tracer, tracer))
       const told = spans.map(({ attributes, name }) => [
         name,
         attributes.get("server.address"),
         attributes.get("watertight.node.role")
       ])
-      assert.deepStrictEqual(told.filter(([name]) => name !== "db.acquire"), [
+      assert.deepStrictEqual(told.filter(([name]) => !/^(db|sql)\./.test(String(name))), [
         ["handler", undefined, undefined],
         ["select", "a", "primary"],
+        ["select", "b", "replica"],
+        ["update", "a", "primary"],
+        ["delete", "a", "primary"],
         ["select", "b", "replica"]
       ])
     }).pipe(Effect.scoped))

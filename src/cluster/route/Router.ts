@@ -12,6 +12,7 @@ import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import { trace } from "../../database/place.ts"
 import * as Outcome from "../../failure/Outcome.ts"
 import { Lane } from "../../pool/Lending.ts"
 import type { Pool } from "../../pool/Pool.ts"
@@ -31,7 +32,6 @@ import { aroundOf, type Call, type Following, nothing, reserved, type Run, share
 import { isAboutNode, judge, wasSentAway } from "./failures.ts"
 import { behind, noted } from "./following.ts"
 import { readOnly } from "./readOnly.ts"
-import { trace } from "./tracing.ts"
 
 /** How long a read pauses before it asks again whether a replica has got there, in milliseconds. */
 const firstPause = 1
@@ -126,7 +126,7 @@ export class Router {
     run: Call,
     askedAt: number | undefined
   ): Effect.Effect<any, any, any> {
-    trace(fiber, member)
+    trace(fiber, member.place)
     const once = askedAt === undefined ? run(member, nothing) : waitedSince(askedAt, member, run)
     return this.attempt(member, phase === "Read" ? "Statement" : phase, once, (error, cause, startedAt) => {
       if (wasSentAway(error, member)) return this.waitForPrimary(phase, fiber, run, askedAt ?? startedAt)
@@ -264,7 +264,7 @@ export class Router {
     const { runtime } = this
     const { load } = member.node
     const startedAt = runtime.now()
-    trace(fiber, member)
+    trace(fiber, member.place)
     load.inFlight++
     let failed = false
     const attempt = this.attempt(member, "Statement", run(member, true, aroundOf(following)), (error, cause) => {
