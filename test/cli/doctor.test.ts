@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import { layerAt } from "../migrations/support.ts"
-import { describeWith, freshDatabase, PgBouncer, PostgresServer, sharedUrl } from "../support/index.ts"
+import { describeWith, freshDatabase, PgBouncer, PostgresServer, Replication, sharedUrl } from "../support/index.ts"
 import { cli } from "./support.ts"
 
 interface Answered {
@@ -384,5 +384,27 @@ describe("doctor", () => {
       url.password = "right"
       url.pathname = "/nowhere"
       assert.include(of(yield* doctor(url.href), "login")!.remedy, "there is no such database")
+    })), 120_000)
+})
+
+describeWith("mariadb")("doctor: replicas of MariaDB", () => {
+  it.live("one that applies with a single thread is named", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const threads = (count: number) =>
+        Effect.gen(function*() {
+          const { nodes } = yield* Replication.make("mariadb", { settings: { slave_parallel_threads: count } })
+          const { password, user } = nodes[0]!
+          const [, replica] = nodes.map(({ host, port }) => `${host}:${port}`)
+          const url = `mariadb://${user}:${password}@${nodes.map(({ host, port }) => `${host}:${port}`).join()}/test`
+          return [
+            of(yield* doctor(url), `replication ${replica}`),
+            of(yield* doctor(`mariadb://${user}:${password}@${replica}/test`), "replication")
+          ]
+        })
+      for (const line of yield* threads(0)) {
+        assert.strictEqual(line?.status, "warning")
+        assert.include(line!.remedy, "slave_parallel_threads")
+      }
+      for (const line of yield* threads(4)) assert.strictEqual(line?.status, "ok")
     })), 120_000)
 })

@@ -21,6 +21,9 @@ export const mysqlChecks = (probe: Probe): Effect.Effect<ReadonlyArray<Line>> =>
       look("clock", skew(probe, "unix_timestamp(now(6)) * 1000")),
       look("isolation", isolation(probe, isMariadb)),
       look("role", role(probe, isMariadb)),
+      ...(isMariadb
+        ? [look("replication", Effect.map(probe.row(applying), (row) => applies("replication", row)))]
+        : []),
       look("keys", keys(probe)),
       look("modes", modes(probe))
     ])
@@ -130,6 +133,23 @@ const role = ({ row }: Probe, isMariadb: boolean) =>
         ? warning("role", "read only: it takes no writes", "name the primary, unless you only read")
         : ok("role", "takes writes")
   )
+
+/** How a replica of MariaDB applies what its primary has written. MySQL knows no variable of this name. */
+export const applying = "select @@global.slave_parallel_threads as threads, @@global.read_only as follows"
+
+/** With one thread a replica does not keep up with a primary that has several writers. Nothing of a primary itself. */
+export const applies = (check: string, { follows, threads }: Readonly<Record<string, unknown>>): ReadonlyArray<Line> =>
+  Number(follows) === 0
+    ? []
+    : Number(threads) > 0
+    ? [ok(check, `slave_parallel_threads ${threads}`)]
+    : [
+      warning(
+        check,
+        "slave_parallel_threads 0: it does not keep up with several writers, and is ejected",
+        "set slave_parallel_threads to 4 or more, and slave_parallel_mode to optimistic"
+      )
+    ]
 
 const keys = ({ row }: Probe) =>
   Effect.gen(function*() {

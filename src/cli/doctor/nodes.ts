@@ -7,6 +7,7 @@ import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import { Cluster, type NodeState } from "../../cluster/Topology.ts"
 import { type Line, ok, problem, warning } from "./Check.ts"
+import { applies, applying } from "./mysql.ts"
 import { load, type Place } from "./target.ts"
 
 /** The hosts of a URL that names several. */
@@ -27,7 +28,21 @@ export const roles = (services: Context.Context<never>): Effect.Effect<ReadonlyA
   return cluster.topology.pipe(
     Effect.repeat({ until: ({ nodes }) => nodes.every(isKnown), schedule: Schedule.spaced("50 millis") }),
     Effect.timeoutOrElse({ duration: "3 seconds", orElse: () => cluster.topology }),
-    Effect.map(({ nodes }) => nodes.map(lineOf))
+    Effect.flatMap(({ nodes }) =>
+      Effect.forEach(nodes, (node) => Effect.map(replication(cluster, node), (lines) => [lineOf(node), ...lines]))
+    ),
+    Effect.map((lines) => lines.flat())
+  )
+}
+
+/** How a replica of MariaDB applies. Others do not know what they are asked for. */
+const replication = (cluster: Cluster, { name, status }: NodeState): Effect.Effect<ReadonlyArray<Line>> => {
+  const pool = status === "Replica" && !cluster.name.startsWith("postgres") ? cluster.node(name)?.pool : undefined
+  if (pool === undefined) return Effect.succeed([])
+  return pool.use((connection) => connection.executeUnprepared(applying, [], undefined)).pipe(
+    Effect.map((rows) => applies(`replication ${name}`, rows[0])),
+    Effect.timeout("2 seconds"),
+    Effect.catch(() => Effect.succeed([]))
   )
 }
 
