@@ -55,8 +55,16 @@ const problemOf = (cause: unknown): string =>
     ? "this is no row"
     : "its codec refused it"
 
-/** What errors say of a value: its type, and nothing of itself. */
+/** What errors say of a value: its type, and nothing of itself. A proxy may throw whatever it is asked. */
 export const typeName = (value: unknown): string => {
+  try {
+    return nameOfType(value)
+  } catch {
+    return "object"
+  }
+}
+
+const nameOfType = (value: unknown): string => {
   if (value === null) return "null"
   if (typeof value !== "object") return typeof value
   if (Array.isArray(value)) return "array"

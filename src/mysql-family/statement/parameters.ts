@@ -91,7 +91,13 @@ const encode = (value: unknown, index: number, context: Context): Parameter => {
   }
   const known = valueOf(value)
   if (known === null || typeof known !== "object") {
-    return typeof known === "string" ? checkWellFormed(known) : typeof known === "number" ? finite(known) : known
+    return typeof known === "string"
+      ? checkWellFormed(known)
+      : typeof known === "number"
+      ? finite(known)
+      : typeof known === "bigint"
+      ? checkBigint(known)
+      : known
   }
   if (known instanceof Date) {
     const date = checkDate(known)
@@ -99,7 +105,7 @@ const encode = (value: unknown, index: number, context: Context): Parameter => {
     // milliseconds in one of texts, and the last one of a day is the next day in one of days.
     return isStored(context.sql, index, context.noBackslashEscapes) ? utcText(date) : date
   }
-  if (known instanceof Decimal) return known
+  if (known instanceof Decimal) return checkDecimal(known)
   if (known instanceof Uint8Array) return Buffer.from(known.buffer, known.byteOffset, known.byteLength)
   if (takesJson(context.sql, index, context.noBackslashEscapes)) return wholeDocument(documentOf(known, context))
   return unfit(
@@ -108,6 +114,16 @@ const encode = (value: unknown, index: number, context: Context): Parameter => {
       : "an object is JSON, and this is no place for it: pass a document with sql.json"
   )
 }
+
+/** The server has no numbers of more digits: it makes nines of the digits of a larger one, and drops those of a smaller. */
+const maxDigits = 65
+const beyondDigits = 10n ** BigInt(maxDigits)
+const tooLong = `the number has more than ${maxDigits} digits, which the server would change: pass it as a text`
+
+const checkBigint = (value: bigint): bigint => value < beyondDigits && value > -beyondDigits ? value : unfit(tooLong)
+
+const checkDecimal = (value: Decimal): Decimal =>
+  value.text.replace(/^-?0*|\./g, "").length <= maxDigits ? value : unfit(tooLong)
 
 /** An object that makes itself a text or a number is not meant as a document, and may be one by accident. */
 const wholeDocument = (text: string): string =>
@@ -145,7 +161,8 @@ export const maxPrepared = 65_535
 
 /**
  * Writes parameters into a text. The result means the same under every `sql_mode`, with and without
- * `NO_BACKSLASH_ESCAPES`.
+ * `NO_BACKSLASH_ESCAPES`. A value stays one of its own, also where it would grow together with what stands beside it:
+ * `??` is no number of two digits, and `x?` no number in hexadecimal digits.
  */
 export const inline = (
   pieces: Pieces,
@@ -154,9 +171,32 @@ export const inline = (
 ): string => {
   const { texts } = pieces
   let sql = texts[0]!
-  for (let index = 1; index < texts.length; index++) sql += literal(params[from + index - 1]!) + texts[index]!
+  for (let index = 1; index < texts.length; index++) {
+    const before = texts[index - 1]!
+    const behind = texts[index]!
+    const text = literal(params[from + index - 1]!)
+    sql += behindWord.test(before) || isBehindValue(before, index > 1) ? ` (${text})` : text
+    sql += beforeWord.test(behind) ? ` ${behind}` : behind
+  }
   return sql
 }
+
+/** Whether the last thing of a text is a string, or there is nothing in it: two texts beside each other would be one. */
+const isBehindValue = (text: string, isBehindParameter: boolean): boolean => {
+  let end = text.length
+  for (;;) {
+    while (end > 0 && text.charCodeAt(end - 1) <= 32) end--
+    if (end === 0) return isBehindParameter
+    const last = text[end - 1]
+    if (last === "'" || last === "\"") return true
+    const start = last === "/" && text[end - 2] === "*" ? text.lastIndexOf("/*", end - 2) : -1
+    if (start < 0) return false
+    end = start
+  }
+}
+
+const behindWord = /[\w$@.`\u0080-\uffff]$/
+const beforeWord = /^[\w$@.'"`\u0080-\uffff]/
 
 /** How many parameters a statement takes. */
 export const countOf = (pieces: Pieces): number => pieces.texts.length - 1

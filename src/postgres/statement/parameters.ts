@@ -167,12 +167,15 @@ const code = (slot: Slot, oid: number, { sent, value }: TypedValue, types: TypeS
   slot.value = forCodec(types, oid, value)
 }
 
+const isList = (value: unknown): boolean =>
+  Array.isArray(value) || ArrayBuffer.isView(value) && Array.isArray(valueOf(value))
+
 /** An array of a domain over arrays is one, but `unnest` and `any` go to the elements of the elements. */
 const refuseInnerArrays = (oid: number, values: unknown, types: TypeStore): void => {
   const element = types.elementOf(types.baseOf(oid))?.element
   // As a further dimension it would be several values, or the only one in it.
   if (element !== undefined && types.codec(element)?.shape === undefined && Array.isArray(values)) {
-    if (values.some(Array.isArray)) unfit("an array among the values is no value of their type")
+    if (values.some(isList)) unfit("an array among the values is no value of their type")
   }
   if (element !== undefined && types.elementOf(types.baseOf(element)) !== undefined) {
     unfit(

@@ -167,7 +167,7 @@ const parseMicros = (text: string): bigint | number => {
   if (text === "infinity") return Infinity
   if (text === "-infinity") return -Infinity
   const match =
-    /^([+-]?\d{4,})-(\d\d)-(\d\d)[ T](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,6})\d*)?)?(?:(Z)|([+-])(\d\d)(?::?(\d\d))?(?::?(\d\d))?)?( BC)?$/
+    /^([+-]?\d{4,})-(\d\d)-(\d\d)[ T](\d\d):(\d\d)(?::(\d\d)(?:\.(\d+))?)?(?:(Z)|([+-])(\d\d)(?::?(\d\d))?(?::?(\d\d))?)?( BC)?$/
       .exec(text)
   if (match === null) return unfit("expected a time in ISO format: see the setting DateStyle")
   const year = match[13] === undefined ? Number(match[1]) : 1 - Number(match[1])
@@ -177,8 +177,12 @@ const parseMicros = (text: string): bigint | number => {
   const zone = match[9] === undefined ? 0n : BigInt(
     (match[9] === "-" ? -1 : 1) * (Number(match[10]) * 3600 + Number(match[11] ?? 0) * 60 + Number(match[12] ?? 0))
   )
-  return (days * 86_400n + clock - zone) * 1_000_000n + BigInt((match[7] ?? "").padEnd(6, "0"))
+  return (days * 86_400n + clock - zone) * 1_000_000n + microsOf(match[7] ?? "")
 }
+
+/** The microseconds of the digits of a fraction, rounded as the server does. */
+const microsOf = (digits: string): bigint =>
+  BigInt(digits.length > 6 ? Math.round(Number(`0.${digits}`) * 1e6) : digits.padEnd(6, "0"))
 
 /** Writes microseconds since the Unix epoch as a time in UTC. */
 const formatMicros = (micros: bigint | number): string => {
