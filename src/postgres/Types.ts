@@ -42,7 +42,7 @@
  */
 import type * as PgTypes from "@effect/sql-pg/PgTypes"
 import type * as Codecs from "./types/Codec.ts"
-import type { RangeValue } from "./types/compositeCodecs.ts"
+import type { RangeValue } from "./types/containers/ranges.ts"
 import type { PathValue, PointValue } from "./types/scalars/geometry.ts"
 import * as numbers from "./types/scalars/number.ts"
 import { onlyText } from "./types/scalars/text.ts"

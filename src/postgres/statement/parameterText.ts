@@ -5,7 +5,7 @@
 import { checkText } from "../../values/text.ts"
 import { unfit } from "../../values/UnfitValue.ts"
 import { Decimal, type Value, valueOf } from "../../values/Value.ts"
-import { quoteElement } from "../types/compositeCodecs.ts"
+import { quoteElement } from "../types/containers/arrays.ts"
 import { toServerJson } from "../types/scalars/json.ts"
 import { formatFloat } from "../types/scalars/number.ts"
 import { formatInstant } from "../types/scalars/time.ts"

@@ -10,15 +10,10 @@ import { UnfitValue } from "../../values/UnfitValue.ts"
 import { quoteText } from "../statement/identifiers.ts"
 import { builtinRanges, builtins, vectors } from "./builtins.ts"
 import type { Codec } from "./Codec.ts"
-import {
-  arrayCodec,
-  compositeCodec,
-  hstoreCodec,
-  multirangeCodec,
-  rangeCodec,
-  recordCodec,
-  vectorCodec
-} from "./compositeCodecs.ts"
+import { arrayCodec, vectorCodec } from "./containers/arrays.ts"
+import { compositeCodec, recordCodec } from "./containers/composites.ts"
+import { hstoreCodec } from "./containers/hstore.ts"
+import { multirangeCodec, rangeCodec } from "./containers/ranges.ts"
 import { onlyText, textCodec, versionedText } from "./scalars/text.ts"
 
 /** Types that a statement needs and that have not been looked up yet: by name, or by number. */

@@ -68,140 +68,166 @@ export const openUnsafe = (
   encryption: Encryption,
   done: (result: Result.Result<Transport, OpenFailure>) => void
 ): () => void => {
-  let finished = false
-  let socket: Duplex
+  const opening = new Opening(endpoint, encryption, done)
+  opening.start()
+  return () => opening.abort()
+}
 
-  const fail = (what: string, cause: unknown, options?: { readonly tls?: boolean; readonly permanent?: boolean }) => {
-    if (finished) return
-    finished = true
-    socket?.destroy()
-    done(Result.fail({
-      error: connectError(endpoint.database, what, cause, options?.permanent),
-      tls: options?.tls ?? false
-    }))
+/** An attempt to open a transport: connect, ask for TLS, encrypt. */
+class Opening {
+  private readonly endpoint: Endpoint
+  private readonly encryption: Encryption
+  private readonly done: (result: Result.Result<Transport, OpenFailure>) => void
+  private socket: Duplex | undefined = undefined
+  private isOver = false
+
+  constructor(endpoint: Endpoint, encryption: Encryption, done: Opening["done"]) {
+    this.endpoint = endpoint
+    this.encryption = encryption
+    this.done = done
   }
-  const succeed = (encrypted: boolean) => {
-    if (finished) return
-    finished = true
-    socket.off("error", onError)
-    socket.off("close", onClose)
+
+  start(): void {
+    const { endpoint } = this
+    // A factory of the user's own may throw.
+    try {
+      this.socket = connect(endpoint)
+    } catch (cause) {
+      return this.fail("could not open the stream", cause)
+    }
+    this.socket.on("error", this.onError)
+    this.socket.on("close", this.onClose)
+    if (endpoint.stream === undefined) this.socket.once("connect", () => this.begin())
+    else this.begin()
+  }
+
+  abort(): void {
+    if (this.isOver) return
+    this.isOver = true
+    this.socket?.on("error", ignore)
+    this.socket?.destroy()
+  }
+
+  private begin(): void {
+    if (this.isOver) return
+    if (this.encryption === "none") return this.succeed(this.socket!, false)
+    if (this.endpoint.tls.isDirect) return this.encrypt()
+    this.socket!.on("data", this.onAnswer)
+    this.socket!.write(PgProtocol.encodeSslRequest())
+  }
+
+  private fail(what: string, cause: unknown, options: { readonly tls?: boolean; readonly permanent?: boolean } = {}) {
+    if (this.isOver) return
+    this.isOver = true
+    this.socket?.destroy()
+    const error = connectError(this.endpoint.database, what, cause, options.permanent)
+    this.done(Result.fail({ error, tls: options.tls ?? false }))
+  }
+
+  private succeed(socket: Duplex, encrypted: boolean): void {
+    if (this.isOver) return
+    this.isOver = true
+    socket.off("error", this.onError)
+    socket.off("close", this.onClose)
     // An error may come at any time until the socket is closed, and without a listener it would end the process.
     socket.on("error", ignore)
-    done(Result.succeed({ socket, encrypted, writes: new Writes(socket, encrypted) }))
+    this.done(Result.succeed({ socket, encrypted, writes: new Writes(socket, encrypted) }))
   }
-  const onError = (cause: Error) => fail(`could not connect: ${describeCause(cause)}`, cause)
-  const onClose = () => fail("the connection was closed before it was ready", undefined)
 
-  const onAnswer = (chunk: Uint8Array): void => {
-    socket.off("data", onAnswer)
+  private readonly onError = (cause: Error) => this.fail(`could not connect: ${describeCause(cause)}`, cause)
+
+  private readonly onClose = () => this.fail("the connection was closed before it was ready", undefined)
+
+  /** The server's answer to the request for TLS. */
+  private readonly onAnswer = (chunk: Uint8Array): void => {
+    const socket = this.socket!
+    socket.off("data", this.onAnswer)
+    // Nobody has vouched for the text of an error, so it is not shown.
     if (chunk[0] === 0x45) {
-      // Nobody has vouched for this text, so it is not shown.
-      return fail("the server answered the request for TLS with an error", undefined, { tls: true })
+      return this.fail("the server answered the request for TLS with an error", undefined, { tls: true })
     }
     // Anything behind the answer was put there by somebody in the middle, to be taken for the server's encrypted words.
     if (chunk.length !== 1 || socket.readableLength > 0) {
-      return fail(
-        "unexpected bytes behind the answer to the request for TLS: probably this is no PostgreSQL server, but the port " +
-          "of another one",
-        undefined,
-        { permanent: true }
-      )
+      return this.fail(unexpectedBytes, undefined, { permanent: true })
     }
     const answer = PgProtocol.decodeSslResponse(chunk[0]!)
     if (Result.isFailure(answer)) {
-      return fail("this is not a PostgreSQL server: is it the port of another one?", answer.failure)
+      return this.fail("this is not a PostgreSQL server: is it the port of another one?", answer.failure)
     }
-    if (answer.success === "N") {
-      if (encryption === "offer") return succeed(false)
-      return fail(
-        "the server does not support TLS: turn it on there, or ask for less with `sslmode=prefer`",
-        undefined,
-        { permanent: true }
-      )
-    }
-    encrypt()
+    if (answer.success !== "N") return this.encrypt()
+    if (this.encryption === "offer") return this.succeed(socket, false)
+    this.fail(noTls, undefined, { permanent: true })
   }
-  const encrypt = (): void => {
+
+  private encrypt(): void {
+    const { endpoint } = this
+    const plain = this.socket!
     const material = endpoint.tls.read()
-    if (Result.isFailure(material)) return fail(`\`${material.failure.option}\` ${material.failure.problem}`, undefined)
-    const plain = socket
-    plain.off("error", onError)
-    plain.off("close", onClose)
+    if (Result.isFailure(material)) {
+      return this.fail(`\`${material.failure.option}\` ${material.failure.problem}`, undefined)
+    }
+    plain.off("error", this.onError)
+    plain.off("close", this.onClose)
     plain.on("error", ignore)
-    const { isDirect } = endpoint.tls
-    const onTlsError = (cause: Error & { code?: string }) =>
-      fail(
-        `TLS failed: ${cause.message}${isDirect && !isCertificateError(cause) ? `: ${directHint}` : ""}`,
-        cause,
-        { tls: true, permanent: isCertificateError(cause) }
-      )
-    const onTlsClose = () => isDirect ? fail(`the server closed the connection: ${directHint}`, undefined) : onClose()
+    let secure: Tls.TLSSocket
     // The user's own options may be such that TLS refuses them.
     try {
-      socket = tls().connect({
-        host: endpoint.host,
-        // A name to ask for, unless the host is an address: those have no place in SNI.
-        ...(Net.isIP(endpoint.host) === 0 ? { servername: endpoint.host } : undefined),
-        ...(isDirect ? { ALPNProtocols: [protocolName] } : undefined),
+      secure = tls().connect({
+        ...tlsOptionsOf(endpoint),
         ...material.success,
         ...endpoint.tls.options,
         socket: plain as Net.Socket
       })
     } catch (cause) {
-      return fail(`TLS failed: ${String(cause)}`, cause, { tls: true, permanent: true })
+      return this.fail(`TLS failed: ${String(cause)}`, cause, { tls: true, permanent: true })
     }
-    const secure = socket as Tls.TLSSocket
-    secure.on("error", onTlsError)
-    secure.on("close", onTlsClose)
+    this.socket = secure
+    secure.on("error", this.onTlsError)
+    secure.on("close", this.onTlsClose)
     secure.once("secureConnect", () => {
-      secure.off("error", onTlsError)
-      secure.off("close", onTlsClose)
+      secure.off("error", this.onTlsError)
+      secure.off("close", this.onTlsClose)
       // Without it, what answers may be a server of another protocol that was talked into answering.
-      if (isDirect && secure.alpnProtocol !== protocolName) {
-        return fail(`what answers does not say that it speaks PostgreSQL: ${directHint}`, undefined, {
-          tls: true,
-          permanent: true
-        })
+      if (endpoint.tls.isDirect && secure.alpnProtocol !== protocolName) {
+        const what = `what answers does not say that it speaks PostgreSQL: ${directHint}`
+        return this.fail(what, undefined, { tls: true, permanent: true })
       }
-      succeed(true)
+      this.succeed(secure, true)
     })
   }
-  const begin = (): void => {
-    if (finished) return
-    if (encryption === "none") return succeed(false)
-    if (endpoint.tls.isDirect) return encrypt()
-    socket.on("data", onAnswer)
-    socket.write(PgProtocol.encodeSslRequest())
+
+  private readonly onTlsError = (cause: Error & { code?: string }): void => {
+    const isCertificate = isCertificateError(cause)
+    const hint = this.endpoint.tls.isDirect && !isCertificate ? `: ${directHint}` : ""
+    this.fail(`TLS failed: ${cause.message}${hint}`, cause, { tls: true, permanent: isCertificate })
   }
 
-  // A factory of the user's own may throw.
-  try {
-    socket = endpoint.stream !== undefined
-      ? endpoint.stream()
-      : endpoint.path !== undefined
-      ? Net.connect({ path: endpoint.path })
-      // A statement is one write and then a wait, so holding small writes back has nothing to gain.
-      : dial(endpoint.host, endpoint.port, endpoint.resolving, {
-        noDelay: true,
-        keepAlive: endpoint.keepAlive > 0,
-        keepAliveInitialDelay: endpoint.keepAlive
-      })
-  } catch (cause) {
-    finished = true
-    done(Result.fail({ error: connectError(endpoint.database, "could not open the stream", cause), tls: false }))
-    return ignore
-  }
-  socket.on("error", onError)
-  socket.on("close", onClose)
-  if (endpoint.stream === undefined) socket.once("connect", begin)
-  else begin()
-  return () => {
-    if (finished) return
-    finished = true
-    socket.on("error", ignore)
-    socket.destroy()
-  }
+  private readonly onTlsClose = (): void =>
+    this.endpoint.tls.isDirect
+      ? this.fail(`the server closed the connection: ${directHint}`, undefined)
+      : this.onClose()
 }
+
+/** A stream to the server, which is not connected yet. */
+const connect = ({ host, keepAlive, path, port, resolving, stream }: Endpoint): Duplex =>
+  stream !== undefined
+    ? stream()
+    : path !== undefined
+    ? Net.connect({ path })
+    // A statement is one write and then a wait, so holding small writes back has nothing to gain.
+    : dial(host, port, resolving, { noDelay: true, keepAlive: keepAlive > 0, keepAliveInitialDelay: keepAlive })
+
+/** A name to ask for, unless the host is an address: those have no place in SNI. */
+const tlsOptionsOf = ({ host, tls: { isDirect } }: Endpoint): Tls.ConnectionOptions => ({
+  host,
+  ...(Net.isIP(host) === 0 ? { servername: host } : undefined),
+  ...(isDirect ? { ALPNProtocols: [protocolName] } : undefined)
+})
+
+const unexpectedBytes = "unexpected bytes behind the answer to the request for TLS: probably this is no PostgreSQL " +
+  "server, but the port of another one"
+
+const noTls = "the server does not support TLS: turn it on there, or ask for less with `sslmode=prefer`"
 
 /** What PostgreSQL is called in TLS (ALPN). */
 const protocolName = "postgresql"
