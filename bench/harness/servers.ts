@@ -114,7 +114,8 @@ const startMysql: Effect.Effect<Started, ServerError, Scope.Scope> = Effect.susp
   ])
 )
 
-const postgresData = [
+/** What is in the databases of PostgreSQL. */
+export const postgresData = [
   "create table item (id int primary key, label text not null, amount int not null)",
   `insert into item select n, 'item ' || n, n % 1000 from generate_series(1, ${items}) n`,
   "create table account (id int primary key, cents int not null)",

@@ -5,6 +5,7 @@ export const names: ReadonlyArray<string> = [
   "mixed",
   "transaction",
   "staircase",
+  "replicas",
   "checkout",
   "fairness",
   "spike",

@@ -345,7 +345,8 @@ export class TopologyState {
     }
     if (primary !== undefined && primary !== before) {
       const { generation, spec: { name } } = primary
-      this.report({ _tag: "PrimaryFound", node: name, generation, afterMillis: now - this.lostAt })
+      const afterMillis = this.writer === undefined ? now - this.lostAt : 0
+      this.report({ _tag: "PrimaryFound", node: name, generation, afterMillis })
     }
     if (writer === this.writer) return
     if (this.writer !== undefined) {

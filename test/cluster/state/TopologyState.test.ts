@@ -96,10 +96,11 @@ describe("who is the primary", () => {
   })
 
   it("fences the old one at the sight of a newer generation", () => {
-    const { a, b, events, primary, replica, state, statuses } = make()
+    const { a, b, events, later, primary, replica, state, statuses } = make()
     primary(a)
     replica(b)
     events()
+    later(500)
     primary(b, 2)
     assert.strictEqual(state.writer, b)
     assert.strictEqual(statuses(), "Fenced Primary Unknown")
@@ -110,8 +111,11 @@ describe("who is the primary", () => {
     // It comes back as a standby of the new one.
     replica(a, 0, 2)
     assert.strictEqual(a.status, "Replica")
+    const told = events()
+    // At no time there was none.
+    assert.deepInclude(told, { _tag: "PrimaryFound", node: "b", generation: 2, afterMillis: 0 })
     assert.deepStrictEqual(
-      events().map((event) => event._tag).filter((tag) => tag !== "RoleChanged"),
+      told.map((event) => event._tag).filter((tag) => tag !== "RoleChanged"),
       ["Fenced", "PrimaryLost", "PrimaryFound", "NodeReturned"]
     )
   })
