@@ -25,12 +25,15 @@ const start = Effect.gen(function*() {
 })
 
 /** Whether both replicas are known to be fresh. */
-const areReady = Effect.flatMap(Effect.serviceOption(Cluster.Cluster), (found) =>
-  Effect.repeat(Option.getOrThrow(found).topology, {
-    until: ({ nodes }) =>
-      nodes.filter(({ staleMillis, status }) => status === "Replica" && staleMillis < Infinity).length === 2,
-    schedule: Schedule.spaced("20 millis")
-  }))
+const areReady = Effect.flatMap(
+  Effect.serviceOption(Cluster.Cluster),
+  (found) =>
+    Effect.repeat(Option.getOrThrow(found).topology, {
+      until: ({ nodes }) =>
+        nodes.filter(({ staleMillis, status }) => status === "Replica" && staleMillis < Infinity).length === 2,
+      schedule: Schedule.spaced("20 millis")
+    })
+)
 
 export const open = async ({ connections, options }: Target): Promise<Subject<Effect.Effect<unknown, unknown>>> => {
   const scope = Scope.makeUnsafe()
