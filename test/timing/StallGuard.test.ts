@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { type Host, type Stall, StallGuard } from "../../src/timing/StallGuard.ts"
+import { type Host, type Stall, StallGuard, stallGuard } from "../../src/timing/StallGuard.ts"
 
 /** A process whose event loop is stepped by hand. */
 class FakeHost implements Host {
@@ -88,6 +88,32 @@ describe("StallGuard", () => {
     assert.strictEqual(guard.stalledBetween(0, 10_000), 5_000)
     host.run(0)
     assert.strictEqual(guard.stalledBetween(0, 10_000), 5_000)
+  })
+
+  it("watched after a long time in which nobody has: what was before is no stall", () => {
+    const { guard, heard, host } = make()
+    host.run(5_000)
+    guard.watch(6_000)
+    host.run(500)
+    assert.deepStrictEqual(heard, [])
+  })
+
+  it("watched for longer while the heart beats: it beats until then", () => {
+    const { guard, host } = make()
+    guard.watch(200)
+    guard.watch(3_000)
+    guard.watch(100)
+    host.run(2_900)
+    assert.strictEqual(host.armed, 1)
+    host.run(200)
+    assert.strictEqual(host.armed, 0)
+  })
+
+  it("the heart of the process: keeps nothing alive", () => {
+    const alive = () => process.getActiveResourcesInfo().filter((what) => what === "Timeout").length
+    const before = alive()
+    stallGuard.watch(stallGuard.now() + 1_000)
+    assert.strictEqual(alive(), before)
   })
 
   it("a late timer where no heart beats: the stall counts from when it was due", () => {

@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/testing/TestClock"
 import * as net from "node:net"
-import { DeadlineTimer } from "../../src/timing/DeadlineTimer.ts"
+import { afterAwake, DeadlineTimer } from "../../src/timing/DeadlineTimer.ts"
 import { stallGuard } from "../../src/timing/StallGuard.ts"
 import * as Timeout from "../../src/timing/timeout.ts"
 
@@ -144,6 +144,15 @@ describe("DeadlineTimer", () => {
       yield* Effect.sleep(80)
       assert.strictEqual(fired, 1)
       timer.stop()
+    }))
+
+  it.live("afterAwake: the time that the process stood still is added", () =>
+    Effect.gen(function*() {
+      const fired = yield* Deferred.make<number>()
+      const startedAt = stallGuard.now()
+      afterAwake(200, () => Deferred.doneUnsafe(fired, Effect.succeed(stallGuard.now())))
+      yield* block(500)
+      assert.isAtLeast((yield* Deferred.await(fired)) - startedAt, 690)
     }))
 
   it.live("a delay above 24 days: it does not go off", () =>

@@ -94,6 +94,55 @@ describe("A budget", () => {
     assert.deepStrictEqual([a.owes, b.owes], [0, 1])
   })
 
+  it("never takes from the one who needs it, though it has an idle connection that is of no use to it", () => {
+    const budget = new ConnectionQuota(4)
+    const [a, b] = [new Fake(budget), new Fake(budget)]
+    for (const name of ["a1", "a2", "a3"]) a.ask(name)
+    b.ask("b1")
+    b.starving = false
+    ;[a.idleCount, b.idleCount] = [1, 1]
+    a.ask("a4")
+    assert.deepStrictEqual([a.idleCount, b.idleCount], [1, 0])
+    assert.strictEqual(a.granted.at(-1), "a4")
+  })
+
+  it("takes from the richest, not counting what it has been asked to give up already", () => {
+    const budget = new ConnectionQuota(8)
+    const [a, b, c] = [new Fake(budget), new Fake(budget), new Fake(budget)]
+    for (const name of ["a1", "a2", "a3", "a4"]) a.ask(name)
+    for (const name of ["b1", "b2", "b3"]) b.ask(name)
+    c.ask("c1")
+    const owed = ["c2", "c3", "c4"].map((name) => {
+      c.ask(name)
+      return [a.owes, b.owes]
+    })
+    assert.deepStrictEqual(owed, [[1, 0], [2, 0], [2, 1]])
+  })
+
+  it("one who gives up more than it was asked for serves all who wait, and nobody else is asked", () => {
+    const budget = new ConnectionQuota(3)
+    let given = false
+    const generous: Member = {
+      isStarving: () => false,
+      idle: () => given ? 0 : 3,
+      giveUpIdle: () => {
+        given = true
+        for (let i = 0; i < 3; i++) budget.release(rich)
+        return true
+      },
+      giveUpNext: () => assert.fail("nobody waits any more")
+    }
+    const rich = budget.join(generous)
+    for (let i = 0; i < 3; i++) budget.ask({ account: rich, grant: () => {} })
+    const [a, b] = [new Fake(budget), new Fake(budget)]
+    for (const member of [a, b]) member.starving = false
+    a.ask("a1")
+    b.ask("b1")
+    for (const member of [a, b]) member.starving = true
+    budget.relieve()
+    assert.deepStrictEqual([a.granted, b.granted], [["a1"], ["b1"]])
+  })
+
   it("gives everybody what is asked for while there is room", () => {
     const budget = new ConnectionQuota(3)
     const granted: Array<string> = []

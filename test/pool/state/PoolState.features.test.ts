@@ -291,6 +291,17 @@ describe("PoolState: resize", () => {
     same(pool.end("c"), ["Lease e 1"])
   })
 
+  it("leaves those alone that are to be closed anyway: they are closed, also when there is room again", () => {
+    const pool = new Steps({ max: 2 }).open(2)
+    pool.shared("a", quick())
+    pool.shared("b", quick())
+    pool.clear()
+    pool.resize(0, 1)
+    pool.resize(0, 2)
+    same(pool.end("a"), ["Close 2 Cleared"])
+    same(pool.end("b"), ["Close 1 Cleared"])
+  })
+
   it("empties shared connections that are too many", () => {
     const pool = new Steps({ max: 2 }).open(2)
     pool.shared("a", quick())

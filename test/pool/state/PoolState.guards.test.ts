@@ -123,6 +123,7 @@ describe("PoolState: a process that stood still", () => {
 
   it("holders, questions and the outage: the time does not count", () => {
     const pool = new Steps({ max: 2, leakThreshold: 5_000, reclaimAfter: 6_000, controlTimeout: 5_000 }).open(2)
+    pool.sleep(1_000)
     pool.whole("a")
     pool.whole("b")
     pool.end("b", { ready: false })
