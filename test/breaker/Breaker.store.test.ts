@@ -12,6 +12,7 @@ import * as CircuitBreaker from "effect/persistence/CircuitBreaker"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
+import * as fs from "node:fs"
 import * as Breaker from "../../src/breaker/Breaker.ts"
 import { sick } from "./failures.ts"
 import { fail, make, settle, stateOf, succeed, tagOf, touchy } from "./support.ts"
@@ -277,6 +278,26 @@ describe("a shared store", () => {
 })
 
 describe("a store that is broken", () => {
+  it.live("a process that stands still for longer than storeTimeout: the time does not count", () => {
+    const log = capture()
+    return Effect.gen(function*() {
+      const store = yield* makeFakeStore
+      const { state } = store.service
+      // It is asked before the stall, and goes on for a moment after it.
+      const answer = Effect.andThen(Effect.promise(() => fs.promises.stat(".")), Effect.sleep(20))
+      const read = { ...store.service, state: (key: string) => Effect.andThen(answer, state(key)) }
+      const breaker = yield* sharing({ service: read }, { ...touchy, storeTimeout: "300 millis", refreshInterval: 1 })
+      yield* Effect.sleep(5)
+      const looks = store.operations.state
+      breaker.touch(breaker.now())
+      const end = performance.now() + 900
+      while (performance.now() < end);
+      yield* Effect.repeat(Effect.sleep(5), { until: () => store.operations.state > looks })
+      yield* Effect.sleep(5)
+      assert.deepStrictEqual(log.messages, [])
+    }).pipe(Effect.provide(log.layer))
+  })
+
   for (const mode of ["fails", "dies"] as const) {
     it.effect(`because it ${mode} leaves the process a circuit of its own, and is in the log once`, () => {
       const log = capture()

@@ -380,6 +380,17 @@ describe("Pool: a process that stands still", () => {
       }).pipe(Effect.scoped))
   }
 
+  it.live("a caller that holds a connection during a stall of 2 × reclaimAfter: it keeps it", () =>
+    Effect.gen(function*() {
+      const { events, fake, pool } = yield* setUp({ max: 1, leakThreshold: "900 millis", reclaimAfter: "1 second" })
+      const holder = yield* fork(pool.use(() => Effect.sleep(20)))
+      while (fake.open.length < 1) yield* Effect.sleep(1)
+      yield* block(2_000)
+      assert.isTrue(Exit.isSuccess(yield* Fiber.await(holder)))
+      assert.strictEqual((yield* pool.stats).closed.Reclaimed, 0)
+      assert.isFalse(events.some(({ _tag }) => _tag === "LeakSuspected"))
+    }).pipe(Effect.scoped))
+
   it.live("a caller that gets none all the same: its error says how long the process stood still", () =>
     Effect.gen(function*() {
       const { fake, pool } = yield* setUp({ max: 1, acquireTimeout: "200 millis" })
