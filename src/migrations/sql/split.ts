@@ -6,6 +6,7 @@
  * understood. What belongs to a client and not to SQL is refused with its line.
  */
 import * as Result from "effect/Result"
+import { CompoundStatement } from "../../values/CompoundStatement.ts"
 import { type Dialect, lineOf, type Token, tokenize, type Unterminated } from "./lexer.ts"
 
 /** A statement of a file. */
@@ -117,83 +118,22 @@ class PostgresBodies implements Bodies {
   }
 }
 
-const routines = ["PROCEDURE", "FUNCTION", "TRIGGER", "EVENT", "PACKAGE"]
-
-/** After these a word such as IF begins a statement of a body, and is not a function or a clause. */
-const beginsStatement = new Set([
-  "BEGIN",
-  "THEN",
-  "ELSE",
-  "LOOP",
-  "REPEAT",
-  "DO",
-  "ROW",
-  "DETERMINISTIC",
-  "SQL",
-  "DATA",
-  "INVOKER",
-  "DEFINER"
-])
-
-/** The compound statements of routines, triggers and events, and of MariaDB's `BEGIN NOT ATOMIC`. */
+/** The compound statements of routines, triggers and events, and those of MariaDB. */
 class MysqlBodies implements Bodies {
-  private depth = 0
-  private isRoutine = false
+  private readonly compound = new CompoundStatement()
 
   get isOpen(): boolean {
-    return this.depth > 0
+    return this.compound.isOpen
   }
 
-  read(token: Token, statement: ReadonlyArray<Token>): void {
-    if (token.kind !== "word") return
-    const before = statement.at(-2)
-    if (!this.isRoutine) {
-      const [first, second] = statement
-      if (isWord(first, "CREATE", "ALTER") && routines.includes(token.text) && !isRoutineName(statement)) {
-        this.isRoutine = true
-      } else if (token.text === "NOT" && statement.length === 2 && second === token && isWord(first, "BEGIN")) {
-        this.isRoutine = true
-        this.depth = 1
-      }
-      return
-    }
-    if (isWord(before, "END")) return
-    switch (token.text) {
-      case "BEGIN":
-        if (!isWord(before, "XA")) this.depth++
-        break
-      case "CASE":
-        this.depth++
-        break
-      case "IF":
-      case "LOOP":
-      case "REPEAT":
-      case "WHILE":
-      case "FOR":
-        if (this.isFirstOfStatement(before)) this.depth++
-        break
-      case "END":
-        if (this.depth > 0) this.depth--
-    }
-  }
-
-  private isFirstOfStatement(before: Token | undefined): boolean {
-    if (before === undefined) return false
-    if (before.kind === "word") return beginsStatement.has(before.text)
-    // The parameters or the comment of a routine end where its body begins.
-    if (this.depth === 0) return isSign(before, ")") || before.kind === "string"
-    return isSign(before, ";") || isSign(before, ":")
+  read({ kind, text }: Token): void {
+    this.compound.read(kind === "name" ? "`" : kind === "string" ? "'" : text)
   }
 
   reset(): void {
-    this.depth = 0
-    this.isRoutine = false
+    this.compound.reset()
   }
 }
-
-/** A table may be called `event`: what is created is said at once, or after a `DEFINER`. */
-const isRoutineName = (statement: ReadonlyArray<Token>): boolean =>
-  statement.slice(1, -1).some((token) => isWord(token, "TABLE", "VIEW", "INDEX", "DATABASE", "USER", "ROLE"))
 
 // ---------------------------------------------------------------------------------------------------------------------
 // DELIMITER
@@ -225,7 +165,7 @@ const splitDelimited = (text: string, tokens: ReadonlyArray<Token>): ReadonlyArr
     const at = delimiterIn(text, token, delimiter)
     if (at < 0 || delimiter === ";" && bodies.isOpen) {
       current.push(token)
-      if (token.kind !== "executed") bodies.read(token, current)
+      if (token.kind !== "executed") bodies.read(token)
       continue
     }
     // `END$$` is one word to the lexer.

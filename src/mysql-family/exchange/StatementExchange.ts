@@ -85,10 +85,11 @@ export class StatementExchange extends CallerExchange implements Receiver {
     this.pieces = pieces.length === 0 ? undefined : pieces
     this.piece = 0
     this.used = 0
-    if (pieces.length > 1) {
-      this.results = []
+    // A line with DELIMITER stands before the first statement.
+    if (pieces.length > 1 || pieces.length === 1 && this.profile.words.startsWith("DELIMITER")) {
       this.profile = this.host.profiles.get(pieces[0]!.texts.join("?"))
     }
+    if (pieces.length > 1) this.results = []
   }
 
   protected objection(): SqlError | undefined {

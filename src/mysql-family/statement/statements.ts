@@ -6,7 +6,8 @@
  * session, and the server's status flags are the evidence for the transaction.
  */
 
-import { endOfComment, endOfLine, endOfQuoted, isLineComment, type Token, tokensOf } from "./tokens.ts"
+import { CompoundStatement } from "../../values/CompoundStatement.ts"
+import { endOfComment, endOfLine, endOfQuoted, isLineComment, skipComment, type Token, tokensOf } from "./tokens.ts"
 
 /** What is known of a statement before it runs. */
 export interface Profile {
@@ -230,7 +231,8 @@ export class Profiles {
 const isSpace = (code: number): boolean => code === 32 || code >= 9 && code <= 13
 
 const isWordPart = (code: number): boolean =>
-  code >= 97 && code <= 122 || code >= 65 && code <= 90 || code === 95 || code >= 48 && code <= 57
+  code >= 97 && code <= 122 || code >= 65 && code <= 90 || code === 95 || code >= 48 && code <= 57 || code === 36 ||
+  code > 127
 
 /** Reads words, past white space, comments and opening parentheses. */
 class Reader {
@@ -279,63 +281,107 @@ export interface Pieces {
 
 /**
  * Cuts a text into statements, and each of them at its placeholders. What looks like a semicolon or a placeholder
- * inside strings, quoted identifiers and comments is none.
+ * inside strings, quoted identifiers and comments is none, and a semicolon inside a compound statement ends nothing. A
+ * line with `DELIMITER`, which the clients of MySQL know, says what ends the statements behind it.
  */
-export const split = (sql: string, noBackslashEscapes: boolean): ReadonlyArray<Pieces> => {
-  const whole = isCompound(sql)
-  const statements: Array<Pieces> = []
-  let texts: Array<string> = []
-  let start = 0
-  let isEmpty = true
-  const end = (at: number) => {
-    texts.push(sql.slice(start, at))
-    if (!isEmpty) statements.push({ texts })
-    texts = []
-    isEmpty = true
+export const split = (sql: string, noBackslashEscapes: boolean): ReadonlyArray<Pieces> =>
+  new Splitter(sql, noBackslashEscapes).split()
+
+const delimiterLine = /^[ \t]*delimiter[ \t]+\S/im
+
+class Splitter {
+  private readonly sql: string
+  private readonly noBackslashEscapes: boolean
+  private readonly statements: Array<Pieces> = []
+  /** What semicolons are inside of, if there are any. */
+  private readonly compound: CompoundStatement | undefined
+  private readonly hasDelimiters: boolean
+  private delimiter = ";"
+  private texts: Array<string> = []
+  private start = 0
+  private at = 0
+  private isEmpty = true
+
+  constructor(sql: string, noBackslashEscapes: boolean) {
+    this.sql = sql
+    this.noBackslashEscapes = noBackslashEscapes
+    this.compound = sql.includes(";") ? new CompoundStatement() : undefined
+    this.hasDelimiters = delimiterLine.test(sql)
   }
-  let at = 0
-  while (at < sql.length) {
-    const code = sql.charCodeAt(at)
+
+  split(): ReadonlyArray<Pieces> {
+    const { sql } = this
+    while (this.at < sql.length) if (!this.isAtDelimiter() && !this.comment()) this.next(sql.charCodeAt(this.at))
+    this.end()
+    return this.statements
+  }
+
+  /** Ends a statement where it is. */
+  private end(): void {
+    this.texts.push(this.sql.slice(this.start, this.at))
+    if (!this.isEmpty) this.statements.push({ texts: this.texts })
+    this.texts = []
+    this.isEmpty = true
+    this.compound?.reset()
+  }
+
+  private isAtDelimiter(): boolean {
+    const { delimiter } = this
+    if (!this.sql.startsWith(delimiter, this.at) || delimiter === ";" && this.compound?.isOpen === true) return false
+    this.end()
+    this.start = this.at += delimiter.length
+    return true
+  }
+
+  /** Passes a comment. What stands in an executable one is read as what it is. */
+  private comment(): boolean {
+    const end = skipComment(this.sql, this.at)
+    if (end === this.at) return false
+    if (this.sql.startsWith("/*!", this.at) || this.sql.startsWith("/*M!", this.at)) this.isEmpty = false
+    this.at = end
+    return true
+  }
+
+  private next(code: number): void {
+    const { compound, sql } = this
+    if (isSpace(code)) {
+      this.at++
+      return
+    }
+    if (isWordPart(code)) return this.word()
+    this.isEmpty = false
+    compound?.read(code === 34 ? "'" : sql[this.at]!)
     switch (code) {
       case 39:
       case 34:
       case 96:
-        isEmpty = false
-        at = endOfQuoted(sql, at, noBackslashEscapes)
+        this.at = endOfQuoted(sql, this.at, this.noBackslashEscapes)
         break
       case 63:
-        isEmpty = false
-        texts.push(sql.slice(start, at))
-        start = ++at
-        break
-      case 59:
-        if (whole) {
-          at++
-          break
-        }
-        end(at)
-        start = ++at
-        break
-      case 47:
-        if (sql.charCodeAt(at + 1) === 42) {
-          if (/^\/\*M?!/.test(sql.slice(at, at + 4))) {
-            isEmpty = false
-            at += 2
-          } else at = endOfComment(sql, at)
-        } else at++
-        break
-      case 35:
-      case 45:
-        if (isLineComment(sql, at)) at = endOfLine(sql, at)
-        else at++
+        this.texts.push(sql.slice(this.start, this.at))
+        this.start = ++this.at
         break
       default:
-        if (!isSpace(code)) isEmpty = false
-        at++
+        this.at++
     }
   }
-  end(sql.length)
-  return statements
+
+  private word(): void {
+    const { delimiter, sql } = this
+    const from = this.at
+    do this.at++
+    while (isWordPart(sql.charCodeAt(this.at)) && (delimiter === ";" || !sql.startsWith(delimiter, this.at)))
+    const isFirst = this.isEmpty && this.texts.length === 0
+    if (isFirst && this.hasDelimiters && /^delimiter$/i.test(sql.slice(from, this.at))) return this.readDelimiter()
+    this.isEmpty = false
+    this.compound?.read(sql.slice(from, this.at).toUpperCase())
+  }
+
+  private readDelimiter(): void {
+    const { at, sql } = this
+    this.at = this.start = endOfLine(sql, at)
+    this.delimiter = sql.slice(at, this.at).trim() || ";"
+  }
 }
 
 /** How many placeholders a text has. What a backslash means is for the session to say. */
@@ -345,33 +391,3 @@ const placeholdersOf = (sql: string): number | undefined =>
     : sql.includes("\\")
     ? undefined
     : split(sql, false).reduce((sum, piece) => sum + piece.texts.length - 1, 0)
-
-const routines = new Set(["PROCEDURE", "FUNCTION", "AGGREGATE", "TRIGGER", "EVENT", "PACKAGE"])
-const routineWords = /\b(?:procedure|function|trigger|event|package)\b/i
-
-/** Statements that contain statements: their semicolons do not end them. */
-const isCompound = (sql: string): boolean => {
-  const reader = new Reader(sql)
-  switch (reader.word()) {
-    case "CREATE":
-    case "ALTER": {
-      let kind = reader.word()
-      if (kind === "OR" && reader.word() === "REPLACE") kind = reader.word()
-      // Who follows may be written in many ways. What has a definer has a body, or is a view.
-      if (kind === "DEFINER") return routineWords.test(sql)
-      return routines.has(kind)
-    }
-    case "BEGIN":
-      return reader.word() === "NOT"
-    case "IF":
-    case "CASE":
-    case "FOR":
-    case "LOOP":
-    case "REPEAT":
-    case "WHILE":
-    case "DECLARE":
-      return true
-    default:
-      return false
-  }
-}
