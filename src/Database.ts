@@ -165,6 +165,48 @@ const insertSome = (insert: SqlClient.SqlClient["insert"]): SqlClient.SqlClient[
     return insert(value as never)
   }) as never
 
+/** Tells those who listen what has been repeated and lost, and the log of deadlocks that come back. */
+class Notices {
+  private readonly database: string
+  private readonly events: PubSub.PubSub<Repeated | CommitLost>
+  private readonly runFork: ReturnType<typeof Effect.runForkWith<never>>
+  // It is loaded with the first deadlock.
+  private readonly deadlocks = loaded(() =>
+    import("./database/DeadlockWatch.ts").then(({ DeadlockWatch }) => new DeadlockWatch(this.database))
+  )
+
+  constructor(database: string, context: Context.Context<never>, events: PubSub.PubSub<Repeated | CommitLost>) {
+    this.database = database
+    this.events = events
+    this.runFork = Effect.runForkWith(context)
+  }
+
+  readonly onRepeat = (attempt: Retry.Attempt): void => {
+    if (attempt.error.reason._tag === "DeadlockError") {
+      this.runFork(Effect.flatMap(this.deadlocks, (watch) => watch.note(attempt.error)))
+    }
+    PubSub.publishUnsafe(this.events, { _tag: "Repeated", database: this.database, ...attempt })
+  }
+
+  readonly onLost = (lost: Transaction.LostCommit): void => {
+    PubSub.publishUnsafe(this.events, { _tag: "CommitLost", database: this.database, ...lost })
+  }
+}
+
+/** Has the log ask the server for the plans of reads that are slow, where it is to tell them. */
+const explainSlowReads = (
+  log: StatementLog,
+  database: string,
+  client: SqlClient.SqlClient,
+  context: Context.Context<never>
+): void =>
+  log.explainWith((showsValues) => {
+    const explainer = loaded(() =>
+      import("./database/explain.ts").then(({ Explainer }) => new Explainer(database, client, showsValues))
+    )
+    return (sql, params) => void Effect.runForkWith(context)(Effect.flatMap(explainer, (one) => one.tell(sql, params)))
+  })
+
 /**
  * Joins an adapter and a pool.
  *
@@ -187,21 +229,8 @@ export const make = Effect.fnUntraced(function*(
   const budget = yield* Retry.makeBudget(options.budget ?? {}, () => tally.successes)
   const events = yield* Effect.acquireRelease(PubSub.sliding<Repeated | CommitLost>(256), PubSub.shutdown)
   const context = yield* Effect.context<never>()
-  // It is loaded with the first deadlock.
-  const deadlocks = loaded(() =>
-    import("./database/DeadlockWatch.ts").then(({ DeadlockWatch }) => new DeadlockWatch(adapter.name))
-  )
-  const onRepeat = (attempt: Retry.Attempt): void => {
-    if (attempt.error.reason._tag === "DeadlockError") {
-      Effect.runForkWith(context)(Effect.flatMap(deadlocks, (watch) => watch.note(attempt.error)))
-    }
-    const event: Repeated = { _tag: "Repeated", database: adapter.name, ...attempt }
-    PubSub.publishUnsafe(events, event)
-  }
-  const onLost = (lost: Transaction.LostCommit): void => {
-    const event: CommitLost = { _tag: "CommitLost", database: adapter.name, ...lost }
-    PubSub.publishUnsafe(events, event)
-  }
+  const notices = new Notices(adapter.name, context, events)
+  const { onLost, onRepeat } = notices
   const log = options.log === undefined
     ? undefined
     : yield* Effect.fromResult(StatementLog.make(adapter.name, options.log))
@@ -264,12 +293,7 @@ export const make = Effect.fnUntraced(function*(
     spanAttributes: adapter.spanAttributes
   })
   const { transformRows } = adapter
-  log?.explainWith((showsValues) => {
-    const explainer = loaded(() =>
-      import("./database/explain.ts").then(({ Explainer }) => new Explainer(adapter.name, client, showsValues))
-    )
-    return (sql, params) => void Effect.runForkWith(context)(Effect.flatMap(explainer, (one) => one.tell(sql, params)))
-  })
+  if (log !== undefined) explainSlowReads(log, adapter.name, client, context)
   return {
     name: adapter.name,
     client: shorten(Object.assign(client, { withTransaction, insert: insertSome(client.insert) }), {

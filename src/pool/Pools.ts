@@ -44,7 +44,6 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -171,7 +170,6 @@ export const make = Effect.fnUntraced(function*<K, I, E, R>(
   options: Options<K, I, E, R>
 ): Effect.fn.Return<Pools<K, I, E | SqlError>, InvalidOptions, R | Scope.Scope> {
   const { budget: total, shutdownTimeout } = yield* checks.resolve(options as Options<any, any, any, any>)
-  const clock = yield* Clock.Clock
   // What the pools are made with is what was there when these pools were made, not what a caller happens to have.
   const context = yield* Effect.context<R>()
   const runFork = Effect.runForkWith(context as Context.Context<never>)
@@ -227,35 +225,6 @@ export const make = Effect.fnUntraced(function*<K, I, E, R>(
   // Before the databases are closed, which happens one after the other.
   yield* Effect.addFinalizer(() => shutdown)
 
-  const stats = (): Stats<K> => {
-    const now = Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000
-    const pools = Array.from(members, ([member, key]) => ({ key, stats: member.stats() }))
-    const telemetries = Array.from(members.keys(), (member) => member.telemetry)
-    const sum = (f: (stats: Pool.Stats) => number): number => pools.reduce((total, { stats }) => total + f(stats), 0)
-    return {
-      pools,
-      budget: { total, used: total === Infinity ? sum((stats) => stats.total) : budget.used, waiting: budget.waiting },
-      total: sum((stats) => stats.total),
-      idle: sum((stats) => stats.idle),
-      used: sum((stats) => stats.used),
-      connecting: sum((stats) => stats.connecting),
-      waiting: sum((stats) => stats.waiting),
-      checkouts: sum((stats) => stats.checkouts),
-      checkins: sum((stats) => stats.checkins),
-      waited: sum((stats) => stats.waited),
-      created: sum((stats) => stats.created),
-      connectFailures: sum((stats) => stats.connectFailures),
-      validationFailures: sum((stats) => stats.validationFailures),
-      resets: sum((stats) => stats.resets),
-      failed: sums(pools.map(({ stats }) => stats.failed)),
-      closed: sums(pools.map(({ stats }) => stats.closed)),
-      wait: together(telemetries.map(({ wait }) => wait.histogram), now),
-      use: together(telemetries.map(({ use }) => use.histogram), now),
-      create: together(telemetries.map(({ create }) => create.histogram), now),
-      query: together(telemetries.map(({ operations }) => operations.timing), now)
-    }
-  }
-
   return {
     [TypeId]: TypeId,
     // Fresh, because the layer that somebody has already would be handed out again after `refresh`.
@@ -267,13 +236,48 @@ export const make = Effect.fnUntraced(function*<K, I, E, R>(
     refresh: (key) => map.invalidate(key),
     refreshAll: Effect.flatMap(keys, Effect.forEach(map.invalidate, { concurrency: "unbounded", discard: true })),
     keys,
-    stats: Effect.sync(stats),
+    stats: Effect.map(monotonic, (now) => statsOf(members, budget, now)),
     health: Effect.sync(() =>
       Health.combine(Array.from(members.keys(), (member) => Health.decide(member.stats(), options.health)))
     ),
     shutdown
   }
 })
+
+const monotonic = Effect.clockWith((clock) => Effect.sync(() => Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000))
+
+/** What the pools say of themselves, and together. */
+const statsOf = <K>(members: ReadonlyMap<Member, K>, budget: ConnectionQuota, now: number): Stats<K> => {
+  const pools = Array.from(members, ([member, key]) => ({ key, stats: member.stats() }))
+  const telemetries = Array.from(members.keys(), (member) => member.telemetry)
+  const sum = (f: (stats: Pool.Stats) => number): number => pools.reduce((total, { stats }) => total + f(stats), 0)
+  return {
+    pools,
+    budget: {
+      total: budget.total,
+      used: budget.total === Infinity ? sum((stats) => stats.total) : budget.used,
+      waiting: budget.waiting
+    },
+    total: sum((stats) => stats.total),
+    idle: sum((stats) => stats.idle),
+    used: sum((stats) => stats.used),
+    connecting: sum((stats) => stats.connecting),
+    waiting: sum((stats) => stats.waiting),
+    checkouts: sum((stats) => stats.checkouts),
+    checkins: sum((stats) => stats.checkins),
+    waited: sum((stats) => stats.waited),
+    created: sum((stats) => stats.created),
+    connectFailures: sum((stats) => stats.connectFailures),
+    validationFailures: sum((stats) => stats.validationFailures),
+    resets: sum((stats) => stats.resets),
+    failed: sums(pools.map(({ stats }) => stats.failed)),
+    closed: sums(pools.map(({ stats }) => stats.closed)),
+    wait: together(telemetries.map(({ wait }) => wait.histogram), now),
+    use: together(telemetries.map(({ use }) => use.histogram), now),
+    create: together(telemetries.map(({ create }) => create.histogram), now),
+    query: together(telemetries.map(({ operations }) => operations.timing), now)
+  }
+}
 
 const poolClosed = (key: unknown): Effect.Effect<never, SqlError> =>
   Effect.fail(PoolError.toSqlError(new PoolError.PoolClosed({ database: String(key) })))

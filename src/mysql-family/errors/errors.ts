@@ -262,110 +262,65 @@ const redact = (errno: number, message: string, inlined: boolean): string => {
 // Reasons
 // ---------------------------------------------------------------------------------------------------------------------
 
+/** Classes by what the server numbers its errors with. */
+const classes: ReadonlyArray<
+  readonly [make: (props: Props, error: MysqlError) => SqlErrorReason, errnos: ReadonlyArray<number>]
+> = [
+  [(props, error) => new UniqueViolation({ ...props, constraint: constraintOf(error) }), [1062, 1586, 1022, 1169]],
+  [(props) => new DeadlockError(props), [1213, 1614, 3058, 3132]],
+  [(props) => new SerializationError(props), [1020, 3100, 3101]],
+  [(props) => new LockTimeoutError(props), [1205, 3572]],
+  [(props) => new StatementTimeoutError(props), [3024, 1969]],
+  [(props) => new ConstraintError(props), [1048, 1216, 1217, 1364, 1451, 1452, 1557, 1761, 1762, 3819, 4025]],
+  [(props) => new AuthenticationError(props), [1045, 1251, 1275, 1524, 1698, 1820, 3955, 1862, 3118, 4151]],
+  [(props) => new AuthorizationError(props), [1044, 1095, 1130, 1142, 1143, 1227, 1370, 1419, 1873]],
+  [(props) => new ConnectionError(props), [
+    1040,
+    2002,
+    2003,
+    2005,
+    2006,
+    2013,
+    2055,
+    3032,
+    3168,
+    3169,
+    9001,
+    9501,
+    1042,
+    1043,
+    1047,
+    1053,
+    1077,
+    1079,
+    1129,
+    1152,
+    1153,
+    1154,
+    1155,
+    1156,
+    1157,
+    1158,
+    1159,
+    1160,
+    1161,
+    1184,
+    1203,
+    1226,
+    1927,
+    4031
+  ]],
+  [(props) => new UnknownError(props), [1046, 1049, 1317, 1118, 1461, 1690, 3140]],
+  [(props) => new SqlSyntaxError(props), [1193, 1305]]
+]
+
+const classOfErrno = new Map(classes.flatMap(([make, errnos]) => errnos.map((errno) => [errno, make] as const)))
+
 /** The class of an error of the server. */
 const reasonOf = (error: MysqlError, props: Props): SqlErrorReason => {
   if (isConflictAtCommit(error)) return new SerializationError(props)
-  switch (error.errno) {
-    case 1062:
-    case 1586:
-    case 1022:
-    case 1169:
-      return new UniqueViolation({ ...props, constraint: constraintOf(error) })
-    case 1213:
-    case 1614:
-    case 3058:
-    case 3132:
-      return new DeadlockError(props)
-    case 1020:
-    case 3100:
-    case 3101:
-      return new SerializationError(props)
-    case 1205:
-    case 3572:
-      return new LockTimeoutError(props)
-    case 3024:
-    case 1969:
-      return new StatementTimeoutError(props)
-    case 1048:
-    case 1216:
-    case 1217:
-    case 1364:
-    case 1451:
-    case 1452:
-    case 1557:
-    case 1761:
-    case 1762:
-    case 3819:
-    case 4025:
-      return new ConstraintError(props)
-    case 1045:
-    case 1251:
-    case 1275:
-    case 1524:
-    case 1698:
-    case 1820:
-    case 3955:
-    case 1862:
-    case 3118:
-    case 4151:
-      return new AuthenticationError(props)
-    case 1044:
-    case 1095:
-    case 1130:
-    case 1142:
-    case 1143:
-    case 1227:
-    case 1370:
-    case 1419:
-    case 1873:
-      return new AuthorizationError(props)
-    case 1040:
-    case 2002:
-    case 2003:
-    case 2005:
-    case 2006:
-    case 2013:
-    case 2055:
-    case 3032:
-    case 3168:
-    case 3169:
-    case 9001:
-    case 9501:
-    case 1042:
-    case 1043:
-    case 1047:
-    case 1053:
-    case 1077:
-    case 1079:
-    case 1129:
-    case 1152:
-    case 1153:
-    case 1154:
-    case 1155:
-    case 1156:
-    case 1157:
-    case 1158:
-    case 1159:
-    case 1160:
-    case 1161:
-    case 1184:
-    case 1203:
-    case 1226:
-    case 1927:
-    case 4031:
-      return new ConnectionError(props)
-    case 1046:
-    case 1049:
-    case 1317:
-    case 1118:
-    case 1461:
-    case 1690:
-    case 3140:
-      return new UnknownError(props)
-    case 1193:
-    case 1305:
-      return new SqlSyntaxError(props)
-  }
+  const make = classOfErrno.get(error.errno)
+  if (make !== undefined) return make(props, error)
   switch (error.sqlState?.slice(0, 2)) {
     case "08":
       return new ConnectionError(props)

@@ -200,14 +200,17 @@ const incomplete = (database: string, query: string, column: string): SqlError =
     "introspection"
   )
 
-/** Makes the service. */
-export const makeIntrospection = (
-  sql: SqlClient,
-  database: string,
-  server: Effect.Effect<Server, SqlError>
-): Introspection.Introspection => {
-  /** Reads a table of `information_schema`. A row that lacks a column is a failure, and never `undefined`. */
-  const ask = <A extends object>(
+/** Reads tables of `information_schema`. A row that lacks a column is a failure, and never `undefined`. */
+class Reader {
+  private readonly sql: SqlClient
+  private readonly database: string
+
+  constructor(sql: SqlClient, database: string) {
+    this.sql = sql
+    this.database = database
+  }
+
+  readonly ask = <A extends object>(
     source: Source<A>,
     { params, text }: Condition,
     orderBy: string
@@ -215,26 +218,51 @@ export const makeIntrospection = (
     const names = Object.keys(source.columns) as Array<keyof A & string>
     const list = names.map((name) => `${source.columns[name]} as \`${name}\``)
     const select = `select ${list.join(", ")} from information_schema.${source.table} where ${text} order by ${orderBy}`
-    return Effect.flatMap(sql.unsafe<A>(select, params).withoutTransform, (rows) => {
+    return Effect.flatMap(this.sql.unsafe<A>(select, params).withoutTransform, (rows) => {
       const missing = rows.length === 0 ? undefined : names.find((name) => rows[0]![name] === undefined)
       return missing === undefined
         ? Effect.succeed(rows)
-        : Effect.fail(incomplete(database, `information_schema.${source.table}`, missing))
+        : Effect.fail(incomplete(this.database, `information_schema.${source.table}`, missing))
     })
   }
 
-  const exists = (table: string, { params, text }: Condition): Effect.Effect<boolean, SqlError> =>
+  readonly exists = (table: string, { params, text }: Condition): Effect.Effect<boolean, SqlError> =>
     Effect.flatMap(
-      sql.unsafe<{ value: number | bigint }>(
+      this.sql.unsafe<{ value: number | bigint }>(
         `select exists (select 1 from information_schema.${table} where ${text}) as value`,
         params
       ).withoutTransform,
       ([row]) =>
         row?.value === undefined
-          ? Effect.fail(incomplete(database, `exists in information_schema.${table}`, "value"))
+          ? Effect.fail(incomplete(this.database, `exists in information_schema.${table}`, "value"))
           : Effect.succeed(Number(row.value) === 1)
     )
 
+  get currentDatabase(): Effect.Effect<string, SqlError> {
+    return Effect.flatMap(
+      this.sql.unsafe<{ name: string | null }>("select database() as name").withoutTransform,
+      ([row]) =>
+        row?.name === undefined
+          ? Effect.fail(incomplete(this.database, "select database()", "name"))
+          : row.name === null
+          ? Effect.fail(unknownError(
+            this.database,
+            "the connection is with no database: name one in the URL or as `database`",
+            undefined,
+            "currentDatabase"
+          ))
+          : Effect.succeed(row.name)
+    )
+  }
+}
+
+/** Makes the service. */
+export const makeIntrospection = (
+  sql: SqlClient,
+  database: string,
+  server: Effect.Effect<Server, SqlError>
+): Introspection.Introspection => {
+  const { ask, currentDatabase, exists } = new Reader(sql, database)
   const schemas = Effect.map(
     ask<{ readonly name: string }>(
       { table: "schemata", columns: { name: "schema_name" } },
@@ -245,20 +273,7 @@ export const makeIntrospection = (
   )
 
   return {
-    currentDatabase: Effect.flatMap(
-      sql.unsafe<{ name: string | null }>("select database() as name").withoutTransform,
-      ([row]) =>
-        row?.name === undefined
-          ? Effect.fail(incomplete(database, "select database()", "name"))
-          : row.name === null
-          ? Effect.fail(unknownError(
-            database,
-            "the connection is with no database: name one in the URL or as `database`",
-            undefined,
-            "currentDatabase"
-          ))
-          : Effect.succeed(row.name)
-    ),
+    currentDatabase,
     databases: schemas,
     schemas,
     tables: Effect.fnUntraced(function*(filter): Effect.fn.Return<ReadonlyArray<Introspection.Table>, SqlError> {
