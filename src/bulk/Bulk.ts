@@ -45,6 +45,7 @@ import * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
 import type { SqlError } from "effect/sql/SqlError"
 import type * as Stream from "effect/Stream"
+import { TaggedError } from "../options/TaggedError.ts"
 
 /**
  * Where rows come from.
@@ -233,7 +234,7 @@ export type Reason = RowUnfit | TableMissing | ColumnsWrong
  * @category errors
  * @since 0.1.0
  */
-export class BulkError extends Data.TaggedError("BulkError")<{
+export class BulkError extends TaggedError("BulkError")<{
   readonly database: string
   readonly table: string
   readonly reason: Reason

@@ -11,6 +11,7 @@ import * as Predicate from "effect/Predicate"
 import { ConnectionError, SqlError, UnknownError } from "effect/sql/SqlError"
 import * as Evidence from "../failure/Evidence.ts"
 import * as Outcome from "../failure/Outcome.ts"
+import { TaggedError } from "../options/TaggedError.ts"
 
 /**
  * There was no primary within the time that a caller waits for a connection.
@@ -99,7 +100,7 @@ export type TypeId = "~watertight/ClusterError"
  * @category models
  * @since 0.2.0
  */
-export class ClusterError extends Data.TaggedError("ClusterError")<{ readonly reason: ClusterErrorReason }> {
+export class ClusterError extends TaggedError("ClusterError")<{ readonly reason: ClusterErrorReason }> {
   readonly [TypeId]: TypeId = TypeId
   override get message(): string {
     return this.reason.message

@@ -1,4 +1,4 @@
-import * as Data from "effect/Data"
+import { TaggedError } from "../options/TaggedError.ts"
 
 const messages = {
   NoFiber: "This Kysely builds queries and runs none: give the query to `run`, or take the Kysely that `use` gives",
@@ -14,7 +14,7 @@ const messages = {
  * @category errors
  * @since 0.2.0
  */
-export class KyselyError extends Data.TaggedError("KyselyError")<{
+export class KyselyError extends TaggedError("KyselyError")<{
   readonly reason: keyof typeof messages
   readonly cause?: unknown
 }> {

@@ -41,13 +41,13 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
-import * as Data from "effect/Data"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type { SqlError } from "effect/sql/SqlError"
+import { TaggedError } from "../options/TaggedError.ts"
 
 /**
  * What is locked: a text, a whole number of 64 bits, or two of 32 bits.
@@ -92,7 +92,7 @@ export interface Options {
  * @category errors
  * @since 0.1.0
  */
-export class AdvisoryLockError extends Data.TaggedError("AdvisoryLockError")<{
+export class AdvisoryLockError extends TaggedError("AdvisoryLockError")<{
   readonly database: string
   readonly reason: "Busy" | "Timeout" | "Lost" | "NoTransaction" | "Unsupported" | "InvalidKey"
   /** What to do about it, where that depends on the database. */

@@ -4,6 +4,7 @@
  * @since 0.2.0
  */
 import * as Data from "effect/Data"
+import { TaggedError } from "../options/TaggedError.ts"
 
 /**
  * A file that cannot be a migration: its name, a directive, or its text is not understood.
@@ -171,7 +172,8 @@ export class Failed extends Data.TaggedClass("Failed")<{
         plural(this.applied, "statement")
       } stayed applied: correct what comes after and run it again, it ` +
         `goes on at statement ${this.applied + 1}`
-    return `${stepName(this)} failed${where}${what}. ${left}`
+    // What the database says of a statement ends with the statement, on lines of its own.
+    return `${stepName(this)} failed${where}${what}${what.includes("\n") ? "\n" : ". "}${left}`
   }
 }
 
@@ -300,7 +302,7 @@ export type Reason =
  * @category errors
  * @since 0.2.0
  */
-export class MigrationsError extends Data.TaggedError("MigrationsError")<{
+export class MigrationsError extends TaggedError("MigrationsError")<{
   readonly reason: Reason
   /** What else is wrong, where several things are. */
   readonly others?: ReadonlyArray<Reason>

@@ -3,8 +3,7 @@
  *
  * @since 0.1.0
  */
-import * as Data from "effect/Data"
-import { programFrames } from "./frames.ts"
+import { TaggedError } from "./TaggedError.ts"
 
 /**
  * An option has a value that cannot work, or is not an option at all.
@@ -17,7 +16,7 @@ import { programFrames } from "./frames.ts"
  * @category errors
  * @since 0.1.0
  */
-export class InvalidOptions extends Data.TaggedError("InvalidOptions")<{
+export class InvalidOptions extends TaggedError("InvalidOptions")<{
   /** The module whose options they are, such as `"Pool"`. */
   readonly module: string
   /** The option, such as `"min"`. */
@@ -25,11 +24,6 @@ export class InvalidOptions extends Data.TaggedError("InvalidOptions")<{
   /** What is wrong and what would be right, as the end of a sentence that begins with the option's name. */
   readonly problem: string
 }> {
-  constructor(fields: { readonly module: string; readonly option: string; readonly problem: string }) {
-    super(fields)
-    // Options are read when a layer is built. How this library got there is of no use to whoever wrote them.
-    this.stack = [`InvalidOptions: ${this.message}`, ...programFrames(this.stack)].join("\n")
-  }
   override get message(): string {
     return `${this.module}: option \`${this.option}\` ${this.problem}`
   }

@@ -51,7 +51,6 @@
  * @since 0.2.0
  */
 import * as Cause from "effect/Cause"
-import * as Data from "effect/Data"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -62,6 +61,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import type { InvalidOptions } from "../options/InvalidOptions.ts"
 import * as Options from "../options/Options.ts"
+import { TaggedError } from "../options/TaggedError.ts"
 import * as Transaction from "../transaction/Transaction.ts"
 import { dialectOf, type Row } from "./dialect.ts"
 import { type Signal, signalOf } from "./signal.ts"
@@ -116,7 +116,7 @@ export interface Stats {
  * @category errors
  * @since 0.2.0
  */
-export class UnfitMessage extends Data.TaggedError("UnfitMessage")<{
+export class UnfitMessage extends TaggedError("UnfitMessage")<{
   readonly topic: string
   readonly problem: string
 }> {
