@@ -18,8 +18,11 @@ interface Fate {
 const statusOf = (node: Node, name: string) =>
   Effect.map(node.query(`show status like '${name}'`), (rows) => String(rows[0]?.["Value"]))
 
-/** Waits until these are a cluster without the others. */
-const areAlone = (nodes: ReadonlyArray<Node>) =>
+/**
+ * Waits until these are a cluster, and no other node is. One that has stood still takes itself for a member for a moment
+ * after it goes on: the others know better, so all of them are asked.
+ */
+const agree = (nodes: ReadonlyArray<Node>) =>
   Effect.forEach(nodes, (node) =>
     Effect.repeat(
       Effect.orElseSucceed(
@@ -38,20 +41,20 @@ const areAlone = (nodes: ReadonlyArray<Node>) =>
 
 const fates: Record<string, Fate> = {
   "whose writer is killed": {
-    happens: (writer, others) => Effect.andThen(writer.kill, areAlone(others)),
-    after: (writer) => Effect.andThen(writer.start, writer.synced)
+    happens: (writer, others) => Effect.andThen(writer.kill, agree(others)),
+    after: (writer, others) => Effect.andThen(writer.start, agree([writer, ...others]))
   },
   "whose writer stands still": {
-    happens: (writer, others) => Effect.andThen(writer.pause, areAlone(others)),
-    after: (writer) => Effect.andThen(writer.resume, writer.synced)
+    happens: (writer, others) => Effect.andThen(writer.pause, agree(others)),
+    after: (writer, others) => Effect.andThen(writer.resume, agree([writer, ...others]))
   },
   "whose writer is cut off from the others, and not from its clients": {
-    happens: (writer, others) => Effect.asVoid(Effect.all([writer.cutOff, areAlone(others)], { concurrency: 2 })),
-    after: (writer) => writer.rejoin
+    happens: (writer, others) => Effect.asVoid(Effect.all([writer.cutOff, agree(others)], { concurrency: 2 })),
+    after: (writer, others) => Effect.andThen(writer.rejoin, agree([writer, ...others]))
   },
   "of which another node is killed": {
-    happens: (writer, [other, third]) => Effect.andThen(other!.kill, areAlone([writer, third!])),
-    after: (_, [other]) => Effect.andThen(other!.start, other!.synced)
+    happens: (writer, [other, third]) => Effect.andThen(other!.kill, agree([writer, third!])),
+    after: (writer, others) => Effect.andThen(others[0]!.start, agree([writer, ...others]))
   }
 }
 
