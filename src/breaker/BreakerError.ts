@@ -8,6 +8,7 @@ import * as Duration from "effect/Duration"
 import * as Predicate from "effect/Predicate"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import * as Evidence from "../failure/Evidence.ts"
+import { frameless } from "../failure/frameless.ts"
 import * as Outcome from "../failure/Outcome.ts"
 
 /**
@@ -118,12 +119,9 @@ const nothingSent = Evidence.make({})
 
 /** The `SqlError` of a call that is turned away. */
 export const toSqlError = (reason: BreakerErrorReason): SqlError => {
-  // Calls are turned away thousands of times a second. The stack would show how the runtime runs fibers, and capturing
-  // it, three times, takes ten times as long as all the rest.
-  const limit = Error.stackTraceLimit
-  Reflect.set(Error, "stackTraceLimit", 0)
-  const cause = new BreakerError({ reason })
-  const error = new SqlError({ reason: new ConnectionError({ cause, message: cause.message, operation: "acquire" }) })
-  Reflect.set(Error, "stackTraceLimit", limit)
+  const error = frameless(() => {
+    const cause = new BreakerError({ reason })
+    return new SqlError({ reason: new ConnectionError({ cause, message: cause.message, operation: "acquire" }) })
+  })
   return Outcome.mark(Evidence.attach(error, nothingSent), verdict)
 }

@@ -257,6 +257,30 @@ export const repetitions = Metric.counter("watertight.retries", {
   incremental: true
 })
 
+type Counter = typeof repetitions
+
+const counters = new Map<string, Counter>()
+
+/** The counter of a database and a ladder. To give a metric its attributes takes longer than to count. */
+const repetitionsOf = (database: string, ladder: Outcome.Ladder): Counter => {
+  const key = `${ladder} ${database}`
+  let counter = counters.get(key)
+  if (counter === undefined) {
+    // Of databases that come and go there may be many.
+    if (counters.size >= maxCounters) counters.clear()
+    counters.set(
+      key,
+      counter = Metric.withAttributes(repetitions, {
+        "watertight.database": database,
+        "watertight.retry.ladder": ladder.toLowerCase()
+      })
+    )
+  }
+  return counter
+}
+
+const maxCounters = 1000
+
 /**
  * What repeating needs to know.
  *
@@ -326,13 +350,7 @@ export const recover = Effect.fnUntraced(function*<A, E, R>(
     const attempt: Attempt = { error: failure, verdict, pauseMillis: pause }
     attempts.push(attempt)
     options.onRepeat?.(attempt)
-    yield* Metric.update(
-      Metric.withAttributes(repetitions, {
-        "watertight.database": options.name,
-        "watertight.retry.ladder": verdict.ladder.toLowerCase()
-      }),
-      1
-    )
+    yield* Metric.update(repetitionsOf(options.name, verdict.ladder), 1)
     yield* Effect.sleep(pause)
     const exit = yield* Effect.exit(again)
     if (Exit.isSuccess(exit)) return exit.value

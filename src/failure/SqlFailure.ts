@@ -34,6 +34,7 @@
  *
  * @since 0.2.0
  */
+import * as Equal from "effect/Equal"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { programFrames } from "../options/frames.ts"
 import * as callSite from "./callSite.ts"
@@ -84,6 +85,8 @@ export const attach = (error: SqlError, sql: string): SqlError => {
   if (sql !== "" && statement.get(error) === undefined) statement.set(error, sql)
   if (tidied.get(error) !== undefined) return error
   tidied.set(error, true)
+  // A failure is what happened once. Effect compares causes by what is in them wherever it puts two together.
+  Equal.byReferenceUnsafe(error)
   const frames = programFrames(error.stack)
   Object.defineProperties(error, {
     // A printer takes the name and the message away from the stack, and finds them only if they begin it.

@@ -22,6 +22,7 @@ import {
   UnknownError
 } from "effect/sql/SqlError"
 import * as Evidence from "../../failure/Evidence.ts"
+import { frameless } from "../../failure/frameless.ts"
 import { withRetryable } from "../../failure/lostError.ts"
 import * as SqlFailure from "../../failure/SqlFailure.ts"
 import { adviceFor } from "./advice.ts"
@@ -343,20 +344,21 @@ export const statementError = (options: {
   readonly database: string
   readonly error: MysqlError
   readonly operation: string
-}): SqlError => {
-  const { database, error, operation } = options
-  const reason = reasonOf(error, {
-    cause: error,
-    message: `${database}: ${error.message} (${error.errno})`,
-    operation
+}): SqlError =>
+  frameless(() => {
+    const { database, error, operation } = options
+    const reason = reasonOf(error, {
+      cause: error,
+      message: `${database}: ${error.message} (${error.errno})`,
+      operation
+    })
+    // A statement that was cut off would run into the same limit, one whose connection died may have been applied, and
+    // of a text that was applied in part the first part would be done twice.
+    if (reason._tag === "ConnectionError" || reason._tag === "StatementTimeoutError" || error.isPartial === true) {
+      withRetryable(reason, false)
+    }
+    return new SqlError({ reason })
   })
-  // A statement that was cut off would run into the same limit, one whose connection died may have been applied, and of
-  // a text that was applied in part the first part would be done twice.
-  if (reason._tag === "ConnectionError" || reason._tag === "StatementTimeoutError" || error.isPartial === true) {
-    withRetryable(reason, false)
-  }
-  return new SqlError({ reason })
-}
 
 /** A statement was stopped at its limit, and has done nothing. */
 export const timeoutError = (options: {

@@ -21,6 +21,7 @@ import {
   UniqueViolation,
   UnknownError
 } from "effect/sql/SqlError"
+import { frameless } from "../../failure/frameless.ts"
 import { withRetryable } from "../../failure/lostError.ts"
 import * as SqlFailure from "../../failure/SqlFailure.ts"
 import { adviceFor, describeUnfit } from "./advice.ts"
@@ -118,23 +119,24 @@ export const statementError = (
   fields: PgProtocol.ErrorFields,
   inTransaction: boolean,
   operation: string
-): SqlError => {
-  const reason = reasonOf(fields.code, fields.constraint, {
-    cause: pgError(fields),
-    message: `${database}: ${describeFields(fields)}`,
-    operation
+): SqlError =>
+  frameless(() => {
+    const reason = reasonOf(fields.code, fields.constraint, {
+      cause: pgError(fields),
+      message: `${database}: ${describeFields(fields)}`,
+      operation
+    })
+    switch (reason._tag) {
+      case "LockTimeoutError":
+        if (inTransaction) withRetryable(reason, false)
+        break
+      case "ConnectionError":
+      case "StatementTimeoutError":
+        withRetryable(reason, false)
+        break
+    }
+    return new SqlError({ reason })
   })
-  switch (reason._tag) {
-    case "LockTimeoutError":
-      if (inTransaction) withRetryable(reason, false)
-      break
-    case "ConnectionError":
-    case "StatementTimeoutError":
-      withRetryable(reason, false)
-      break
-  }
-  return new SqlError({ reason })
-}
 
 /** What the server says to a statement in a transaction that had failed before. */
 export const transactionFailed: PgProtocol.ErrorFields = {
