@@ -218,8 +218,11 @@ export class ClusterRuntime {
     switch (node.status) {
       case "Primary":
       case "Replica":
-        // What was opened under the other role ends as it becomes free.
-        if (from === "Primary" || from === "Replica") this.run(member.pool.clear())
+        if (from === "Primary" || from === "Replica") {
+          // Whoever waits there asks for the role that it had. What was opened under it ends as it becomes free.
+          this.shut(member)
+          this.run(member.pool.clear())
+        }
         return this.open(member)
       case "Fenced":
         this.shut(member)

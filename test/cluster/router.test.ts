@@ -57,6 +57,61 @@ describe("callers of a cluster", () => {
       assert.strictEqual(yield* Fiber.join(first), "b")
     }).pipe(Effect.scoped))
 
+  const leavings: ReadonlyArray<readonly [how: string, leave: (fake: FakeCluster) => void, serves: "a" | "b"]> = [
+    ["is away, and is back", (fake) => void (fake.at("a").isUp = false), "a"],
+    ["becomes a replica", (fake) => void (fake.at("a").role = "replica"), "b"],
+    ["is left behind by another one", (fake) => fake.promote("b"), "b"]
+  ]
+  for (const [how, leave, serves] of leavings) {
+    it.effect(`that wait in the pool of a primary that ${how} are sent to the next one, once`, () =>
+      Effect.gen(function*() {
+        const fake = new FakeCluster("a", "b")
+        const { pool } = yield* make(fake.adapter(), { max: 1, acquireTimeout: "1 minute" })
+        const where = pool.use((connection) => Effect.sync(() => fake.of(connection).name))
+        const holder = yield* Effect.forkChild(Effect.exit(pool.use(() => Effect.sleep("4 seconds"))), {
+          startImmediately: true
+        })
+        const waiting = yield* Effect.forEach(
+          [1, 2, 3],
+          () => Effect.forkChild(where, { startImmediately: true })
+        )
+        yield* pass(200)
+        leave(fake)
+        // A server that is away says so at once.
+        fake.at("a").adapter.connections.forEach((connection) => fake.at("a").isUp || connection.lose())
+        yield* pass(3_000)
+        fake.at(serves).isUp = true
+        fake.at(serves).role = "primary"
+        fake.at(serves).generation = Math.max(fake.at("a").generation, fake.at("b").generation)
+        yield* pass(8_000)
+        assert.deepStrictEqual(yield* Effect.forEach(waiting, Fiber.join), [serves, serves, serves])
+        yield* Fiber.join(holder)
+      }).pipe(Effect.scoped))
+  }
+
+  it.effect("that wait in the pool of a replica go on elsewhere when it is away", () =>
+    Effect.gen(function*() {
+      const fake = new FakeCluster("a", "b", "c")
+      fake.at("c").isUp = false
+      const { pool } = yield* make(fake.adapter(), { max: 1, acquireTimeout: "1 minute" })
+      const where = pool.use((connection) => Effect.sync(() => fake.of(connection).name)).pipe(Reads.replica)
+      const holder = yield* Effect.forkChild(
+        Effect.exit(pool.use(() => Effect.sleep("30 seconds")).pipe(Reads.replica)),
+        {
+          startImmediately: true
+        }
+      )
+      const waiting = yield* Effect.forEach([1, 2, 3], () => Effect.forkChild(where, { startImmediately: true }))
+      yield* pass(200)
+      fake.at("b").isUp = false
+      fake.at("c").isUp = true
+      fake.at("b").adapter.connections.forEach((connection) => connection.lose())
+      yield* pass(8_000)
+      const places = yield* Effect.forEach(waiting, (fiber) => Effect.exit(Fiber.join(fiber)))
+      for (const exit of places) assert.isTrue(exit._tag === "Success" && exit.value === "c" || exit._tag === "Failure")
+      yield* Fiber.interrupt(holder)
+    }).pipe(Effect.scoped))
+
   it.effect("go on at the new primary in their order, all of them", () =>
     Effect.gen(function*() {
       const fake = new FakeCluster("a", "b")
