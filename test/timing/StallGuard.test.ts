@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { type Host, type Stall, StallGuard, stallGuard } from "../../src/timing/StallGuard.ts"
+import { describeStall, type Host, type Stall, StallGuard, stallGuard } from "../../src/timing/StallGuard.ts"
 
 /** A process whose event loop is stepped by hand. */
 class FakeHost implements Host {
@@ -131,7 +131,7 @@ describe("StallGuard", () => {
     guard.late(600)
     guard.late(200)
     host.run(0)
-    assert.strictEqual(heard.reduce((sum, { from, to }) => sum + to - from, 0), 1_000)
+    assert.deepStrictEqual(heard, [{ from: 100, to: 1_100 }])
     assert.strictEqual(guard.stalledBetween(0, 2_000), 1_000)
   })
 
@@ -154,6 +154,29 @@ describe("StallGuard", () => {
       host.run(0)
     }
     assert.strictEqual(guard.stalledBetween(0, host.time), 60_000)
+  })
+
+  it("many stalls: the oldest ones are forgotten", () => {
+    const { guard, host } = make()
+    for (let i = 0; i < 1_000; i++) {
+      guard.watch(host.time + 1_000)
+      host.run(200)
+      host.stall(500)
+      host.run(0)
+    }
+    const sum = guard.stalledBetween(0, host.time)
+    assert.strictEqual(sum, guard.stalledBetween(host.time - 256 * 800, host.time))
+    assert.isAbove(sum, 255 * 500)
+    assert.isBelow(sum, 257 * 550)
+  })
+
+  it("how long it was, in words: nothing of what is no stall", () => {
+    assert.deepStrictEqual([0, 99, 100, 1_540].map(describeStall), [
+      "",
+      "",
+      ", of which this process stood still for 0.1 s",
+      ", of which this process stood still for 1.5 s"
+    ])
   })
 
   it("a limit of hours: the heart beats for a minute at most", () => {

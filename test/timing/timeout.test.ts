@@ -1,4 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -121,6 +123,17 @@ describe("limits under a stall", () => {
       assert.strictEqual(yield* Fiber.join(fiber), "timed out")
     })))
 
+  it.effect("the monotonic time of another clock, and of the live one", () =>
+    Effect.gen(function*() {
+      const now = yield* Effect.clockWith((clock) => Effect.succeed(Timeout.monotonicOf(clock)))
+      const before = now()
+      yield* TestClock.adjust("90 seconds")
+      assert.strictEqual(now() - before, 90_000)
+      const live = Timeout.monotonicOf(Context.get(Context.empty(), Clock.Clock))
+      const [low, middle, high] = [performance.now(), live(), performance.now()]
+      assert.isTrue(low <= middle && middle <= high)
+    }))
+
   it.effect("another clock: time is what it says", () =>
     Effect.gen(function*() {
       const fiber = yield* Effect.forkChild(limits[0]!.limit(Effect.never, 60_000))
@@ -153,6 +166,24 @@ describe("DeadlineTimer", () => {
       afterAwake(200, () => Deferred.doneUnsafe(fired, Effect.succeed(stallGuard.now())))
       yield* block(500)
       assert.isAtLeast((yield* Deferred.await(fired)) - startedAt, 690)
+    }))
+
+  it.live("stopped: it keeps nothing alive, and can be armed for a later time", () =>
+    Effect.gen(function*() {
+      const alive = () => process.getActiveResourcesInfo().filter((what) => what === "Timeout").length
+      const fired = yield* Deferred.make<void>()
+      const timer = new DeadlineTimer(() => Deferred.doneUnsafe(fired, Effect.void))
+      const before = alive()
+      const now = stallGuard.now()
+      timer.arm(now + 60_000, now)
+      timer.arm(now + 50_000, now)
+      assert.strictEqual(alive(), before + 1)
+      timer.stop()
+      assert.strictEqual(alive(), before)
+      timer.arm(now + 10, now)
+      timer.stop()
+      timer.arm(now + 30, now)
+      yield* Deferred.await(fired)
     }))
 
   it.live("a delay above 24 days: it does not go off", () =>

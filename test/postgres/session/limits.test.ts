@@ -1,11 +1,13 @@
 /** How long statements may take, on the server and on our side. */
 import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Evidence from "../../../src/failure/Evidence.ts"
 import type { Session } from "../../../src/postgres/session/Session.ts"
 import { parseMillis, StatementLimit } from "../../../src/postgres/session/StatementLimit.ts"
 import * as StatementTimeout from "../../../src/transaction/StatementTimeout.ts"
-import { connect, one, run, sqlFailure } from "../support.ts"
+import { connect, one, run, sqlFailure, working } from "../support.ts"
 
 const known = (session: Session) => one(session, "select current_setting('statement_timeout')")
 
@@ -146,6 +148,33 @@ describe("what our own limit cuts off", () => {
       assert.strictEqual(error.reason._tag, "StatementTimeoutError")
       assert.deepStrictEqual(others, [1, 2])
     }).pipe(Effect.scoped))
+
+  it.live(
+    "the request comes late and hits the one behind it → that one is run again, and its caller hears of nothing",
+    () =>
+      Effect.gen(function*() {
+        const observer = yield* connect()
+        const asked = yield* Deferred.make<() => void>()
+        const session = yield* connect({}, {
+          statementLimit: 2_000,
+          statementTimeout: Infinity,
+          cancel: (_, done) => Deferred.doneUnsafe(asked, Effect.succeed(done))
+        })
+        const sleep = (seconds: number, name: string) =>
+          run(session, `select pg_sleep($1::float8) as ${name}`, [seconds])
+        yield* Effect.all([sleep(0, "first"), sleep(0, "second")])
+        const first = yield* Effect.forkChild(sleep(2.5, "first"), { startImmediately: true })
+        const second = yield* Effect.forkChild(sleep(1.5, "second"), { startImmediately: true })
+        const done = yield* Deferred.await(asked)
+        // It has ended by itself before the server got the request.
+        assert.deepStrictEqual(yield* Fiber.join(first), [{ first: "" }])
+        yield* working(session)
+        yield* run(observer, "select pg_cancel_backend($1::int)", [session.processId])
+        done()
+        assert.deepStrictEqual(yield* Fiber.join(second), [{ second: "" }])
+      }).pipe(Effect.scoped),
+    30_000
+  )
 
   it.live("a script of several statements → each of them has the time of one", () =>
     Effect.gen(function*() {
