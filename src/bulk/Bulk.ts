@@ -134,12 +134,18 @@ export interface InsertOptions<Row> {
  */
 export interface UpsertOptions<Row> extends Omit<InsertOptions<Row>, "missing"> {
   /**
-   * What becomes of a column that a row does not have, or has as `undefined`: null (`"null"`, the default), or the row does
-   * not fit (`"bad"`).
+   * What becomes of a column that a row does not have, or has as `undefined`: null (`"null"`, the default); the default of
+   * the column where the row is new, and what it has where it exists (`"default"`); or the row does not fit (`"bad"`).
+   *
+   * **Gotchas**
+   *
+   * With `"default"` a row is merged together with those next to it that have the same columns, so rows of the same kind
+   * should stand together. Of several rows with the same key the last one counts: `duplicates: "first"` is refused. A row
+   * that comes again with other columns is counted each time.
    *
    * @since 0.2.0
    */
-  readonly missing?: "null" | "bad" | undefined
+  readonly missing?: "null" | "default" | "bad" | undefined
   /** The columns by which a row is known. There has to be a unique index on them. Default: the primary key. */
   readonly key?: ReadonlyArray<string> | undefined
   /** The columns that are updated where the row exists. Default: all that are given and not in the key. */

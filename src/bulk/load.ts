@@ -134,6 +134,28 @@ export const load = Effect.fnUntraced(function*<Row, E, R, E2, R2>(options: Load
   return { rows: sent, bytes, bad }
 })
 
+/** The columns that an upsert updates: those that were named, of which a row may lack some if it may lack any. */
+export const updatesOf = (
+  { missing, update }: Bulk.UpsertOptions<any>,
+  key: ReadonlyArray<string>,
+  given: ReadonlyArray<string>
+): ReadonlyArray<string> =>
+  update === undefined
+    ? given.filter((column) => !key.includes(column))
+    : missing === "default"
+    ? update.filter((column) => given.includes(column))
+    : update
+
+/** Why these options cannot be had together. */
+export const upsertProblem = ({ duplicates, missing }: Bulk.UpsertOptions<any>): Bulk.ColumnsWrong | undefined =>
+  missing === "default" && duplicates === "first"
+    ? new Bulk.ColumnsWrong({
+      columns: [],
+      problem:
+        "`duplicates: \"first\"` compares rows that are merged together, and with `missing: \"default\"` not all are"
+    })
+    : undefined
+
 /** A row that the schema cannot encode. */
 class Unreadable {
   readonly row: unknown

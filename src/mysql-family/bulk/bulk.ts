@@ -136,9 +136,8 @@ const mergeSql = (
   staging: string,
   key: ReadonlyArray<string>,
   given: ReadonlyArray<string>,
-  columns: ReadonlyArray<string> | undefined
+  update: ReadonlyArray<string>
 ): string => {
-  const update = columns ?? given.filter((column) => !key.includes(column))
   const assignments = update.length === 0
     // Nothing to change: a column of the key keeps its value.
     ? [`${quoteName(key[0]!)} = ${path}.${quoteName(key[0]!)}`]
@@ -172,7 +171,8 @@ export const makeBulk = (
     start: (columns: ReadonlyArray<Column>) => Effect.Effect<
       { readonly target: Target; readonly mayLoad: boolean },
       SqlError | Bulk.BulkError
-    >
+    >,
+    loaded: Effect.Effect<void, SqlError> = Effect.void
   ) {
     if (table.columns.length === 0) return yield* errorOf(name, new Bulk.TableMissing())
     let target: Target | undefined
@@ -187,7 +187,8 @@ export const makeBulk = (
         if (columns instanceof Bulk.ColumnsWrong) return yield* fail(columns)
         const started = yield* start(columns)
         target = started.target
-        return yield* Effect.mapError(openSink(target, started.mayLoad), judge)
+        const sink = yield* Effect.mapError(openSink(target, started.mayLoad), judge)
+        return Object.assign(sink, { finish: Effect.andThen(sink.finish, loaded) })
       }),
       failed: (error, progress, rowOf) => withProgress(judge(error), progress, target?.before ?? 0, rowOf)
     })
@@ -223,6 +224,24 @@ export const makeBulk = (
         const key = options.key ?? indexes[0] ?? []
         const staging = quotePath([...name.split(".").slice(0, -1), `watertight_bulk_${++stagings}`].join("."))
         let given: ReadonlyArray<string> = []
+        const counted = { inserted: 0, updated: 0 }
+        const path = quotePath(name)
+        const merge = Effect.gen(function*() {
+          const matches = key.map((column) => `there.${quoteName(column)} = given.${quoteName(column)}`)
+          const [counts] = yield* run(
+            `SELECT COUNT(*), COUNT(there.${quoteName(key[0]!)}) FROM ${staging} AS given LEFT JOIN ${path} AS there ` +
+              `ON ${matches.join(" AND ")}`
+          )
+          const merge = mergeSql(path, staging, key, given, BulkLoad.updatesOf(options, key, given))
+          yield* Effect.mapError(
+            session.executeBulk(profileOf(merge), (driver, receiver) => driver.query(merge, receiver)),
+            judge
+          )
+          yield* run(`DROP TEMPORARY TABLE ${staging}`)
+          const [total, updated] = counts!.map(Number) as [number, number]
+          counted.inserted += total - updated
+          counted.updated += updated
+        })
         const { bad } = yield* load(
           session,
           name,
@@ -231,7 +250,8 @@ export const makeBulk = (
           options,
           Effect.fnUntraced(function*(columns) {
             given = columns.map((column) => column.name)
-            const wrong = wrongUpsert(key, indexes, given, options.update)
+            const wrong = BulkLoad.upsertProblem(options) ??
+              wrongUpsert(key, indexes, given, BulkLoad.updatesOf(options, key, given))
             if (wrong !== undefined) return yield* errorOf(name, wrong)
             const definitions = columns.map((column) =>
               definitionOf(table.columns.find(({ name }) => name === column.name)!, column.takesNull)
@@ -253,23 +273,10 @@ export const makeBulk = (
               }
               : { session, columns, path: staging, verb: "REPLACE", suffix: "", before: 0 }
             return { target, mayLoad: false }
-          })
+          }),
+          merge
         )
-        if (given.length === 0) return { inserted: 0, updated: 0, bad }
-        const path = quotePath(name)
-        const matches = key.map((column) => `there.${quoteName(column)} = given.${quoteName(column)}`)
-        const [counts] = yield* run(
-          `SELECT COUNT(*), COUNT(there.${quoteName(key[0]!)}) FROM ${staging} AS given LEFT JOIN ${path} AS there ` +
-            `ON ${matches.join(" AND ")}`
-        )
-        const merge = mergeSql(path, staging, key, given, options.update)
-        yield* Effect.mapError(
-          session.executeBulk(profileOf(merge), (driver, receiver) => driver.query(merge, receiver)),
-          judge
-        )
-        yield* run(`DROP TEMPORARY TABLE ${staging}`)
-        const [total, updated] = counts!.map(Number) as [number, number]
-        return { inserted: total - updated, updated, bad }
+        return { ...counted, bad }
       })
     ) as never
 

@@ -272,16 +272,18 @@ const makeUpsert = (place: Place): Bulk.Bulk["upsert"] => {
         table.columns.filter((column) => column.key > 0).sort((a, b) => a.key - b.key).map((column) => column.name)
       /** Why rows with these columns cannot be merged. */
       const problemOf = (columns: ReadonlyArray<string>): Bulk.BulkError | undefined => {
+        const problem = BulkLoad.upsertProblem(options)
+        if (problem !== undefined) return fail(problem.problem)
         if (key.length === 0) return fail("there is no primary key, so `key` has to name the columns")
         const without = key.filter((column) => !columns.includes(column))
         if (without.length > 0) return fail("the rows lack these columns of the key", without)
-        const foreign = (options.update ?? []).filter((column) => !columns.includes(column))
+        const foreign = BulkLoad.updatesOf(options, key, columns).filter((column) => !columns.includes(column))
         return foreign.length > 0 ? fail("the rows lack these columns, which are to be updated", foreign) : undefined
       }
       let given: ReadonlyArray<string> = []
       const counted = { inserted: 0, updated: 0 }
       const merge = Effect.gen(function*() {
-        const update = options.update ?? given.filter((column) => !key.includes(column))
+        const update = BulkLoad.updatesOf(options, key, given)
         const order = options.duplicates === "first" ? "asc" : "desc"
         const source = `select distinct on (${list(key)}) ${list(given)} from ${staging}
   order by ${list(key)}, ${ordinal(given)} ${order}`

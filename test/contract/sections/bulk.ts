@@ -117,6 +117,45 @@ export const bulk: Section = (test, dialect) => {
       assert.deepStrictEqual(yield* ids(name), [])
     }))
 
+  test("an upsert of rows with different columns: what a row does not have is its default, or is left alone", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient.SqlClient
+      const name = yield* table("id int primary key, a int default 7, b int")
+      const read = sql`select id, a, b from ${sql(name)} order by id`.values
+      const rows: ReadonlyArray<{ id: number; a?: number | undefined; b?: number | null | undefined }> = [
+        { id: 1, a: 10, b: 10 },
+        { id: 2, b: 20 },
+        { id: 3, a: undefined, b: 30 },
+        { id: 4, b: null, a: 40 },
+        { id: 5 },
+        { id: 1, b: 11 }
+      ]
+      const there = [{ id: 1, a: 1, b: 1 }, { id: 2, a: 2, b: 2 }, { id: 5, a: 5, b: 5 }]
+      for (const source of [rows, Stream.fromIterable(rows)]) {
+        yield* sql`delete from ${sql(name)}`
+        yield* Bulk.insert(name, there)
+        const { bad, inserted, updated } = yield* Bulk.upsert(name, source, { missing: "default" })
+        assert.deepStrictEqual(yield* read, [[1, 10, 11], [2, 2, 20], [3, 7, 30], [4, 40, null], [5, 5, 5]])
+        assert.deepStrictEqual(bad, [])
+        assert.strictEqual(inserted, 2)
+        assert.include([3, 4], updated)
+      }
+      // Only what is to be updated is, and a row may lack it.
+      yield* sql`delete from ${sql(name)}`
+      yield* Bulk.insert(name, there)
+      yield* Bulk.upsert(name, rows, { missing: "default", update: ["a"] })
+      assert.deepStrictEqual(yield* read, [[1, 10, 1], [2, 2, 2], [3, 7, 30], [4, 40, null], [5, 5, 5]])
+      // What is refused of a later kind of rows undoes the earlier ones too.
+      yield* sql`delete from ${sql(name)}`
+      for (const options of [{ missing: "default" }, { missing: "default", duplicates: "first" }] as const) {
+        yield* failure(Bulk.upsert(name, [...rows, { a: 1 } as never], options))
+        assert.deepStrictEqual(yield* read, [])
+      }
+      const refused = yield* failure(Bulk.upsert(name, rows, { missing: "default", duplicates: "first" }))
+      assert.include(String(refused), "duplicates")
+      assert.deepStrictEqual(yield* read, [])
+    }))
+
   test.needing("clients")(
     "tables, columns, keys and errors have the names of the program",
     () =>
