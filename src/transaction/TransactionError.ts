@@ -57,10 +57,12 @@ export class Aborted extends Data.TaggedClass("Aborted")<{
 }> {
   get message(): string {
     return `${this.database} rolled the transaction back when it was to commit, because a statement in it had failed` +
-      (this.cause === undefined ? "" : ` (${this.cause.message})`) +
-      ". To go on after a failure, run what may fail in a nested transaction"
+      ". To go on after a failure, run what may fail in a nested transaction" + first(this.cause)
   }
 }
+
+/** The failure that came first, at the end: it may take several lines. */
+const first = (cause: SqlError | undefined): string => cause === undefined ? "" : `. It failed with: ${cause.message}`
 
 /**
  * A statement was run in a transaction that had failed already. It did not do anything.
@@ -75,8 +77,7 @@ export class Poisoned extends Data.TaggedClass("Poisoned")<{
 }> {
   get message(): string {
     return `The transaction on ${this.database} had failed before this statement` +
-      (this.cause === undefined ? "" : ` (${this.cause.message})`) +
-      ". To go on after a failure, run what may fail in a nested transaction"
+      ". To go on after a failure, run what may fail in a nested transaction" + first(this.cause)
   }
 }
 
