@@ -9,6 +9,8 @@ import { programFrames } from "../options/frames.ts"
 /** A stack that is put into words when it is asked for. */
 export interface CallSite {
   readonly stack?: string
+  /** Its line in the program, once somebody has looked: `null` if it has none. */
+  line?: string | null
 }
 
 /** Texts that come later have no place. Those of templates come first, and there are not many. */
@@ -38,12 +40,20 @@ export const note = (text: string, site: CallSite): void => {
   } else if (known.length < maxPlaces && !known.includes(site)) known.push(site)
 }
 
-/** Whether a text would be remembered. */
-export const isNew = (text: string): boolean => places.size < maxTexts && !places.has(text)
+/** Whether nobody knows yet where a text is written. What was made behind a promise has no line of the program. */
+export const isNew = (text: string): boolean => {
+  const known = places.get(text)
+  return known === undefined
+    ? places.size < maxTexts
+    : known.length < maxPlaces && !known.some((site) => lineOf(site) !== null)
+}
+
+// Only the line that has the template is sure: the same template may be reached on other ways.
+const lineOf = (site: CallSite): string | null =>
+  site.line === undefined ? (site.line = programFrames(site.stack)[0] ?? null) : site.line
 
 /** The lines of a stack for a text. Where it is written several times, each place is told. */
 export const framesOf = (text: string): ReadonlyArray<string> => {
-  // Only the line that has the template is sure: the same template may be reached on other ways.
-  const lines = (places.get(text) ?? []).flatMap((site) => programFrames(site.stack).slice(0, 1))
+  const lines = (places.get(text) ?? []).flatMap((site) => lineOf(site) ?? [])
   return [...new Set(lines)].map((line, i) => i === 0 ? line : line.replace("at ", "or at "))
 }

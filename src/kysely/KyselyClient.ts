@@ -59,6 +59,7 @@ import {
   PostgresQueryCompiler,
   type QueryResult
 } from "kysely"
+import * as callSite from "../failure/callSite.ts"
 import type { Manager } from "../transaction/Transaction.ts"
 import { driver } from "./driver.ts"
 import { KyselyError } from "./KyselyError.ts"
@@ -115,20 +116,24 @@ export const make = <Tables>(dialect: "postgresql" | "mysql", options: Options =
       plugins,
       ...(log === undefined ? {} : { log })
     })
+  const run: KyselyClient<Tables>["run"] = (query) => {
+    const { parameters, queryId, sql: text } = query.compile()
+    // The place in the program is known now, and not when the effect runs.
+    if (callSite.isNew(text)) callSite.note(text, callSite.capture(run))
+    return Effect.gen(function*() {
+      const sql = yield* SqlClient
+      const rows = yield* sql.unsafe<any>(text, parameters as Array<unknown>)
+      if (plugins.length === 0) return rows
+      return yield* Effect.promise(async () => {
+        let result: QueryResult<any> = { rows: [...rows] }
+        for (const plugin of plugins) result = await plugin.transformResult({ result, queryId })
+        return result.rows
+      })
+    })
+  }
   return {
     build: over(noDriver),
-    run: (query) =>
-      Effect.gen(function*() {
-        const sql = yield* SqlClient
-        const { parameters, queryId, sql: text } = query.compile()
-        const rows = yield* sql.unsafe<any>(text, parameters as Array<unknown>)
-        if (plugins.length === 0) return rows
-        return yield* Effect.promise(async () => {
-          let result: QueryResult<any> = { rows: [...rows] }
-          for (const plugin of plugins) result = await plugin.transformResult({ result, queryId })
-          return result.rows
-        })
-      }),
+    run,
     use: (f) =>
       Effect.scoped(Effect.flatMap(driver, (driver) =>
         Effect.tryPromise({

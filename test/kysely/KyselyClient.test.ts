@@ -169,6 +169,13 @@ for (const { live, name, needs, tables } of subjects) {
           assert.strictEqual(Outcome.of(error)!.outcome, "NotApplied")
         }))
 
+      it.effect("a failed query → the line where it is given to `run`", () =>
+        Effect.gen(function*() {
+          yield* setUp
+          const error = yield* failure(bank.run(bank.build.insertInto("account").values({ id: "ann", cents: 3 })))
+          assert.match((error as Error).stack!, /KyselyClient\.test\.ts:\d+/)
+        }))
+
       it.effect("an interrupted fiber → its statement is cancelled, and its transaction undone", () =>
         Effect.gen(function*() {
           yield* setUp
