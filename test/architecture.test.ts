@@ -5,6 +5,7 @@ import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
+import { long } from "./support/long.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 
@@ -119,8 +120,7 @@ describe("sizes", () => {
 
   it(`no folder has more than ${most} files`, () => {
     const found = ["src", "test", "bench", "examples"].flatMap((folder) => crowded(path.join(root, folder)))
-    // The harness of the benchmark is still to be split.
-    assert.deepStrictEqual(found.filter((line) => !line.startsWith("bench/harness:")), [])
+    assert.deepStrictEqual(found, [])
   })
 
   it(`a folder of ${most + 1} files is found`, () => {
@@ -183,5 +183,12 @@ describe("the pages", () => {
     const missing = Array.from(text.matchAll(/`((?:src|test)\/[\w/-]+)\/?`/g), (match) => match[1]!)
       .filter((folder) => !fs.existsSync(path.join(root, folder)))
     assert.deepStrictEqual(missing, [])
+  })
+})
+
+describe("the files that take long", () => {
+  it("are there, each once, and in order", () => {
+    assert.deepStrictEqual(long.filter((file) => !fs.existsSync(path.join(root, file))), [])
+    assert.deepStrictEqual([...new Set(long)].toSorted(), long)
   })
 })

@@ -41,7 +41,6 @@ export const long: ReadonlyArray<string> = [
   "test/mysql-family/session/limits.test.ts",
   "test/mysql-family/session/storm.test.ts",
   "test/pool/failover.test.ts",
-  "test/postgres/statement/roundTrip.test.ts",
   "test/postgres/tenant/tenant.test.ts",
   "test/postgres/wire/messageLoss.test.ts",
   "test/postgres/wire/messages.test.ts",
