@@ -2,6 +2,7 @@
 import * as mariadb from "mariadb/callback"
 import { defaultAuthorities } from "../../mysql-family/driver/authorities.ts"
 import { guardData, guarded, Trouble } from "../../mysql-family/driver/boundary.ts"
+import { toldOnce } from "../../mysql-family/driver/connecting.ts"
 import type { ConnectOptions, Driver } from "../../mysql-family/driver/Driver.ts"
 import { throwless } from "../../mysql-family/driver/throwless.ts"
 import { Writes } from "../../node/Writes.ts"
@@ -60,20 +61,11 @@ const connect: Driver["connect"] = (options: ConnectOptions, done) => {
   streamIn.onData = guarded(streamIn.onData.bind(streamIn), trouble.report)
   inner.nextSendCmd = guarded(inner.nextSendCmd.bind(inner), trouble.report)
   guardData(options.socket, trouble.report)
-  let isOver = false
-  const end: typeof done = (error, connection) => {
-    if (isOver) return
-    isOver = true
-    done(error, connection)
-  }
-  trouble.listen((error) => {
-    options.socket.destroy()
-    end(error, undefined)
-  })
+  const tell = toldOnce(options.socket, trouble, done)
   // The socket is connected, which the connector waits to hear.
   queueMicrotask(() => options.socket.emit("connect"))
   connection.connect(guarded((error: unknown) => {
-    if (error !== null && error !== undefined) return end(error, undefined)
+    if (error !== null && error !== undefined) return tell(error, undefined)
     connection.on("error", trouble.report)
     guardPackets(inner, trouble)
     // With compression there is another listener by now.
@@ -81,7 +73,7 @@ const connect: Driver["connect"] = (options: ConnectOptions, done) => {
     const socket = inner.socket ?? options.socket
     const writes = new Writes(socket, tls !== undefined)
     const statuses = new Statuses(connection.info, inner.receiveQueue)
-    end(
+    tell(
       undefined,
       throwless(
         new MariadbConnection(connection, statuses, socket, writes, options.preparedStatements, trouble),

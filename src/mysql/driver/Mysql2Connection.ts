@@ -9,6 +9,7 @@ import {
   Miscounted,
   type Receiver,
   type RowSource,
+  type Sender,
   type StreamReceiver,
   unwanted
 } from "../../mysql-family/driver/Driver.ts"
@@ -103,37 +104,34 @@ export class Mysql2Connection implements DriverConnection {
   }
 
   execute(sql: string, params: ReadonlyArray<Parameter>, receiver: Receiver): void {
-    this.prepared(
-      sql,
-      () => receiver.isWanted,
-      (error) => receiver.onError(error, false),
-      (statement) => {
-        const wrong = miscount(statement, params)
-        if (wrong !== undefined) return receiver.onError(wrong, false)
-        if (this.keepsKinds) this.cache.note(sql, params)
-        described(
-          statement.execute(encode(params), (error, rows, fields) => this.deliver(receiver, error, rows, fields)),
-          statement
-        )
-        receiver.onWritten?.(this.writes.given)
-      }
-    )
+    this.prepared(sql, params, receiver, (statement, values) =>
+      described(
+        statement.execute(values, (error, rows, fields) => this.deliver(receiver, error, rows, fields)),
+        statement
+      ))
   }
 
-  /** Gives a prepared statement, which is prepared first if it is not kept. Preparing a statement does not run it. */
+  /** Runs a prepared statement, which is prepared first if it is not kept. Preparing a statement does not run it. */
   private prepared(
     sql: string,
-    isWanted: () => boolean,
-    fail: (error: unknown) => void,
-    run: (statement: PrepareStatementInfo) => void
+    params: ReadonlyArray<Parameter>,
+    sender: Sender & { readonly onError: (error: unknown, sent: boolean) => void },
+    run: (statement: PrepareStatementInfo, values: Array<any>) => void
   ): void {
+    const runIt = (statement: PrepareStatementInfo): void => {
+      const wrong = miscount(statement, params)
+      if (wrong !== undefined) return sender.onError(wrong, false)
+      if (this.keepsKinds) this.cache.note(sql, params)
+      run(statement, encode(params))
+      sender.onWritten?.(this.writes.given)
+    }
     const statement = this.cache.get(sql)
-    if (statement !== undefined) return run(statement)
+    if (statement !== undefined) return runIt(statement)
     this.connection.prepare(sql, (error, prepared) => {
-      if (error !== null) return fail(error)
+      if (error !== null) return sender.onError(error, false)
       this.cache.set(sql, prepared)
-      if (!isWanted()) return fail(unwanted)
-      run(prepared)
+      if (!sender.isWanted) return sender.onError(unwanted, false)
+      runIt(prepared)
     })
   }
 
@@ -143,19 +141,10 @@ export class Mysql2Connection implements DriverConnection {
       streamed(connection.query({ sql }), undefined, receiver)
       receiver.onWritten?.(this.writes.given)
     } else {
-      this.prepared(
-        sql,
-        () => receiver.isWanted,
-        (error) => receiver.onError(error, false),
-        (statement) => {
-          const wrong = miscount(statement, params)
-          if (wrong !== undefined) return receiver.onError(wrong, false)
-          if (this.keepsKinds) this.cache.note(sql, params)
-          const execute = statement.execute as (values: Array<any>) => Query
-          streamed(execute.call(statement, encode(params)), statement, receiver)
-          receiver.onWritten?.(this.writes.given)
-        }
-      )
+      this.prepared(sql, params, receiver, (statement, values) => {
+        const execute = statement.execute as (values: Array<any>) => Query
+        streamed(execute.call(statement, values), statement, receiver)
+      })
     }
     return { pause: () => connection.pause(), resume: () => connection.resume() }
   }

@@ -3,6 +3,7 @@ import mysql2 from "mysql2"
 import type { Connection } from "mysql2"
 import type { Socket } from "node:net"
 import { guardData, Trouble } from "../../mysql-family/driver/boundary.ts"
+import { toldOnce } from "../../mysql-family/driver/connecting.ts"
 import { type ConnectOptions, type Driver, InsecurePassword } from "../../mysql-family/driver/Driver.ts"
 import { throwless } from "../../mysql-family/driver/throwless.ts"
 import { Mysql2Connection } from "./Mysql2Connection.ts"
@@ -50,21 +51,12 @@ const connect: Driver["connect"] = (options: ConnectOptions, done) => {
   const inner = connection as unknown as Inner
   guardPackets(inner, trouble)
   guardData(options.socket, trouble.report)
-  let isOver = false
-  const end: typeof done = (error, connection) => {
-    if (isOver) return
-    isOver = true
-    done(error, connection)
-  }
-  trouble.listen((error) => {
-    options.socket.destroy()
-    end(error, undefined)
-  })
+  const tell = toldOnce(options.socket, trouble, done)
   connection.on("error", trouble.report)
   connection.on("connect", (handshake: { readonly serverVersion?: string }) => {
     // With TLS or compression there is another listener by now.
     guardData(inner.stream, trouble.report)
-    end(
+    tell(
       undefined,
       throwless(new Mysql2Connection(connection, handshake.serverVersion ?? "", options, trouble), trouble)
     )
