@@ -259,13 +259,21 @@ describe("a network that fails", () => {
       ]
       const proxy = yield* FaultProxy.make(postgresUrl())
       for (const [name, prepare, control] of controls) {
-        const session = yield* connect({ url: Redacted.make(proxy.url), controlTimeout: "200 millis" })
+        let cancelled = 0
+        const session = yield* connect({ url: Redacted.make(proxy.url), controlTimeout: "200 millis" }, {
+          cancel: (_, done) => {
+            cancelled++
+            done()
+          }
+        })
         if (prepare) yield* session.begin({})
         yield* proxy.blackhole
         const [error, took] = yield* timed(sqlFailure(control(session)))
         assert.isAtLeast(took, 190, name)
         // Without it the usual limit would hold, of 5 seconds.
         assert.isBelow(took, 4_000, name)
+        // What decides about a transaction is not to be cancelled half way.
+        assert.strictEqual(cancelled, 0, name)
         assert.strictEqual(error.reason._tag, "ConnectionError")
         assert.isTrue(lost(error).sent)
         assert.isFalse(error.isRetryable)
