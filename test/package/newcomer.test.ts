@@ -18,6 +18,9 @@ const newest = (folder: string): number =>
       .map((entry) => fs.statSync(path.join(entry.parentPath, entry.name)).mtimeMs)
   )
 
+/** The database of the first page. */
+const placeholder = "postgres://app@localhost/bank"
+
 /** The packages that the line of the first page installs for an entry point. */
 const installed = (entryPoint: string): ReadonlyArray<string> => {
   const line = readme.split("\n").find((line) => line.startsWith("|") && line.includes(`\`${entryPoint}\``))
@@ -90,7 +93,10 @@ describeWith("url-postgresql")("a newcomer", () => {
 
         const url = yield* freshDatabase()
         const server = yield* project(installed("watertight/postgres"))
-        const onServer = (text: string) => text.replaceAll("postgres://app@db/bank", url)
+        const onServer = (text: string) => {
+          assert.include(text, placeholder)
+          return text.replaceAll(placeholder, url)
+        }
         const rows = yield* run(
           server,
           "query.ts",
@@ -98,7 +104,7 @@ describeWith("url-postgresql")("a newcomer", () => {
             snippet("The first query")
               .replace(`import { Pglite } from "watertight/pglite"`, `import { Postgres } from "watertight/postgres"`)
               .replace(`import { Effect } from`, `import { Effect, Redacted } from`)
-              .replace("Pglite.layer()", "Postgres.layer({ url: Redacted.make(\"postgres://app@db/bank\") })")
+              .replace("Pglite.layer()", `Postgres.layer({ url: Redacted.make("${placeholder}") })`)
           )
         )
         assert.strictEqual(rows.replaceAll(/\s+/g, " ").trim(), promised)
