@@ -63,6 +63,8 @@ import type { InvalidOptions } from "../options/InvalidOptions.ts"
 import * as Options from "../options/Options.ts"
 import { TaggedError } from "../options/TaggedError.ts"
 import * as Transaction from "../transaction/Transaction.ts"
+import { toJson } from "../values/json.ts"
+import { UnfitValue } from "../values/UnfitValue.ts"
 import { dialectOf, type Row } from "./dialect.ts"
 import { type Signal, signalOf } from "./signal.ts"
 
@@ -213,17 +215,13 @@ export const add = (
     }))
   })
 
+/** What JSON would lose of a value without a word is refused. */
 const encode = (topic: string, value: unknown): Result.Result<string, UnfitMessage> =>
-  Result.flatMap(
-    Result.try({
-      try: () => JSON.stringify(value) as string | undefined,
-      catch: (cause) => new UnfitMessage({ topic, problem: cause instanceof Error ? cause.message : String(cause) })
-    }),
-    (text) =>
-      text === undefined
-        ? Result.fail(new UnfitMessage({ topic, problem: `${typeof value} is no JSON: write null, or an object` }))
-        : Result.succeed(text)
-  )
+  Result.try({
+    try: () => toJson(value),
+    catch: (cause) =>
+      new UnfitMessage({ topic, problem: cause instanceof UnfitValue ? cause.message : "the value cannot be read" })
+  })
 
 const handled = (topic: string) =>
   Metric.counter("watertight.outbox.handled", {

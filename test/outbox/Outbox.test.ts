@@ -157,9 +157,40 @@ for (const [server, database] of databases) {
         "what is no JSON is refused, and the transaction rolled back by its failure",
         () =>
           Effect.gen(function*() {
-            const failure = yield* Effect.flip(Transaction.run(Outbox.add("json", undefined)))
-            assert.strictEqual(failure._tag, "UnfitMessage")
+            const lost = [
+              undefined,
+              () => 1,
+              { a: NaN },
+              [undefined],
+              { a: 1n },
+              new Map([["s3cret", 1]]),
+              new Set([1]),
+              { a: new Uint8Array(1) },
+              Promise.resolve("s3cret"),
+              Redacted.make("s3cret")
+            ]
+            for (const value of lost) {
+              const failure = yield* Effect.flip(Transaction.run(Outbox.add("json", value)))
+              assert.strictEqual(failure._tag, "UnfitMessage")
+              assert.notInclude(failure.message, "s3cret")
+            }
             assert.strictEqual((yield* Outbox.stats("json")).waiting, 0)
+            // What JSON takes comes as it was given.
+            const kept = [
+              null,
+              0,
+              "",
+              "\u0000\ud83d",
+              { a: [1, null], __proto: { b: "é💧" } },
+              JSON.parse("{\"__proto__\": 1}")
+            ]
+            for (const value of kept) yield* Transaction.run(Outbox.add("json", value))
+            const seen: Array<unknown> = []
+            yield* until(
+              Outbox.run("json", (message) => Effect.sync(() => seen.push(message.value)), quick),
+              Effect.map(Outbox.stats("json"), ({ waiting }) => waiting === 0)
+            )
+            assert.sameDeepMembers(seen, kept)
           }),
         60_000
       )

@@ -6,12 +6,15 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Redacted from "effect/Redacted"
 import { BeginTransaction, SqlClient } from "effect/sql/SqlClient"
 import * as Stream from "effect/Stream"
-import { Bulk, Introspection, Transaction } from "watertight"
+import { AdvisoryLock, Bulk, Introspection, Transaction } from "watertight"
+import { Migrations } from "watertight/migrations"
 import { Mysql } from "watertight/mysql"
-import { AdvisoryLock, Arrays, Copy, Json, Notifications, Postgres, Server, Tenant, Types } from "watertight/postgres"
+import { Outbox } from "watertight/outbox"
+import { Arrays, Copy, Json, Notifications, Postgres, Server, Tenant, Types } from "watertight/postgres"
 import { describeEach } from "../mysql-family/support.ts"
 import { freshDatabase } from "../support/index.ts"
 
@@ -80,8 +83,32 @@ const common = (sql: SqlClient): ReadonlyArray<readonly [word: string, attempts:
     ["a key of Bulk", (name) => Bulk.insert("victim", [{ [name]: 1 }])],
     ["the key of an upsert", (name) => Bulk.upsert("victim", [{ a: 1 }], { key: [name] })],
     ["what an upsert updates", (name) => Bulk.upsert("victim", [{ a: 1 }], { key: ["a"], update: [name] })]
+  ]],
+  ["a", [
+    ["a lock", (key) => AdvisoryLock.withLock(key, { wait: false })(Effect.void)],
+    ["a shared lock", (key) => AdvisoryLock.withLock(key, { wait: "100 millis", shared: true })(Effect.void)],
+    ["a topic", (topic) => Transaction.run(Outbox.add(topic, 1))],
+    ["a topic that is looked at", (topic) => Effect.all([Outbox.stats(topic), Outbox.failed(topic)])],
+    ["a topic that is handled", (topic) => Effect.timeoutOption(Outbox.run(topic, () => Effect.void), "20 millis")],
+    ["a key of messages", (key) => Transaction.run(Outbox.add("a", 1, { key, notify: true }))],
+    ["a message", (value) => Transaction.run(Outbox.add("a", value))],
+    ["messages to be handled again", (id) => Outbox.requeue("a", [id])],
+    ["how many messages are shown", (limit) => Outbox.failed("a", limit)]
+  ]],
+  ["journal", [
+    ["a journal of migrations", (table) => Migrations.status({ loader: Migrations.fromRecord({}), table })],
+    ["a journal that is made", (table) => Migrations.run({ loader: migration("1_a"), table, wait: "200 millis" })]
+  ]],
+  ["1_a", [
+    ["the name of a migration", (name) => Migrations.run({ loader: migration(name), table: "journal_of_names" })],
+    [
+      "one that is taken for applied",
+      (name) => Migrations.baseline({ loader: migration(name), table: "baseline", upTo: 1 })
+    ]
   ]]
 ]
+
+const migration = (name: string) => Migrations.fromRecord({ [name]: Migrations.sql`select 1` })
 
 const onPostgres = (sql: SqlClient): ReadonlyArray<readonly [word: string, attempts: ReadonlyArray<Attempt>]> => [
   ["news", [
@@ -100,7 +127,6 @@ const onPostgres = (sql: SqlClient): ReadonlyArray<readonly [word: string, attem
     ["a quote of COPY", (quote) => Stream.runCollect(Copy.stream({ table: "victim", format: "csv", quote }))],
     ["a path of JSON", (text) => sql`select ${Json.value({})} #> ${Types.value("text[]", [text])}`],
     ["a column of JSON", (name) => sql`select ${Json.get(name, ["a"])} from victim`],
-    ["a lock", (key) => AdvisoryLock.withLock(key, { wait: false })(Effect.void)],
     ["a lock of a transaction", (key) => Transaction.run(AdvisoryLock.inTransaction(key, { wait: false }))],
     ["a setting", (name) => Server.setting(name)]
   ]],
@@ -174,7 +200,9 @@ const suite = (
   more: (sql: SqlClient) => ReturnType<typeof common>
 ) => {
   for (const session of ["fresh", "used"] as const) {
-    it.layer(layer as Layer.Layer<SqlClient | Transaction.Manager | Bulk.Bulk>, {
+    // A worker tells of each topic that it cannot read.
+    const silent = Layer.provideMerge(layer, Logger.layer([]))
+    it.layer(silent as Layer.Layer<SqlClient | Transaction.Manager | Bulk.Bulk>, {
       excludeTestServices: true,
       timeout: "60 seconds"
     })(`in a ${session} session`, (it) => {
@@ -183,6 +211,7 @@ const suite = (
           const sql = yield* SqlClient
           yield* sql`create table victim (a int primary key, b varchar(100))`
           yield* sql`insert into victim values (0, 'safe')`
+          yield* Outbox.createTable
           const defects: Array<string> = []
           for (const [word, attempts] of [...common(sql), ...more(sql)]) {
             for (const [name, run] of attempts) {
