@@ -27,6 +27,8 @@ export interface Candidate {
   /** The file under `bench/`. It exports `open`, unless the case says otherwise. */
   readonly module: string
   readonly options?: Readonly<Record<string, unknown>> | undefined
+  /** How many call at a time, where the candidates of a case differ in that. */
+  readonly callers?: number | undefined
 }
 
 /** What one run of one candidate measured, by the keys of the columns. */

@@ -8,7 +8,7 @@ import type { ServerError } from "../../test/support/servers/index.ts"
 import * as Results from "../report/results.ts"
 import { format } from "../report/table.ts"
 import type { Pace, Scenario, ServerName } from "./model.ts"
-import { inProcess } from "./schedule.ts"
+import { inProcess, prepare } from "./schedule.ts"
 import * as Servers from "./servers.ts"
 
 /** As the inspector leaves it. */
@@ -36,6 +36,7 @@ export const profile = Effect.fnUntraced(function*(
         only.length === 0 ? id.startsWith("watertight") : only.some((part) => id.includes(part))
       )
       for (const candidate of chosen) {
+        yield* prepare(found, running)
         const file = path.resolve(Results.folder, `${scenario.name}-${found.name}-${candidate.id}.cpuprofile`)
         const measured = yield* Effect.result(Effect.tryPromise({
           try: () =>

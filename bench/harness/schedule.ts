@@ -52,6 +52,13 @@ export const measure = (
     }
   })
 
+/** Brings the databases of a case into the state that a run begins with. */
+export const prepare = (found: Case, running: Running): Effect.Effect<void> =>
+  Effect.forEach(found.servers, (server) => {
+    const statements = found.prepare?.[server]
+    return statements === undefined ? Effect.void : Effect.orDie(running.execute(server, statements))
+  }, { discard: true })
+
 const measureOne = Effect.fnUntraced(function*(
   scenario: Scenario,
   found: Case,
@@ -60,10 +67,7 @@ const measureOne = Effect.fnUntraced(function*(
   round: number,
   running: Running
 ): Effect.fn.Return<Metrics, string, Scope.Scope> {
-  for (const server of found.servers) {
-    const statements = found.prepare?.[server]
-    if (statements !== undefined) yield* Effect.orDie(running.execute(server, statements))
-  }
+  yield* prepare(found, running)
   const direct: Servers = Object.fromEntries(found.servers.map((name) => [name, running.servers[name]]))
   const network = found.proxy === undefined ? undefined : yield* Effect.orDie(Network.open(direct, found.proxy))
   const servers = network?.servers ?? direct

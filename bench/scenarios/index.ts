@@ -3,6 +3,7 @@ export const names: ReadonlyArray<string> = [
   "point",
   "latency",
   "mixed",
+  "scale",
   "transaction",
   "staircase",
   "replicas",
