@@ -2,7 +2,8 @@
 import { spawnSync } from "node:child_process"
 import * as fs from "node:fs"
 
-const folders = [`${import.meta.dirname}/../candidates`, `${import.meta.dirname}/../candidates/effect3`]
+const candidates = `${import.meta.dirname}/../candidates`
+const folders = [candidates, `${candidates}/effect3`, `${candidates}/prisma`]
 
 export const install = (): void => {
   for (const folder of folders) {
@@ -20,5 +21,16 @@ export const install = (): void => {
       stdio: ["ignore", "inherit", "inherit"]
     })
     if (status !== 0) throw new Error(`npm ci in ${folder} failed`)
+    if (fs.existsSync(`${folder}/schema.prisma`)) generate(folder)
   }
+}
+
+/** Prisma's client is generated. The engine for migrations, which is not on npm, only has to be there for that. */
+const generate = (folder: string): void => {
+  const { status } = spawnSync(process.execPath, ["node_modules/prisma/build/index.js", "generate"], {
+    cwd: folder,
+    env: { ...process.env, PRISMA_SCHEMA_ENGINE_BINARY: process.execPath },
+    stdio: ["ignore", "ignore", "inherit"]
+  })
+  if (status !== 0) throw new Error(`prisma generate in ${folder} failed`)
 }

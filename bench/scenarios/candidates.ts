@@ -37,6 +37,7 @@ export const slonik = one("slonik", "slonik", "candidates/slonik.ts")
 export const knex = one("knex", "knex", "candidates/knex.ts")
 export const kysely = one("kysely", "kysely", "candidates/kysely.ts")
 export const drizzlePostgres = one("drizzle", "drizzle-orm on pg", "candidates/drizzle-postgres.ts")
+export const prisma = one("prisma", "Prisma over its adapter for pg", "candidates/prisma/candidate.ts")
 export const effect3 = one("effect3", "Effect 3, @effect/sql-pg", "candidates/effect3/candidate.ts")
 export const limitPostgres = one("limit", "raw socket, pipelined", "limit/postgres.ts")
 

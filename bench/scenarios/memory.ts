@@ -107,6 +107,7 @@ const peers: ReadonlyArray<Candidate> = [
   Who.knex,
   Who.kysely,
   Who.drizzlePostgres,
+  Who.prisma,
   Who.slonik,
   Who.effect3
 ]

@@ -50,6 +50,7 @@ const postgres: Pick<Case, "servers" | "candidates" | "reference" | "limit" | "c
     Who.knex,
     Who.kysely,
     Who.drizzlePostgres,
+    Who.prisma,
     Who.slonik,
     Who.effect3
   ]

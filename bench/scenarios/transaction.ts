@@ -69,6 +69,7 @@ const scenario: Scenario = {
         Who.knex,
         Who.kysely,
         Who.drizzlePostgres,
+        Who.prisma,
         Who.slonik,
         Who.effect3
       ],
