@@ -8,6 +8,7 @@
  * | of another lineage                              | `Fenced`                                       |
  * | that recovers, or has lost its majority         | `Joining`                                      |
  * | that takes writes, of an older generation       | `Fenced`                                       |
+ * | of a generation that a person has given up      | `Fenced`                                       |
  * | that takes writes, alone                        | `Primary`                                      |
  * | that takes writes, beside another such server   | see `settle`                                   |
  * | that follows, of an older generation or an unknown one | `Joining`                               |
@@ -72,6 +73,10 @@ const judge = (node: Node, situation: Situation): Verdict | "Claimant" | "Peer" 
     return { status: "Fenced", why: `it belongs to another cluster: ${lineage} instead of ${situation.lineage}` }
   }
   if (role === "unfit") return { status: "Joining", why: why ?? "it says that it must not be used" }
+  // A newer one raises that of the cluster, unless a person has given it up.
+  if (generation !== undefined && situation.generation !== undefined && generation > situation.generation) {
+    return { status: "Fenced", why: `a person has given up what it belongs to, ${ages(generation, situation)}` }
+  }
   const isOlder = generation !== undefined && situation.generation !== undefined && generation < situation.generation
   if (role === "replica") {
     if (isOlder) return { status: "Joining", why: `it follows an older primary, ${ages(generation, situation)}` }

@@ -50,6 +50,8 @@ export class TopologyState {
   private readonly random: () => number
   private all: ReadonlyArray<Node> = []
   private pinned: Node | undefined = undefined
+  /** The highest generation that a person has given up by pinning a primary of an older one. */
+  private givenUp: number | undefined = undefined
   private rivalsSince = Infinity
   private isSplit = false
   /** Since when there is no writer. */
@@ -162,9 +164,19 @@ export class TopologyState {
     this.ask(now)
   }
 
-  /** A person says who is the primary among those that say so; `undefined` takes it back. */
+  /**
+   * A person says who is the primary among those that say so; `undefined` takes it back. A primary of an older generation
+   * means that the cluster has gone back: whatever belongs to a newer one is not used while it is pinned.
+   */
   pin(node: Node | undefined, now: number): void {
     this.pinned = node
+    this.givenUp = undefined
+    const observation = node?.observation
+    if (observation?.role === "primary" && isNewer(this.generation, observation.generation)) {
+      this.givenUp = this.generation
+      this.generation = observation.generation
+      for (const other of this.all) other.provedAt = -Infinity
+    }
     this.decide(now)
   }
 
@@ -240,6 +252,7 @@ export class TopologyState {
     if (this.lineage === undefined && role !== "unfit") this.lineage = lineage
     if (lineage !== this.lineage || generation === undefined) return
     if (this.generation !== undefined && generation <= this.generation) return
+    if (this.givenUp !== undefined && generation <= this.givenUp) return
     this.generation = generation
     // Somebody has become the primary: find out who, at once.
     for (const other of this.all) if (other !== node) other.dueAt = Math.min(other.dueAt, now)
@@ -361,5 +374,8 @@ export class TopologyState {
     this.actions.push({ _tag: "Report", event })
   }
 }
+
+const isNewer = (generation: number | undefined, than: number | undefined): boolean =>
+  generation !== undefined && than !== undefined && generation > than
 
 export type { Status }

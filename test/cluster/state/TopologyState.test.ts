@@ -170,6 +170,35 @@ describe("who is the primary", () => {
     assert.strictEqual(a.status, "Fenced")
   })
 
+  it("goes back to an older generation only when a person has pinned its primary", () => {
+    const { a, b, c, now, primary, replica, state, statuses } = make()
+    primary(a)
+    replica(b)
+    primary(b, 2)
+    assert.strictEqual(state.writer, b)
+    // Whoever decides about the servers has gone back: the newer one is thrown away.
+    b.isRefusing = true
+    primary(a)
+    replica(c, null, 1)
+    assert.isUndefined(state.writer)
+    state.pin(a, now())
+    assert.strictEqual(state.writer, a)
+    assert.strictEqual(state.generation, 1)
+    // It is still there, and nobody believes it.
+    primary(b, 2)
+    replica(c, null, 2)
+    assert.strictEqual(state.writer, a)
+    assert.strictEqual(statuses(), "Primary Fenced Fenced")
+    // They follow the one that was pinned, and are promoted in its history.
+    replica(b, 0, 1)
+    replica(c, 0, 1)
+    assert.strictEqual(statuses(), "Primary Replica Replica")
+    state.pin(undefined, now())
+    primary(c, 3)
+    assert.strictEqual(state.writer, c)
+    assert.strictEqual(a.status, "Fenced")
+  })
+
   it("takes two addresses of one server for one", () => {
     const { a, b, says, state, statuses } = make()
     says(a, { role: "primary", generation: 1, server: "same", position: "1" })
