@@ -82,7 +82,8 @@ const kinds = {
 type Kind = keyof typeof kinds
 
 interface Load {
-  readonly calls: () => number
+  /** How many calls each caller has begun. */
+  readonly calls: ReadonlyArray<number>
   readonly failures: ReadonlyArray<readonly [kind: Kind, error: SqlError]>
   readonly stop: Effect.Effect<void>
 }
@@ -90,26 +91,27 @@ interface Load {
 /** Callers that ask again after a pause, whatever happens. */
 const load = Effect.fnUntraced(function*(services: Context.Context<Services>, callers: number, pause: number) {
   const failures: Array<readonly [Kind, SqlError]> = []
-  let calls = 0
+  const calls = Array.from({ length: callers }, () => 0)
   const names = Object.keys(kinds) as ReadonlyArray<Kind>
-  const caller = Effect.forever(Effect.suspend(() => {
-    const kind = names[calls++ % names.length]!
-    return kinds[kind].pipe(
-      Effect.provideContext(services),
-      Effect.catch((error) => Effect.sync(() => failures.push([kind, error]))),
-      Effect.andThen(Effect.sleep(pause))
-    )
-  }))
-  const fibers = yield* Effect.replicateEffect(Effect.forkChild(caller), callers)
-  const made: Load = { calls: () => calls, failures, stop: Fiber.interruptAll(fibers) }
+  const caller = (n: number) =>
+    Effect.forever(Effect.suspend(() => {
+      const kind = names[(n + calls[n]!++) % names.length]!
+      return kinds[kind].pipe(
+        Effect.provideContext(services),
+        Effect.catch((error) => Effect.sync(() => failures.push([kind, error]))),
+        Effect.andThen(Effect.sleep(pause))
+      )
+    }))
+  const fibers = yield* Effect.forEach(calls, (_, n) => Effect.forkChild(caller(n)))
+  const made: Load = { calls, failures, stop: Fiber.interruptAll(fibers) }
   return made
 })
 
-/** Everybody has asked a few times more. */
-const goesOn = ({ calls }: Load, callers: number) =>
+/** Each caller has asked a few times more, so that no call lives through more than two events. */
+const goesOn = ({ calls }: Load) =>
   Effect.suspend(() => {
-    const before = calls()
-    return Effect.repeat(Effect.sleep("5 millis"), { while: () => calls() < before + 3 * callers })
+    const before = [...calls]
+    return Effect.repeat(Effect.sleep("5 millis"), { while: () => calls.some((count, n) => count < before[n]! + 3) })
   })
 
 const open = (database: Database, url: string, options?: Options): Effect.Effect<
@@ -149,14 +151,14 @@ for (const [name, database] of Object.entries(databases)) {
             const outsider = yield* open(database, url, { pool: { max: 1 } })
             const connection = yield* Context.get(outsider, SqlClient.SqlClient).reserve
             for (let round = 0; round < rounds; round++) {
-              yield* goesOn(running, callers)
+              yield* goesOn(running)
               const others = yield* connection.executeUnprepared(database.others, [], undefined)
               for (const { id } of others as ReadonlyArray<{ readonly id: unknown }>) {
                 yield* Effect.exit(connection.executeUnprepared(database.end(id), [], undefined))
               }
               if (loop) yield* busy(100)
             }
-            yield* goesOn(running, callers)
+            yield* goesOn(running)
             yield* running.stop
             assert.deepStrictEqual(wrong(database, running.failures), [])
           }), 90_000)
@@ -180,10 +182,10 @@ describe(`a server that restarts in order, ${restarts} times`, () => {
       // Whoever waits longer than that may fail.
       const running = yield* load(yield* open(database, url, { pool: { acquireTimeout: "1 minute" } }), callers, 5)
       for (let round = 0; round < restarts; round++) {
-        yield* goesOn(running, callers)
+        yield* goesOn(running)
         yield* restart
       }
-      yield* goesOn(running, callers).pipe(Effect.timeout("1 minute"))
+      yield* goesOn(running).pipe(Effect.timeout("1 minute"))
       yield* running.stop
       assert.deepStrictEqual(wrong(database, running.failures), [])
     })

@@ -165,8 +165,14 @@ describeWith("url-postgresql")("a batch", () => {
     watched(({ proxy, sql }) =>
       Effect.gen(function*() {
         yield* Batch.run([add(sql, -1)], { idempotencyKey: "first" })
-        const lost = yield* proxy.when("COMMIT", "after")
-        const error = yield* sqlFailure(Batch.run([add(sql, 1)], { idempotencyKey: "lost" }))
+        // The answers are kept back until the rows are there, and lost then. Cut at once, the server would now and then
+        // find the connection gone before COMMIT has its turn.
+        const lost = yield* proxy.when("COMMIT", "holdReply")
+        const losing = yield* Effect.forkChild(sqlFailure(Batch.run([add(sql, 1)], { idempotencyKey: "lost" })))
+        yield* lost.fired
+        yield* Effect.repeat(rows(sql), { until: (found) => found.includes(1) })
+        yield* proxy.cutAll
+        const error = yield* Fiber.join(losing)
         assert.strictEqual(reasonOf(error)?._tag, "ResultsLost")
         assert.isTrue(Outcome.isApplied(error))
         assert.isFalse(error.isRetryable)

@@ -68,9 +68,14 @@ it.live("a scrape by Prometheus gets every metric, over HTTP", () =>
       value("db_client_connection_wait_time_bucket", { le: "+Inf" }),
       value("db_client_connection_wait_time_count")
     )
-    assert.strictEqual(
+    // Three were used for longer than that, and now and then another one on a machine with much to do.
+    assert.isAtMost(
       value("db_client_connection_use_time_bucket", { le: "0.1" }),
       value("db_client_connection_use_time_count") - 3
+    )
+    assert.strictEqual(
+      value("db_client_connection_use_time_bucket", { le: "+Inf" }),
+      value("db_client_connection_use_time_count")
     )
     assert.strictEqual(value("watertight_pool_failed", { watertight_pool_reason: "AcquireTimeout" }), 1)
     assert.strictEqual(types.get("db_client_connection_timeouts"), "counter")
