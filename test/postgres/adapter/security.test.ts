@@ -1,5 +1,6 @@
 /** Passwords, what the server may ask for, channel binding and TLS, on a real server and on one that does worse. */
 import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
@@ -302,5 +303,56 @@ describe("a server that does what no real one does gets no password", () => {
         connect({ host: "127.0.0.1", port, username: "app", password, channelBinding: "require" })
       )
       assert.include(error.message, "not encrypted: set `sslmode`")
+    }))
+})
+
+describe("a server that says more than can be true is not listened to", () => {
+  const parameter = (name: string, value = "x") => message("S", Buffer.from(`${name}\0${value}\0`))
+  const parameters = (count: number) => Buffer.concat(Array.from({ length: count }, (_, n) => parameter(`p${n}`)))
+  const admitted = authentication(0)
+  const report = (text: string) => Buffer.from(`SERROR\0C28000\0M${text}\0\0`)
+  const cases: ReadonlyArray<[name: string, answer: Buffer, problem: string]> = [
+    [
+      "notices without an end, before it knows who asks",
+      Buffer.concat(Array.from({ length: 1_000 }, () => message("N", report("x".repeat(50))))),
+      "too much before it knows who asks"
+    ],
+    [
+      "an error of megabytes, before it knows who asks",
+      message("E", report("x".repeat(5_000_000))),
+      "too much before it knows who asks"
+    ],
+    [
+      "parameters without an end",
+      Buffer.concat([admitted, parameters(600), ready]),
+      "more parameters than can be true"
+    ],
+    [
+      "a parameter that no setting is as long as",
+      Buffer.concat([admitted, parameter("p", "x".repeat(20_000)), ready]),
+      "more parameters than can be true"
+    ]
+  ]
+  for (const [name, answer, problem] of cases) {
+    it.live(`${name}: no session`, () =>
+      Effect.gen(function*() {
+        const { options } = yield* scripted([() => answer])
+        assert.include((yield* sqlFailure(connect({ ...options, password }))).message, problem)
+      }))
+  }
+
+  it.live("parameters without an end, to a session that has asked for nothing: it ends", () =>
+    Effect.gen(function*() {
+      let flood = () => {}
+      const port = yield* listen((socket) => {
+        flood = () => void socket.write(parameters(600))
+        socket.once("data", () => socket.write(Buffer.concat([admitted, parameters(3), ready])))
+      })
+      const session = yield* connect({ host: "127.0.0.1", port, username: "app", sslmode: "disable" })
+      const lost = yield* Deferred.make<string>()
+      session.onLost((error) => Deferred.doneUnsafe(lost, Effect.succeed(error.message)))
+      flood()
+      assert.include(yield* Deferred.await(lost), "more parameters than can be true")
+      assert.isTrue(session.isClosed)
     }))
 })
