@@ -63,6 +63,11 @@ const fate = (
     return { takenOverAt, after: Effect.andThen(undo(old), settled(nodes)) }
   })
 
+/**
+ * An agent that has stood still is ended and started. One that just goes on takes itself for the leader: Patroni 3.0 then
+ * writes the key of the leader in etcd without asking whose it is by now (`_update_leader` in `dcs/etcd3.py`), and the
+ * servers go back to the old primary and throw away what the new one has acknowledged.
+ */
 export const fates: Readonly<Record<string, Blow<Node>>> = {
   "whose primary hands over in order": Effect.fnUntraced(function*({ nodes, primary }) {
     const old = yield* primary
@@ -71,10 +76,13 @@ export const fates: Readonly<Record<string, Blow<Node>>> = {
     return { takenOverAt, after: settled(nodes) }
   }),
   "whose primary is killed": fate((old) => old.kill, (old) => old.start),
-  "whose primary stands still": fate((old) => old.pause, (old) => old.resume),
+  "whose primary stands still": fate(
+    (old) => old.pause,
+    (old) => Effect.andThen(old.agent.kill, Effect.andThen(old.resume, old.start))
+  ),
   "whose primary goes on while its agent stands still, so that there are two": fate(
     (old) => old.agent.pause,
-    (old) => old.agent.resume
+    (old) => Effect.andThen(old.agent.kill, old.start)
   ),
   "whose primary is cut off from the others, and not from its clients": fate(
     (old) => old.isolate,

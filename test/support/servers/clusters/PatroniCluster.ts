@@ -309,9 +309,6 @@ const configuration = (wanted: Wanted) => {
         master_start_timeout: 0,
         primary_start_timeout: 0,
         synchronous_mode: synchronous,
-        // Without this a new primary waits for nobody until it has chosen a standby. What it acknowledges meanwhile is lost
-        // if the agents change their minds.
-        synchronous_mode_strict: synchronous,
         postgresql: {
           use_pg_rewind: true,
           use_slots: true,
