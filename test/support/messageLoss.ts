@@ -97,6 +97,17 @@ const describe = (exit: Exit.Exit<unknown, unknown>): string =>
     ? "success"
     : `${Outcome.of(Option.getOrUndefined(Cause.findErrorOption(exit.cause)))?.outcome}: ${Cause.pretty(exit.cause)}`
 
+/** Keeps what is printed on the console of the program meanwhile. */
+const listening = <A, E, R>(printed: Array<string>, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {
+  const { error, log, warn } = console
+  const hear = (...words: ReadonlyArray<unknown>) => void printed.push(words.join(" "))
+  return Effect.acquireUseRelease(
+    Effect.sync(() => Object.assign(console, { error: hear, log: hear, warn: hear })),
+    () => effect,
+    () => Effect.sync(() => Object.assign(console, { error, log, warn }))
+  )
+}
+
 /** Runs an operation with one message spoiled, again and again, and collects what is wrong. */
 export const problemsOf = <R>(plan: Plan<R>, operation: Operation<R>, few: number) =>
   Effect.gen(function*() {
@@ -116,7 +127,9 @@ export const problemsOf = <R>(plan: Plan<R>, operation: Operation<R>, few: numbe
       for (const [at, fault] of isWhole ? all : shuffle(all).slice(0, few)) {
         const second = mode === "pairs" ? [[int(0, messages), pick(MessageProxy.faults)] as const] : []
         const which = [[at, fault] as const, ...second]
-        const problem = yield* runOnce(plan, operation, table, proxy, which)
+        const printed: Array<string> = []
+        const problem = (yield* listening(printed, runOnce(plan, operation, table, proxy, which))) ??
+          (printed.length === 0 ? undefined : `it printed: ${printed[0]}`)
         if (problem !== undefined) problems.push(`${which.join(" and ")} of ${messages}, seed ${value}: ${problem}`)
       }
     }).pipe(Effect.provide(plan.layer(proxy.url)))
