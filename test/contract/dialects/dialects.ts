@@ -52,6 +52,7 @@ export type Capability =
   | "ON CONFLICT"
   | "RETURNING"
   | "locks of sessions"
+  | "limits of sessions"
   | "shared locks and those of transactions"
 
 /** A column and what it holds; `read` where that is not what was written. */

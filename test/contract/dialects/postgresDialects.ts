@@ -68,9 +68,11 @@ export const pgbouncer: Dialect = {
   at: (url, options) => Postgres.layer({ url: Redacted.make(url), pooler: "transaction", ...options }),
   locksShardsByRows: true,
   lacks: {
-    "locks of sessions": "the pooler gives a session to somebody else after each transaction"
+    "locks of sessions": "the pooler gives a session to somebody else after each transaction",
+    "limits of sessions": "the pooler gives a session to somebody else after each transaction"
   },
   without: [
+    "a key is waited for longer than a statement may take, and not for an answer that was lost",
     "exclude each other by their key, and end with their scope",
     "of keys that look alike are different locks, and 7 is 7n",
     "are those of one database",

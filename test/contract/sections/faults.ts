@@ -162,7 +162,7 @@ export const faults: Section = (test, dialect) => {
     )
   }
 
-  test.needing("wire")(
+  test.needing("wire", "limits of sessions")(
     "a key is waited for longer than a statement may take, and not for an answer that was lost",
     () =>
       Effect.gen(function*() {
