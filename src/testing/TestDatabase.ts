@@ -222,30 +222,54 @@ const makeTemplate = <Out, E, R, EM, RM>(admin: SqlClient, options: Options<Out,
     const { version } = options
     const hour = Math.floor((yield* Clock.currentTimeMillis) / 3_600_000)
     if (version === undefined) yield* dropOld(admin, hour)
-    const name = version === undefined
-      ? yield* newName(`${temporary}${hour}`)
-      : `watertight_template_${hash(version)}`
-    const isThere = Effect.map(
-      admin.onDialectOrElse({
-        mysql: () => admin`select 1 from information_schema.schemata where schema_name = ${name}`,
-        orElse: () => admin`select 1 from pg_database where datname = ${name}`
-      }),
-      (rows) => rows.length > 0
-    )
-    if (version !== undefined && (yield* isThere)) return name
-    // Made under another name first: a process that dies meanwhile leaves no half a template, and of two processes that
-    // make it at a time the second one finds that the name is taken.
-    const half = yield* newName("watertight_half")
-    yield* create(admin, half)
+    const key = version === undefined ? undefined : `watertight_template_${hash(version)}`
+    const known = key === undefined ? undefined : yield* published(admin, key)
+    if (known !== undefined) return known
+    // It has a name that nobody asks for until it is whole: a process that dies meanwhile leaves no half a template.
+    const name = yield* newName(key === undefined ? `${temporary}${hour}` : unpublished)
+    yield* create(admin, name)
     yield* options.migrate.pipe(
-      Effect.provide(Layer.fresh(options.database(withDatabase(options.url, half)))),
-      Effect.tapCause(() => Effect.ignore(drop(admin, half)))
+      Effect.provide(Layer.fresh(options.database(withDatabase(options.url, name)))),
+      Effect.tapCause(() => Effect.ignore(drop(admin, name)))
     )
-    yield* copy(admin, half, name).pipe(
-      Effect.catch((error) => Effect.flatMap(isThere, (there) => there ? Effect.void : Effect.fail(error)))
-    )
-    yield* Effect.ignore(drop(admin, half))
-    return name
+    return key === undefined ? name : yield* publish(admin, name, key)
+  })
+
+/** What the names of templates with a version begin with, until or, on MySQL and MariaDB, also when they are whole. */
+const unpublished = "watertight_made"
+
+/** The template that has been published under a key. */
+const published = (sql: SqlClient, key: string): Effect.Effect<string | undefined, SqlError> =>
+  sql.onDialectOrElse({
+    mysql: () =>
+      Effect.map(
+        sql`select schema_name from information_schema.schemata where left(schema_name, ${
+          key.length + 1
+        }) = ${`${key}_`}`
+          .values,
+        ([row]) => row === undefined ? undefined : `${unpublished}_${String(row[0]).slice(key.length + 1)}`
+      ),
+    orElse: () =>
+      Effect.map(sql`select 1 from pg_database where datname = ${key}`, (rows) => rows.length > 0 ? key : undefined)
+  })
+
+/**
+ * Publishes a template that is whole, in one step; of two who do so at a time, both have one.
+ *
+ * PostgreSQL copies a database in one step. MySQL and MariaDB do not, and know no other name for a database: there an
+ * empty database says with its name where the template is.
+ */
+const publish = (sql: SqlClient, name: string, key: string): Effect.Effect<string, SqlError> =>
+  sql.onDialectOrElse({
+    mysql: () => Effect.as(create(sql, `${key}_${name.slice(unpublished.length + 1)}`), name),
+    orElse: () =>
+      copy(sql, name, key).pipe(
+        Effect.catch((error) =>
+          Effect.flatMap(published(sql, key), (there) => there === undefined ? Effect.fail(error) : Effect.void)
+        ),
+        Effect.andThen(Effect.ignore(drop(sql, name))),
+        Effect.as(key)
+      )
   })
 
 /** What the names of templates without a version begin with. The hour in which they were made follows. */
