@@ -72,6 +72,8 @@ export interface Case {
     /** How long the proxy lets everybody wait before it opens a connection to the server, in milliseconds. */
     readonly slowConnect?: number | undefined
   } | undefined
+  /** Whether ours is run as it is published, because the sources would count. A profile and the guard run the sources. */
+  readonly published?: boolean | undefined
   /** A sentence for the reader of the table. */
   readonly note?: string | undefined
 }

@@ -4,6 +4,7 @@ import type * as Scope from "effect/Scope"
 import { fork } from "node:child_process"
 import type { Progress } from "../report/progress.ts"
 import * as Results from "../report/results.ts"
+import { fromSource, published } from "./built.ts"
 import type { Candidate, Case, Metrics, NetworkCommand, Pace, Scenario, Servers } from "./model.ts"
 import * as Network from "./network.ts"
 import type { Answer, Done, Order } from "./protocol.ts"
@@ -82,7 +83,7 @@ const measureOne = Effect.fnUntraced(function*(
           servers,
           pace,
           round
-        }, { network: network?.command })
+        }, { network: network?.command, published: found.published })
         : beside.run(servers, pace),
     catch: (error) => error instanceof Error ? error.message : String(error)
   })
@@ -100,15 +101,17 @@ export const inProcess = (
   found: Case,
   candidate: Candidate,
   order: Order,
-  { bench = `${import.meta.dirname}/..`, network }: {
+  { bench = `${import.meta.dirname}/..`, network, published: isPublished = false }: {
     /** The `bench` folder whose library is measured. */
     readonly bench?: string | undefined
     readonly network?: ((command: NetworkCommand) => Promise<void>) | undefined
+    /** Whether the library is run as it is published. */
+    readonly published?: boolean | undefined
   } = {}
 ): Promise<Metrics> =>
   new Promise((resolve, reject) => {
     const child = fork(`${bench}/harness/child.ts`, {
-      execArgv: ["--conditions=watertight-source", "--expose-gc", "--no-warnings"],
+      execArgv: [...(isPublished ? published() : [fromSource]), "--expose-gc", "--no-warnings"],
       stdio: ["ignore", "ignore", "pipe", "ipc"],
       // The libraries are measured as they run in production.
       env: { ...process.env, NODE_ENV: "production" }

@@ -100,6 +100,7 @@ const scenario: Scenario = {
   cases: [
     {
       name: "postgres-load",
+      published: true,
       title: "PostgreSQL: rows of int, text, float8, timestamptz and jsonb into a table",
       servers: ["postgres"],
       reference: "sql-pg-unnest-4",
@@ -128,6 +129,7 @@ const scenario: Scenario = {
     },
     {
       name: "postgres-read",
+      published: true,
       title: "PostgreSQL: the same rows out of it, as objects",
       servers: ["postgres"],
       reference: "sql-pg",
@@ -148,6 +150,7 @@ const scenario: Scenario = {
     },
     {
       name: "postgres-stream",
+      published: true,
       title: "PostgreSQL: a million of these rows, as a stream of objects",
       servers: ["postgres"],
       reference: "sql-pg",
@@ -167,6 +170,7 @@ const scenario: Scenario = {
     },
     {
       name: "mariadb-load",
+      published: true,
       title: "MariaDB: rows of int, text, double, datetime and json into a table",
       servers: ["mariadb"],
       reference: "mysql2",
@@ -192,6 +196,7 @@ const scenario: Scenario = {
     },
     {
       name: "mariadb-read",
+      published: true,
       title: "MariaDB: the same rows out of it, as objects",
       servers: ["mariadb"],
       reference: "mysql2",

@@ -126,6 +126,7 @@ const scenario: Scenario = {
   cases: [
     {
       name: "statements",
+      published: true,
       title: "PostgreSQL: after a million statements (with --quick a hundred thousand)",
       servers: ["postgres"],
       reference: Who.multiplex.id,
@@ -140,6 +141,7 @@ const scenario: Scenario = {
     },
     {
       name: "waiters",
+      published: true,
       title: `PostgreSQL: ${waiting.toLocaleString("en-US")} statements wait for 8 busy connections`,
       servers: ["postgres"],
       reference: Who.sqlPg.id,
@@ -151,6 +153,7 @@ const scenario: Scenario = {
     },
     {
       name: "connections",
+      published: true,
       title: `PostgreSQL: ${idle} idle connections`,
       servers: ["postgres"],
       reference: Who.sqlPg.id,

@@ -2,9 +2,9 @@
  * How long a program takes from its start to its first row, and how much code it loads for that. Each candidate is a
  * program of a few lines that imports what a user would, in a process of its own.
  */
-import { spawn, spawnSync } from "node:child_process"
-import * as fs from "node:fs"
+import { spawn } from "node:child_process"
 import * as path from "node:path"
+import { published } from "../harness/built.ts"
 import type { Candidate, Job, Metrics, Scenario } from "../harness/model.ts"
 
 const root = path.resolve(import.meta.dirname, "../..")
@@ -25,26 +25,8 @@ const run = async (job: Job): Promise<Metrics> => {
   return { first, whole, bytes, modules: count }
 }
 
-/** A user has the compiled library. Where the sources cannot be compiled, they have to do. */
-const optionsOf = (candidate: Candidate): ReadonlyArray<string> => {
-  if (candidate.options?.["ours"] !== true) return []
-  const isBuilt = () => newest(path.join(root, "dist")) > newest(path.join(root, "src"))
-  if (!isBuilt()) {
-    const tsc = path.join(root, "node_modules/typescript/bin/tsc")
-    spawnSync(process.execPath, [tsc, "-p", "tsconfig.build.json"], { cwd: root, stdio: "ignore" })
-  }
-  return isBuilt() ? [] : ["--conditions=watertight-source"]
-}
-
-const newest = (folder: string): number =>
-  fs.existsSync(folder)
-    ? Math.max(
-      0,
-      ...fs.readdirSync(folder, { recursive: true, withFileTypes: true })
-        .filter((entry) => entry.isFile())
-        .map((entry) => fs.statSync(path.join(entry.parentPath, entry.name)).mtimeMs)
-    )
-    : 0
+const optionsOf = (candidate: Candidate): ReadonlyArray<string> =>
+  candidate.options?.["ours"] === true ? published() : []
 
 interface Started {
   /** Milliseconds until the first row was there. */
