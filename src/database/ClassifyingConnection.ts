@@ -78,4 +78,4 @@ export class ClassifyingConnection implements SqlConnection.Connection {
  * of statements that failed, so it need not be quick, and may take an innocent one for a COMMIT.
  */
 export const endsTransaction = (sql: string): boolean =>
-  /^(?:\s|--[^\n]*\n|\/\*[\s\S]*?\*\/|\()*(?:commit|end|prepare\s+transaction)\b/i.test(sql)
+  /^(?:\s|--[^\n]*\n|\/\*(?:[^*]|\*(?!\/))*\*\/|\()*(?:commit|end|prepare\s+transaction)\b/i.test(sql)

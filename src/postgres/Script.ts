@@ -54,7 +54,8 @@ import {
   type Place,
   placeOfFailure,
   type ScriptStatement,
-  type Sent
+  type Sent,
+  sqlOf
 } from "./statement/scripts.ts"
 
 export type { Place } from "./statement/scripts.ts"
@@ -135,7 +136,7 @@ class Run {
   /** The whole in one message, which the server takes apart. */
   get atOnce(): Effect.Effect<ReadonlyArray<Result>, SqlError> {
     return this.onSession((session) =>
-      this.placed(session, session.script(this.script), { start: 0, first: 0, isAlone: false })
+      this.placed(session, session.script(sqlOf(this.script, this.parsed)), { start: 0, first: 0, isAlone: false })
     )
   }
 

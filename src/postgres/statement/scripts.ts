@@ -29,7 +29,13 @@ export interface Parsed {
   readonly statements: ReadonlyArray<ScriptStatement>
   /** What cannot be run, and where it is. */
   readonly problem: { readonly what: string; readonly at: number } | undefined
+  /** Where the words to `psql` begin and end that are no SQL and mean nothing here. */
+  readonly asides: ReadonlyArray<readonly [start: number, end: number]>
 }
+
+/** A script as the server takes it: every place in it stays where it is. */
+export const sqlOf = (script: string, { asides }: Parsed): string =>
+  asides.reduceRight((text, [start, end]) => text.slice(0, start) + " ".repeat(end - start) + text.slice(end), script)
 
 const completed = new WeakMap<SqlError, number>()
 
@@ -114,6 +120,7 @@ class ScriptReader {
   private readonly lexer: Lexer
   private readonly statements: Array<ScriptStatement> = []
   private problem: Parsed["problem"] = undefined
+  private readonly asides: Array<readonly [start: number, end: number]> = []
   /** Where the statement begins that is being read, if one is. */
   private start: number | undefined = undefined
   /** Where it ends as far as it has been read. */
@@ -122,6 +129,8 @@ class ScriptReader {
   private previous = ""
   /** How deep it is in `BEGIN ATOMIC … END`, in which semicolons end no statement. */
   private depth = 0
+  /** How many parentheses are open: in those of `CREATE RULE … DO (a; b)` semicolons end no statement either. */
+  private parentheses = 0
   private isCopyIn = false
 
   constructor(script: string) {
@@ -132,12 +141,12 @@ class ScriptReader {
   read(): Parsed {
     const { lexer } = this
     while (lexer.next()) {
-      if (lexer.isSymbol(";") && this.depth === 0) this.finish(true)
+      if (lexer.isSymbol(";") && this.depth === 0 && this.parentheses === 0) this.finish(true)
       else if (this.start === undefined && lexer.isSymbol("\\") && this.problem === undefined) this.command()
       else this.take()
     }
     this.finish(false)
-    return { statements: this.statements, problem: this.problem }
+    return { statements: this.statements, problem: this.problem, asides: this.asides }
   }
 
   private take(): void {
@@ -148,6 +157,8 @@ class ScriptReader {
       this.first = word
     }
     this.end = lexer.end
+    if (lexer.isSymbol("(")) this.parentheses++
+    else if (lexer.isSymbol(")")) this.parentheses = Math.max(0, this.parentheses - 1)
     if (word === "atomic" && this.previous === "begin" || this.depth > 0 && word === "case") this.depth++
     else if (this.depth > 0 && word === "end") this.depth--
     if (word === "stdin" && this.previous === "from" && this.first === "copy") this.isCopyIn = true
@@ -160,6 +171,7 @@ class ScriptReader {
     this.start = undefined
     this.previous = ""
     this.depth = 0
+    this.parentheses = 0
     if (start === undefined) return
     const data = this.isCopyIn ? this.data(start, atSemicolon) : undefined
     this.isCopyIn = false
@@ -193,6 +205,7 @@ class ScriptReader {
     ofDumps.lastIndex = lexer.start
     if (ofDumps.test(script)) {
       lexer.end = ofDumps.lastIndex
+      this.asides.push([lexer.start, lexer.end])
       return
     }
     const line = script.slice(lexer.start).split(/\s/, 1)[0]!

@@ -59,8 +59,12 @@ const callsUnknown = (sql: string): boolean => {
   return false
 }
 
-/** A name with a parenthesis behind it; the first group matches where it is no call. */
-const call = /(\binto\s+(?:"[^"]*"\s*\.\s*)?)?("[^"]*"|[A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*)\s*(?:\/\*|--|\()/gi
+/**
+ * A name with a parenthesis behind it; the first group matches where it is no call. It begins where a word begins: tried
+ * at each letter of a long one, as of a text in base 64, it would take the square of its length.
+ */
+const call =
+  /(\binto\s+(?:"[^"]*"\s*\.\s*)?)?("[^"]*"|(?<![\w$\u0080-\uffff])[A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*)\s*(?:\/\*|--|\()/gi
 
 const words = (text: string): ReadonlySet<string> => new Set(text.split(/\s+/))
 

@@ -1,6 +1,7 @@
 /** Which functions a text calls that are not known. What is no function can never become known, so it must not be one. */
 import { assert, describe, it } from "@effect/vitest"
-import { tracesOf } from "../../../src/postgres/statement/trace.ts"
+import { endsTransaction } from "../../../src/database/ClassifyingConnection.ts"
+import { Trace, tracesOf } from "../../../src/postgres/statement/trace.ts"
 
 describe("what looks like a call", () => {
   for (
@@ -34,4 +35,20 @@ describe("what looks like a call", () => {
       ["select json_table($1) from t; select columns(1)", "columns"]
     ]
   ) it(`a call: ${sql}`, () => assert.deepStrictEqual(tracesOf(sql!).calls, calls))
+})
+
+describe("a long text", () => {
+  // With the square of the length each of them would take minutes.
+  const long = "x".repeat(300_000)
+  for (const text of [`select '${long}'`, `insert into t values ('${long}') returning a`, `select "${long}" from t`]) {
+    it(`is read once: ${text.slice(0, 24)}…`, () => {
+      assert.deepStrictEqual(tracesOf(text), { trace: Trace.Nothing, calls: undefined })
+    })
+  }
+
+  it("is read once, also if it begins with many comments", () => {
+    const comments = "/* a * b */".repeat(200)
+    assert.isTrue(endsTransaction(`${comments} commit`))
+    assert.isFalse(endsTransaction(`${comments} select 'commit'`))
+  })
 })
