@@ -1,7 +1,7 @@
 /** Tenants behind a pooler that gives connections to others between transactions, and on several servers. */
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
+import type * as Layer from "effect/Layer"
 import { SqlClient } from "effect/sql/SqlClient"
 import * as Stream from "effect/Stream"
 import { Bulk, Reads, Transaction } from "watertight"
