@@ -159,6 +159,36 @@ describeEach("over $name", (subject) => {
         }
       }))
 
+    it.effect("a list where one value is asked for: refused, and no row is taken for another one", () =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient
+        yield* sql`create table numbered (id int primary key)`
+        yield* sql`insert into numbered values (0), (1), (5)`
+        const lists = [
+          [5],
+          [[5]],
+          [],
+          new Set([5]),
+          new Int32Array([5]),
+          new Float64Array([5]),
+          new BigInt64Array([5n])
+        ]
+        for (const list of lists) {
+          const about = Object.prototype.toString.call(list)
+          for (
+            const statement of [
+              sql`delete from numbered where id in (${list as never})`,
+              sql`delete from numbered where id = ${list as never}`,
+              sql`update numbered set id = id + 10 where id in (${list as never}, 7)`
+            ]
+          ) {
+            yield* refused(statement, about)
+            yield* refused(statement.unprepared, `${about}, unprepared`)
+          }
+        }
+        assert.deepStrictEqual(yield* sql`select id from numbered order by id`.values, [[0], [1], [5]])
+      }))
+
     it.effect("a value that throws whatever it is asked: refused by Bulk", () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient

@@ -80,6 +80,8 @@ const finite = (value: number): number | bigint =>
     ? value < 2 ** 63 || !isNextToRange(value) ? value : BigInt(value)
     : unfit(Number.isNaN(value) ? "NaN is no value here" : "the number is infinite")
 
+const elsewhere = "a typed array is bytes, and this is no place for them: pass a list with sql.in, or a Uint8Array"
+
 const encode = (value: unknown, index: number, context: Context): Parameter => {
   if (value instanceof JsonValue) {
     const text = documentOf(value.value, context)
@@ -87,6 +89,10 @@ const encode = (value: unknown, index: number, context: Context): Parameter => {
   }
   // A view is the bytes that it shows, of whatever numbers: a vector is written with a `Float32Array`.
   if (ArrayBuffer.isView(value)) {
+    // Compared with a number the bytes of other numbers would be 0, as an array would.
+    if (!(value instanceof Float32Array) && !isStored(context.sql, index, context.noBackslashEscapes)) {
+      if (Array.isArray(valueOf(value))) return unfit(elsewhere)
+    }
     return Buffer.isBuffer(value) ? value : Buffer.from(value.buffer, value.byteOffset, value.byteLength)
   }
   const known = valueOf(value)
