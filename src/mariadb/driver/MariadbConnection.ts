@@ -16,8 +16,9 @@ import type { Parameter } from "../../mysql-family/statement/parameters.ts"
 import type { Writes } from "../../node/Writes.ts"
 import { decoderOf, type Field, isField, okOf, type OkPacket } from "./answers.ts"
 import type { Connection, Prepared } from "./connector.ts"
+import { type Inner, typesOfParameters } from "./packets.ts"
 import { encode } from "./parameters.ts"
-import type { Statuses } from "./Statuses.ts"
+import { Statuses } from "./Statuses.ts"
 import { StreamSource } from "./StreamSource.ts"
 
 /** What a server says that takes many rows in one packet: MARIADB_CLIENT_STMT_BULK_OPERATIONS. */
@@ -38,6 +39,7 @@ export class MariadbConnection implements DriverConnection {
   readonly written: undefined
   readonly writes: Writes
   private readonly connection: Connection
+  private readonly inner: Inner
   private readonly statuses: Statuses
   private readonly trouble: Trouble
   private readonly cache: StatementCache<Kept>
@@ -47,7 +49,7 @@ export class MariadbConnection implements DriverConnection {
 
   constructor(
     connection: Connection,
-    statuses: Statuses,
+    inner: Inner,
     socket: Socket,
     writes: Writes,
     preparedStatements: number,
@@ -56,7 +58,8 @@ export class MariadbConnection implements DriverConnection {
     this.socket = socket
     this.writes = writes
     this.connection = connection
-    this.statuses = statuses
+    this.inner = inner
+    this.statuses = new Statuses(connection.info, inner.receiveQueue)
     this.trouble = trouble
     this.threadId = connection.threadId
     this.serverVersion = connection.serverVersion()
@@ -114,18 +117,23 @@ export class MariadbConnection implements DriverConnection {
     } else if (kept.prepared !== undefined) return this.run(kept.prepared, values, receiver)
     else if (!kept.isPreparing) {
       kept.isPreparing = true
+      let types: ReadonlyArray<number> | undefined
       this.connection.prepare(
         sql,
         this.guard((error, prepared) => {
           kept.isPreparing = false
           if (prepared === undefined) return receiver.onError(error, false)
           // It may have been evicted meanwhile.
-          if (this.cache.get(sql) === kept) kept.prepared = prepared
+          if (this.cache.get(sql) === kept) {
+            kept.prepared = prepared
+            if (types !== undefined) this.cache.described(sql, types)
+          }
           if (receiver.isWanted) this.run(prepared, values, receiver)
           else receiver.onError(unwanted, false)
           if (kept.prepared === undefined) prepared.close()
         })
       )
+      if (this.keepsKinds) types = typesOfParameters(this.inner)
       return
     }
     this.connection.execute({ sql }, values, (error, rows, fields) => this.deliver(receiver, error, rows, fields))

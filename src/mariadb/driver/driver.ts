@@ -9,7 +9,6 @@ import { Writes } from "../../node/Writes.ts"
 import type { Connection } from "./connector.ts"
 import { MariadbConnection } from "./MariadbConnection.ts"
 import { guardPackets, innerOf } from "./packets.ts"
-import { Statuses } from "./Statuses.ts"
 
 const connect: Driver["connect"] = (options: ConnectOptions, done) => {
   const { tls } = options
@@ -72,11 +71,10 @@ const connect: Driver["connect"] = (options: ConnectOptions, done) => {
     if (inner.socket !== undefined) guardData(inner.socket, trouble.report)
     const socket = inner.socket ?? options.socket
     const writes = new Writes(socket, tls !== undefined)
-    const statuses = new Statuses(connection.info, inner.receiveQueue)
     tell(
       undefined,
       throwless(
-        new MariadbConnection(connection, statuses, socket, writes, options.preparedStatements, trouble),
+        new MariadbConnection(connection, inner, socket, writes, options.preparedStatements, trouble),
         trouble
       )
     )

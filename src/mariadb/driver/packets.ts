@@ -9,7 +9,7 @@ export interface Inner {
   nextSendCmd: () => void
   readonly socket: Socket | undefined
   /** The commands that wait for their answer. */
-  readonly receiveQueue: { shift: () => unknown; readonly isEmpty: () => boolean }
+  readonly receiveQueue: { shift: () => unknown; readonly isEmpty: () => boolean; readonly peekBack: () => unknown }
   readonly streamIn: {
     readonly sequenceNo: number
     readonly unexpectedPacket: (packet: Packet | undefined) => void
@@ -51,4 +51,26 @@ export const guardPackets = (inner: Inner, trouble: Trouble): void => {
     }
     receive(packet)
   }
+}
+
+/** The command that prepares a statement. */
+interface PrepareCommand {
+  skipPrepareParameterPacket?: (packet: Packet, ...rest: ReadonlyArray<unknown>) => unknown
+}
+
+/**
+ * Reads what a server of MySQL says of the parameters of the statement whose preparing has been asked for last. The
+ * connector itself passes over it.
+ */
+export const typesOfParameters = (inner: Inner): ReadonlyArray<number> => {
+  const types: Array<number> = []
+  const command = inner.receiveQueue.peekBack() as PrepareCommand | undefined
+  const skip = command?.skipPrepareParameterPacket
+  if (skip === undefined) return types
+  command!.skipPrepareParameterPacket = function(packet, ...rest) {
+    // Behind the type come two bytes of flags, one of decimals and two of nothing.
+    types.push(packet.buf[packet.end - 6]!)
+    return skip.call(this, packet, ...rest)
+  }
+  return types
 }

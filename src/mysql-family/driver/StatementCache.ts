@@ -33,6 +33,11 @@ export class StatementCache<A> {
     this.entries.set(sql, { value, used: false, kinds: new ParameterKinds() })
   }
 
+  /** The server says of what types the parameters of a statement are. */
+  described(sql: string, types: ReadonlyArray<number>): void {
+    this.entries.get(sql)?.kinds.described(types)
+  }
+
   /** Whether the statement of a text, if there is one, takes these values for what they are. */
   accepts(sql: string, params: ReadonlyArray<Parameter>): boolean {
     return this.entries.get(sql)?.kinds.accepts(params) !== false

@@ -34,6 +34,12 @@ const described = (command: unknown, statement?: PrepareStatementInfo): void => 
   })
 }
 
+/** What the server takes the parameters for. */
+const typesOf = (statement: PrepareStatementInfo): ReadonlyArray<number> => {
+  const { parameters } = statement as unknown as { readonly parameters: ReadonlyArray<{ readonly columnType: number }> }
+  return parameters.map(({ columnType }) => columnType)
+}
+
 /** The driver writes as many values as it is given, which the server would read for others. */
 const miscount = (statement: PrepareStatementInfo, params: ReadonlyArray<unknown>) => {
   const { parameters } = statement as unknown as { readonly parameters: ReadonlyArray<unknown> }
@@ -130,6 +136,7 @@ export class Mysql2Connection implements DriverConnection {
     this.connection.prepare(sql, (error, prepared) => {
       if (error !== null) return sender.onError(error, false)
       this.cache.set(sql, prepared)
+      if (this.keepsKinds) this.cache.described(sql, typesOf(prepared))
       if (!sender.isWanted) return sender.onError(unwanted, false)
       runIt(prepared)
     })
