@@ -14,8 +14,9 @@ export const fingerprint = (sql: string): string => {
 
 const fingerprints = new Map<string, string>()
 
+// What is not closed goes to the end of the text. To look for its end at each beginning would take the square of its length.
 const token =
-  /'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|--[^\n]*|\/\*[\s\S]*?\*\/|\$\d+|\$(\w*)\$[\s\S]*?\$\1\$|\b\d+(?:\.\d+)?(?:e[+-]?\d+)?\b/gi
+  /'(?:[^']|'')*'?|"(?:[^"]|"")*"?|`(?:[^`]|``)*`?|--[^\n]*|\/\*(?:[\s\S]*?\*\/|[\s\S]*)|\$\d+|\$(\w*)\$(?:[\s\S]*?\$\1\$|[\s\S]*)|\b\d+(?:\.\d+)?(?:e[+-]?\d+)?\b/gi
 
 const normalize = (sql: string): string =>
   sql
