@@ -38,6 +38,7 @@ import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { Buffer } from "node:buffer"
 import * as Evidence from "../failure/Evidence.ts"
 import * as Outcome from "../failure/Outcome.ts"
+import { field } from "../failure/record.ts"
 import * as SqlFailure from "../failure/SqlFailure.ts"
 import * as Options from "../options/Options.ts"
 import { unknownError } from "./errors/errors.ts"
@@ -60,7 +61,7 @@ import {
 
 export type { Place } from "./statement/scripts.ts"
 
-const places = new WeakMap<SqlError, Place>()
+const failedAt = field<Place>("scriptPlace")
 
 /**
  * The options of `run`.
@@ -119,7 +120,7 @@ export const run = (
  * @category getters
  * @since 0.1.0
  */
-export const placeOf = (error: unknown): Place | undefined => isSqlError(error) ? places.get(error) : undefined
+export const placeOf = (error: unknown): Place | undefined => isSqlError(error) ? failedAt.get(error) : undefined
 
 /** One run of a script. */
 class Run {
@@ -197,7 +198,7 @@ class Run {
     return Effect.mapError(effect, (error) => {
       const place = placeOfFailure(this.script, this.parsed, error, sent)
       if (place !== undefined) {
-        places.set(error, place)
+        failedAt.set(error, place)
         Object.defineProperty(error.reason, "message", {
           value: `${
             error.reason.message ?? error.reason._tag

@@ -7,6 +7,7 @@
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import type { SqlError } from "effect/sql/SqlError"
+import { field } from "../../failure/record.ts"
 import type { DriverConnection, Receiver } from "../driver/Driver.ts"
 import { type MysqlError, serverErrorOf } from "../errors/errors.ts"
 import type { Ok } from "../statement/results.ts"
@@ -14,10 +15,10 @@ import type { Profile } from "../statement/statements.ts"
 import { CallerExchange } from "./CallerExchange.ts"
 import type { ExchangeHost } from "./ExchangeHost.ts"
 
-const rowNumbers = new WeakMap<SqlError, number>()
+const rowNumber = field<number>("rowNumber")
 
 /** Which row of a statement the server has complained about, counted from 1, where it says so. */
-export const rowNumberOf = (error: SqlError): number | undefined => rowNumbers.get(error)
+export const rowNumberOf = (error: SqlError): number | undefined => rowNumber.get(error)
 
 const rowNumberIn = (message: unknown): number | undefined => {
   const match = typeof message === "string" ? / at row (\d+)\s*$/.exec(message) : null
@@ -95,7 +96,7 @@ export class BulkExchange extends CallerExchange implements Receiver {
   private rowFailureOf(error: MysqlError, message: unknown): SqlError {
     const failure = this.failureFrom(error)
     const row = rowNumberIn(message)
-    if (row !== undefined) rowNumbers.set(failure, row)
+    if (row !== undefined) rowNumber.set(failure, row)
     return failure
   }
 

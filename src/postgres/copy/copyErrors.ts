@@ -4,6 +4,7 @@
 import type { SqlError } from "effect/sql/SqlError"
 import { isSqlError } from "effect/sql/SqlError"
 import * as Outcome from "../../failure/Outcome.ts"
+import { field } from "../../failure/record.ts"
 
 /** How far a COPY got. */
 export interface Extent {
@@ -17,7 +18,7 @@ export interface Extent {
   readonly column: string | undefined
 }
 
-const extents = new WeakMap<SqlError, Extent>()
+const extent = field<Extent>("copyExtent")
 
 /** What the server says about the place. It quotes the value behind the column's name, which is left out. */
 const placeOf = (where: unknown): { readonly row: number | undefined; readonly column: string | undefined } => {
@@ -36,10 +37,10 @@ export const withExtent = (
     readonly rowOf?: ((row: number) => number) | undefined
   }
 ): SqlError => {
-  if (extents.has(error)) return error
+  if (extent.get(error) !== undefined) return error
   const { column, row: counted } = placeOf((error.reason.cause as { readonly where?: unknown } | undefined)?.where)
   const row = counted === undefined || got.rowOf === undefined ? counted : got.rowOf(counted)
-  extents.set(error, { bytes: got.bytes, rows: got.rows, row, column })
+  extent.set(error, { bytes: got.bytes, rows: got.rows, row, column })
   const place = row === undefined ? "" : `, row ${row}${column === undefined ? "" : `, column "${column}"`}`
   const rows = got.rows === undefined ? "" : `${got.rows} rows, `
   const outcome = got.direction === "received"
@@ -61,7 +62,8 @@ export const withExtent = (
 export const extentOf = (error: unknown): Extent | undefined => {
   let current = error
   for (let depth = 0; depth < 16 && typeof current === "object" && current !== null; depth++) {
-    if (isSqlError(current) && extents.has(current)) return extents.get(current)
+    const found = isSqlError(current) ? extent.get(current) : undefined
+    if (found !== undefined) return found
     current = (current as { readonly cause?: unknown }).cause
   }
   return undefined

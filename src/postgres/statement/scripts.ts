@@ -3,6 +3,7 @@
  * running one statement after the other, and for the data that stands behind `COPY … FROM stdin` in a dump.
  */
 import type { SqlError } from "effect/sql/SqlError"
+import { field } from "../../failure/record.ts"
 import { Lexer, Token } from "./Lexer.ts"
 
 /** Where in a script a statement is. */
@@ -37,7 +38,7 @@ export interface Parsed {
 export const sqlOf = (script: string, { asides }: Parsed): string =>
   asides.reduceRight((text, [start, end]) => text.slice(0, start) + " ".repeat(end - start) + text.slice(end), script)
 
-const completed = new WeakMap<SqlError, number>()
+const completed = field<number>("completedStatements")
 
 /** Writes down how many statements of a text had been completed when it failed. */
 export const markCompleted = (error: SqlError, statements: number): SqlError => {
