@@ -381,6 +381,8 @@ const printed = (exit: Exit.Exit<unknown, unknown>, server: PostgresServer.Postg
     .replace(/, of which this process stood still for [\d.]+ s/g, "")
     .replace(/(stalledMillis|fiberId|connectionId|position|line): '?[\w.]+'?/g, "$1: N")
     .replace(/fiber #\d+/g, "fiber #N")
+    // What its source calls it is another word in another release of the server.
+    .replace(/(routine|file): '[\w.]+'/g, "$1: N")
     // What the machine did meanwhile.
     .replace(/isStandstill: \w+/g, "isStandstill: B")
     // An attempt to connect may have just begun.
