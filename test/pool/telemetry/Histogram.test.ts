@@ -2,6 +2,10 @@ import { assert, describe, it } from "@effect/vitest"
 import { Histogram, RecentCounter, RecentHistogram } from "../../../src/pool/telemetry/Histogram.ts"
 import { seed } from "../../support/seed.ts"
 
+const minute = 60_000
+/** More than an hour is counted as about 71 minutes. */
+const longest = 4_294_967
+
 describe("Histogram", () => {
   it("tells quantiles within 6 % of the truth, whatever the durations are", () => {
     const random = seed(20261123)
@@ -61,4 +65,27 @@ describe("Histogram", () => {
     assert.strictEqual(counter.recent(1_000_000), 0)
     assert.strictEqual(counter.total, 120)
   })
+})
+
+describe("a Histogram of long durations", () => {
+  for (const millis of [0, 0.001, 0.017, 0.9, 1, 59.3, 1_000, 12_345, 35 * minute, 36 * minute, 71 * minute]) {
+    it(`${millis} ms → every quantile is right within 6 %`, () => {
+      const histogram = new Histogram()
+      for (let i = 0; i < 10; i++) histogram.record(millis)
+      const { average, count, max, p50, p95, p99 } = histogram.summary
+      assert.deepStrictEqual([count, max], [10, millis])
+      assert.closeTo(average, millis, millis * 1e-9)
+      for (const quantile of [p50, p95, p99]) assert.closeTo(quantile, millis, millis * 0.06)
+    })
+  }
+
+  for (const millis of [83 * minute, 150 * minute, 24 * 60 * minute, Number.MAX_SAFE_INTEGER]) {
+    it(`${millis} ms → counted among the longest, and the greatest is known`, () => {
+      const histogram = new Histogram()
+      histogram.record(millis)
+      const { max, p50 } = histogram.summary
+      assert.strictEqual(max, millis)
+      assert.closeTo(p50, longest, longest * 0.06)
+    })
+  }
 })
