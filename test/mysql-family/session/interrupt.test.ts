@@ -38,12 +38,12 @@ describeEach("interruption over $name", (subject) => {
       for (const execute of [session.execute, session.executeUnprepared]) {
         const fiber = yield* Effect.forkChild(execute.call(session, "select sleep(30)", [], undefined))
         yield* eventually(runs(subject, observer, session, "sleep"))
-        // It has not waited for the server: the session is not ready yet.
-        yield* Fiber.interrupt(fiber)
-        assert.isFalse(session.isReady)
+        // It does not wait for the server. That is done before the session is ready again.
+        assert.isBelow(yield* elapsed(Fiber.interrupt(fiber)), 15_000)
         assert.isBelow(yield* elapsed(session.reset), 15_000)
         assert.isTrue(session.isReady)
-        assert.isNull((yield* activity(subject, observer, session))?.info)
+        // The server may still show what the session was reset with.
+        assert.notInclude((yield* activity(subject, observer, session))?.info ?? "", "sleep")
         assert.strictEqual(yield* one(session, "select 1"), 1)
       }
     }))
