@@ -39,10 +39,13 @@ const agree = (nodes: ReadonlyArray<Node>) =>
       }
     ), { discard: true, concurrency: "unbounded" })
 
+/** A donor that gives a state transfer up ends the server that waits for it. Whoever runs one starts it again. */
+const start = (node: Node) => Effect.retry(node.start, { times: 3, schedule: Schedule.spaced("1 second") })
+
 const fates: Record<string, Fate> = {
   "whose writer is killed": {
     happens: (writer, others) => Effect.andThen(writer.kill, agree(others)),
-    after: (writer, others) => Effect.andThen(writer.start, agree([writer, ...others]))
+    after: (writer, others) => Effect.andThen(start(writer), agree([writer, ...others]))
   },
   "whose writer stands still": {
     happens: (writer, others) => Effect.andThen(writer.pause, agree(others)),
@@ -54,7 +57,7 @@ const fates: Record<string, Fate> = {
   },
   "of which another node is killed": {
     happens: (writer, [other, third]) => Effect.andThen(other!.kill, agree([writer, third!])),
-    after: (writer, others) => Effect.andThen(others[0]!.start, agree([writer, ...others]))
+    after: (writer, others) => Effect.andThen(start(others[0]!), agree([writer, ...others]))
   }
 }
 
