@@ -49,6 +49,8 @@ export class Writes {
       return
     }
     stream._write = (chunk, encoding, done) => {
+      // Bun writes several chunks by writing one. That is the same write.
+      if (done === this.onDone) return write.call(socket, chunk, encoding, done)
       this.begin(Buffer.byteLength(chunk, encoding), done)
       write.call(socket, chunk, encoding, this.onDone)
       this.isAtOnce = false

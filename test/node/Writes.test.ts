@@ -44,6 +44,28 @@ describe("what the kernel has taken", () => {
     assert.deepStrictEqual([writes.given, writes.accepted, writes.isWhole], [7, 7, true])
   })
 
+  it("is counted once where a stream writes several chunks by writing one, as in Bun", () => {
+    const answers: Array<Done> = []
+    const stream: Duplex = new Duplex({
+      read() {},
+      write: (_chunk, _encoding, done) => void answers.push(done),
+      writev(chunks, done) {
+        this._write(Buffer.concat(chunks.map(({ chunk }) => chunk)), "buffer" as BufferEncoding, done)
+      }
+    })
+    const writes = new Writes(stream, true)
+    stream.cork()
+    stream.write(bytes(3))
+    stream.write(bytes(4))
+    stream.uncork()
+    assert.deepStrictEqual([writes.given, writes.accepted], [7, 7])
+    answers.shift()!()
+    stream.write(bytes(5))
+    assert.deepStrictEqual([writes.given, writes.accepted], [12, 12])
+    answers.shift()!()
+    assert.deepStrictEqual([answers.length, writes.given, writes.accepted, writes.isWhole], [0, 12, 12, true])
+  })
+
   it("is nothing of what it refuses at once, nor of what waits behind it", async () => {
     let isRefusing = false
     const { answers, errors, stream } = streamOf({ isRefusing: () => isRefusing })
