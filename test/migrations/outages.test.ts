@@ -244,6 +244,8 @@ const mysqlScene = (server: "mysql" | "mariadb", rows: number) =>
       `insert into a (id, v, w_0) select x.id + ${rowCount} * (y.id - 1), x.id, repeat('x', 150) from b x, b y
         where y.id <= ${rows / rowCount}`
     )
+    // Without statistics the server may read, and lock, all rows where a few would do.
+    yield* observer.run("analyze table a")
     /** What a session does, and whether it waits for a lock of a table or a row. */
     const stateOf = (session: Session) =>
       Effect.map(
