@@ -57,6 +57,7 @@ export const shorten = <Known>(client: SqlClient.SqlClient, options: Options<Kno
   const sites = new WeakMap<Template, callSite.CallSite>()
 
   const full = (statement: Short<Known>): Statement.Statement<any> =>
+    // Effect's type wants fragments. It takes any value for a parameter.
     client(statement.plan.strings, ...statement.args as any)
 
   const sample = client`select 1`

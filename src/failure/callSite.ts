@@ -15,6 +15,8 @@ export interface CallSite {
 
 /** Texts that come later have no place. Those of templates come first, and there are not many. */
 const maxTexts = 2000
+/** A longer text is a script or many values, and not kept only to find its place. */
+const maxLength = 10_000
 /** The same text may be written at several places. */
 const maxPlaces = 3
 /** Helpers of this library and of Effect may lie between the program and the template. */
@@ -34,6 +36,7 @@ export const capture = (below: (...args: Array<any>) => unknown): CallSite => {
 
 /** Remembers that a text is written there. */
 export const note = (text: string, site: CallSite): void => {
+  if (text.length > maxLength) return
   const known = places.get(text)
   if (known === undefined) {
     if (places.size < maxTexts) places.set(text, [site])
@@ -42,6 +45,7 @@ export const note = (text: string, site: CallSite): void => {
 
 /** Whether nobody knows yet where a text is written. What was made behind a promise has no line of the program. */
 export const isNew = (text: string): boolean => {
+  if (text.length > maxLength) return false
   const known = places.get(text)
   return known === undefined
     ? places.size < maxTexts

@@ -9,6 +9,7 @@ import { readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { Adapter, Database } from "watertight"
 import { FakeAdapter } from "watertight/testing"
+import { isNew } from "../../src/failure/callSite.ts"
 
 const fake = new FakeAdapter.FakeAdapter()
 fake.onStatement = () =>
@@ -56,6 +57,13 @@ describe("the stack of a failed statement", () => {
           assert.strictEqual(lineOf(first[0]), lineOfWay(name))
         }))
     }
+
+    it.effect("a text as long as a script → no line, for it is not kept", () =>
+      Effect.gen(function*() {
+        const text = `select '${"x".repeat(10_000)}'`
+        assert.deepStrictEqual(yield* framesOf((sql) => sql.unsafe(text)), [])
+        assert.isFalse(isNew(text))
+      }))
 
     it.effect("a fragment of another size → the same line", () =>
       Effect.gen(function*() {
